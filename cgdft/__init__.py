@@ -1,0 +1,86 @@
+"""cgdft: coarse-grained density-functional theory.
+
+Any functional of Gaussian atomic multipoles in, the minimised density and its derivatives out. Everything is in Hartree atomic
+units; `cgdft.units` has multipliers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, Space, SplitCharges
+    from cgdft.basis import Multipoles
+    from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge
+    from cgdft.density import Density
+    from cgdft.functional import Functional
+    from cgdft.model import Model
+    from cgdft.parameter import AtomParameter
+    from cgdft.problem import Problem
+    from cgdft.solution import Solution
+    from cgdft.solver import Minimum, Solver, SolverError, Status
+    from cgdft.structure import Structure
+    from cgdft.terms import Term, term
+    from cgdft.testing import check_solver, check_term
+
+__version__ = "0.1.0"
+
+# PEP 562: a word is imported at its first use, so that `import cgdft` does not import torch.
+_WORDS = {
+    "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "Space", "SplitCharges"),
+    "basis": ("Multipoles",),
+    "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge"),
+    "density": ("Density",),
+    "functional": ("Functional",),
+    "model": ("Model",),
+    "parameter": ("AtomParameter",),
+    "problem": ("Problem",),
+    "solution": ("Solution",),
+    "solver": ("Minimum", "Solver", "SolverError", "Status"),
+    "structure": ("Structure",),
+    "terms": ("Term", "term"),  # not term.py: the module would hide the decorator
+    "testing": ("check_solver", "check_term"),
+}
+_HOME = {word: module for module, words in _WORDS.items() for word in words}
+
+__all__ = [
+    "Ansatz",
+    "AtomParameter",
+    "Constraint",
+    "Density",
+    "Fixed",
+    "FragmentCharge",
+    "Free",
+    "Functional",
+    "Minimum",
+    "Model",
+    "Multipoles",
+    "PotentialDifference",
+    "Problem",
+    "ResponseModes",
+    "Solution",
+    "Solver",
+    "SolverError",
+    "Space",
+    "SplitCharges",
+    "Status",
+    "Structure",
+    "Term",
+    "TotalCharge",
+    "check_solver",
+    "check_term",
+    "term",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"cgdft.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'cgdft' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,252 @@
+"""Which densities are allowed: p = p0 + L x, and what x itself costs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cgdft.parameter import AtomParameter, ParameterLike
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.structure import Structure
+
+#: Coefficients given as charges (number, per element, per atom, module) or as a tensor (n_atoms, size) or module giving one.
+CoefficientsLike = Union[ParameterLike, "Callable[[Structure], Tensor]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """The allowed densities of one structure: p = p0 + L x, with energy 1/2 sum_k stiffness_k x_k^2.
+
+    Attributes:
+        origin: p0, (n_atoms, size).
+        index: structure of each x, (n_x,).
+        rows, columns, values: L as (row of the flat coefficients, column, value); None for L = 1.
+        stiffness: (n_x,); None for zero.
+    """
+
+    origin: Float[Tensor, "n_atoms size"]
+    index: Int[Tensor, " n_x"]
+    rows: Int[Tensor, " n_entries"] | None = None
+    columns: Int[Tensor, " n_entries"] | None = None
+    values: Float[Tensor, " n_entries"] | None = None
+    stiffness: Float[Tensor, " n_x"] | None = None
+
+    def coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
+        """p0 + L x."""
+        return self.origin + self.push(x)
+
+    def push(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
+        """L x."""
+        if self.values is None:
+            return x.reshape(self.origin.shape)
+        assert self.rows is not None
+        assert self.columns is not None
+        flat = x.new_zeros(self.origin.numel()).index_add(0, self.rows, self.values * x[self.columns])
+        return flat.reshape(self.origin.shape)
+
+    def pull(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
+        """L^T p."""
+        flat = p.reshape(-1)
+        if self.values is None:
+            return flat
+        assert self.rows is not None
+        assert self.columns is not None
+        return p.new_zeros(len(self.index)).index_add(0, self.columns, self.values * flat[self.rows])
+
+    def energy(self, x: Float[Tensor, " n_x"], n_structures: int) -> Float[Tensor, " n_structures"]:
+        """1/2 sum_k stiffness_k x_k^2 of each structure."""
+        zero = x.new_zeros(n_structures)
+        return zero if self.stiffness is None else zero.index_add(0, self.index, 0.5 * self.stiffness * x * x)
+
+
+class Ansatz(nn.Module, ABC):
+    """Which densities are allowed. A subclass says it for a structure by a `Space`."""
+
+    @abstractmethod
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """The allowed densities on this structure."""
+
+
+def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structure, basis: Multipoles) -> Tensor:
+    """Coefficients (n_atoms, size) from charges or coefficients given in any of the ways of `CoefficientsLike`."""
+    if callable(value) and not isinstance(value, AtomParameter):
+        value = value(structure)
+    if isinstance(value, Tensor) and value.ndim == 2:
+        if tuple(value.shape) != (structure.n_atoms, basis.size):
+            raise ValueError(
+                f"`p0` must be (n_atoms, size) = ({structure.n_atoms}, {basis.size}), got shape {tuple(value.shape)}"
+            )
+        return value.to(structure.positions.dtype)
+    parameter = value if isinstance(value, AtomParameter) else AtomParameter(value, "p0")
+    charges = parameter(structure)
+    higher = charges.new_zeros(structure.n_atoms, basis.size - 1)
+    return torch.cat([charges[:, None], higher], 1)
+
+
+def _registered(value: CoefficientsLike) -> CoefficientsLike | AtomParameter:
+    if callable(value) or (isinstance(value, Tensor) and value.ndim == 2):
+        return value
+    return AtomParameter(value, "p0")
+
+
+class Free(Ansatz):
+    """p = x: every coefficient of the basis relaxes."""
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """L = 1."""
+        origin = structure.positions.new_zeros(structure.n_atoms, basis.size)
+        return Space(origin, structure.index.repeat_interleave(basis.size))
+
+
+class Fixed(Ansatz):
+    """p = p0: nothing relaxes (formal charges, latent charges, charges of a reference).
+
+    Args:
+        p0: charges (a number, per element, per atom, a module), or coefficients (n_atoms, size) or a module giving them.
+    """
+
+    def __init__(self, p0: CoefficientsLike) -> None:
+        super().__init__()
+        self.p0 = _registered(p0)
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """L empty."""
+        origin = coefficients_of(self.p0, structure, basis)
+        return Space(origin, structure.index[:0], structure.index[:0], structure.index[:0], origin.new_zeros(0))
+
+
+class SplitCharges(Ansatz):
+    """q_i = q0_i + sum_j x_ij, x_ij = -x_ji on bonds, with bond energy 1/2 sum_bonds kappa_ij x_ij^2. Dipoles and up are free.
+
+    Args:
+        bonds: (n_bonds, 2) atoms (numbered within the batch); default: atoms closer than `reach` times the sum of their
+            covalent radii, images included.
+        hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`), a
+            tensor per bond, or a module (structure, bonds) -> (n_bonds,).
+        p0: reference charges q0; default: the total charge shared equally by the atoms.
+        reach: see `bonds`.
+
+    Raises:
+        ValueError: a bond between structures or outside them, a negative or missing hardness.
+
+    Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006), eqs. 7-9.
+    """
+
+    def __init__(
+        self,
+        bonds: Tensor | Sequence[Sequence[int]] | None = None,
+        hardness: float | Mapping[tuple[str, str], float] | Tensor | Callable[[Structure, Tensor], Tensor] = 0.0,
+        p0: CoefficientsLike | None = None,
+        reach: float = 1.25,
+    ) -> None:
+        super().__init__()
+        self.bonds = None if bonds is None else torch.as_tensor(bonds, dtype=torch.int64).reshape(-1, 2)
+        self.hardness, self.reach = hardness, reach
+        self.p0 = None if p0 is None else _registered(p0)
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """L = +1 on one end of a bond, -1 on the other."""
+        bonds = self._bonds(structure)
+        size, n_bonds = basis.size, len(bonds)
+        if self.p0 is None:
+            share = (structure.charge / structure.counts)[structure.index]
+            origin = torch.cat([share[:, None], share.new_zeros(len(share), size - 1)], 1)
+        else:
+            origin = coefficients_of(self.p0, structure, basis)
+        number = torch.arange(n_bonds, device=bonds.device)
+        higher = torch.arange(structure.n_atoms * size, device=bonds.device).reshape(-1, size)[:, 1:].flatten()
+        rows = torch.cat([bonds[:, 0] * size, bonds[:, 1] * size, higher])
+        columns = torch.cat([number, number, n_bonds + torch.arange(len(higher), device=bonds.device)])
+        one = origin.new_ones(n_bonds)
+        values = torch.cat([one, -one, origin.new_ones(len(higher))])
+        index = torch.cat([structure.index[bonds[:, 0]], structure.index.repeat_interleave(size - 1)])
+        stiffness = torch.cat([self._hardness(structure, bonds), origin.new_zeros(len(higher))])
+        return Space(origin, index, rows, columns, values, stiffness)
+
+    def _bonds(self, structure: Structure) -> Tensor:
+        if self.bonds is not None:
+            bonds = self.bonds.to(structure.index.device)
+            if len(bonds) and not 0 <= int(bonds.min()) <= int(bonds.max()) < structure.n_atoms:
+                raise ValueError(f"`bonds` must be atoms from 0 to {structure.n_atoms - 1}, got {bonds.tolist()}")
+            if (structure.index[bonds[:, 0]] != structure.index[bonds[:, 1]]).any():
+                raise ValueError("`bonds` must join atoms of one structure, got a bond between two")
+            return bonds
+        from ase.data import covalent_radii
+
+        from cgdft.electrostatics.pairs import all_pairs, periodic_pairs
+        from cgdft.units import angstrom
+
+        radius = self.reach * angstrom * torch.from_numpy(covalent_radii).to(structure.positions)[structure.numbers]
+        positions = structure.positions.detach()
+        i, j = all_pairs(structure.index, structure.index)
+        keep = ~structure.pbc.any(1)[structure.index[i]]
+        i, j, shift = i[keep], j[keep], positions.new_zeros(int(keep.sum()), 3)
+        for s in torch.nonzero(structure.pbc.any(1)).flatten().tolist():
+            a, b, whole = periodic_pairs(structure, s, 2 * float(radius.max()))
+            i, j, shift = torch.cat([i, a]), torch.cat([j, b]), torch.cat([shift, whole @ structure.cell[s].detach()])
+        near = (positions[i] - positions[j] - shift).norm(dim=1) < radius[i] + radius[j]
+        pairs = torch.stack([i, j], 1)[near & (i < j)]
+        return torch.unique(pairs, dim=0)
+
+    def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
+        like = structure.positions
+        if isinstance(self.hardness, Mapping):
+            symbols = structure.symbols
+            table = {frozenset(pair): value for pair, value in self.hardness.items()}
+            pairs = [frozenset((symbols[i], symbols[j])) for i, j in bonds.tolist()]
+            missing = next((pair for pair in pairs if pair not in table), None)
+            if missing is not None:
+                raise ValueError(f"`hardness` must have a value for every pair of bonded elements, got none for {set(missing)}")
+            value = like.new_tensor([table[pair] for pair in pairs])
+        elif callable(self.hardness):
+            value = self.hardness(structure, bonds)
+        else:
+            value = torch.as_tensor(self.hardness, dtype=like.dtype).expand(len(bonds))
+        if not (value.detach() >= 0).all():
+            raise ValueError(f"`hardness` must be zero or positive, got {float(value.detach().min())}")
+        return value
+
+
+class ResponseModes(Ansatz):
+    """p = p0 + L x with energy 1/2 |x|^2: the susceptibility without Coulomb interaction is S = L L^T.
+
+    An insulating site has S -> 0, not a hardness -> infinity. The columns of L that sum to zero charge conserve it.
+
+    Args:
+        factor: L, (n_atoms * size, n_modes), coefficients of an atom adjoin; or a module structure -> L. In a batch each mode
+            belongs to the structure where it is not zero.
+        p0: the density without potential; default: zero.
+
+    Raises:
+        ValueError: `factor` of another shape, or a mode across two structures.
+
+    Source: S = L L^T as the Kohn-Sham part of the response in T. Verstraelen, P. W. Ayers, V. Van Speybroeck, M. Waroquier,
+    J. Chem. Phys. 138, 074108 (2013), eq. 25.
+    """
+
+    def __init__(self, factor: Tensor | Callable[[Structure], Tensor], p0: CoefficientsLike = 0.0) -> None:
+        super().__init__()
+        self.factor, self.p0 = factor, _registered(p0)
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """L from the factor."""
+        factor = self.factor if isinstance(self.factor, Tensor) else self.factor(structure)
+        n = structure.n_atoms * basis.size
+        if factor.ndim != 2 or len(factor) != n:
+            raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
+        origin = coefficients_of(self.p0, structure, basis)
+        rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
+        owner = structure.index.repeat_interleave(basis.size)
+        index = torch.zeros(factor.shape[1], dtype=torch.int64, device=factor.device)
+        index[columns] = owner[rows]
+        if (index[columns] != owner[rows]).any():
+            raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
+        return Space(origin, index, rows, columns, factor[rows, columns], origin.new_ones(factor.shape[1]))

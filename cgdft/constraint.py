@@ -1,0 +1,181 @@
+"""Constraints: a linear charge a . q with its conjugate potential V = dE/dq; give one, the solver returns the other."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Union
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+#: One number, or one per structure of a batch.
+PerStructure = Union[float, Sequence[float], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One linear charge of every structure: `weights` (n_atoms,) and either its value or its potential, (n_structures,)."""
+
+    name: str
+    weights: Float[Tensor, " n_atoms"]
+    charge: Float[Tensor, " n_structures"] | None = None
+    potential: Float[Tensor, " n_structures"] | None = None
+
+
+class Constraint(ABC):
+    """Says which linear charges of a structure are fixed, or held at a potential."""
+
+    @abstractmethod
+    def rows(self, structure: Structure) -> list[Row]:
+        """The linear charges of this structure."""
+
+
+@dataclass(frozen=True, eq=False)
+class TotalCharge(Constraint):
+    """Q = sum_i q_i is fixed, or the whole is held at a potential V = -mu (grand canonical; Q is then the answer).
+
+    Args:
+        charge: Q, e, one or per structure; default: that of the structure.
+        potential: V, hartree / e, instead of a charge.
+
+    Raises:
+        ValueError: both given.
+    """
+
+    charge: PerStructure | None = None
+    potential: PerStructure | None = None
+
+    def __post_init__(self) -> None:
+        if self.charge is not None and self.potential is not None:
+            raise ValueError(f"`charge` or `potential` must be left out of TotalCharge, got {self.charge} and {self.potential}")
+
+    def rows(self, structure: Structure) -> list[Row]:
+        """One row of ones."""
+        charge = structure.charge if self.charge is None and self.potential is None else self.charge
+        return [_row("total", torch.ones_like(structure.positions[:, 0]), charge, self.potential, structure)]
+
+
+@dataclass(frozen=True, eq=False)
+class FragmentCharge(Constraint):
+    """The charge of some atoms is fixed, or they are held at a potential V (an electrode).
+
+    Args:
+        atoms: numbers of the atoms within their structure (of each structure of a batch), or a mask (n_atoms,).
+        charge: e, one or per structure.
+        potential: V = dE/dq, hartree / e, instead of a charge.
+        name: how `solution.potentials` calls it.
+
+    Raises:
+        ValueError: both or neither of charge and potential given; at the call, an atom out of range.
+    """
+
+    atoms: Sequence[int] | Tensor
+    charge: PerStructure | None = None
+    potential: PerStructure | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.charge is None) == (self.potential is None):
+            raise ValueError(
+                f"one of `charge` and `potential` must be given to FragmentCharge, got charge={self.charge}, "
+                f"potential={self.potential}"
+            )
+
+    def rows(self, structure: Structure) -> list[Row]:
+        """One row: 1 on the atoms of the fragment."""
+        mask = mask_of(self.atoms, structure)
+        return [_row(self.name or f"fragment {_short(self.atoms)}", mask, self.charge, self.potential, structure)]
+
+
+@dataclass(frozen=True, eq=False)
+class PotentialDifference(Constraint):
+    """V_first - V_second is held by a battery between two fragments, whose charge together is fixed.
+
+    Args:
+        first, second: atoms, as for FragmentCharge.
+        difference: V_first - V_second, hartree / e, one or per structure.
+        charge: of both together, e, one or per structure.
+
+    Raises:
+        ValueError: at the call, fragments that share an atom.
+    """
+
+    first: Sequence[int] | Tensor
+    second: Sequence[int] | Tensor
+    difference: PerStructure
+    charge: PerStructure = 0.0
+
+    def rows(self, structure: Structure) -> list[Row]:
+        """The sum of both charges, fixed, and half of their difference, at a potential."""
+        one, two = mask_of(self.first, structure), mask_of(self.second, structure)
+        if (one * two).any():
+            raise ValueError(f"`first` and `second` must not share atoms, got {_short(self.first)} and {_short(self.second)}")
+        pair = f"{_short(self.first)} and {_short(self.second)}"
+        return [
+            _row(f"both of {pair}", one + two, self.charge, None, structure),
+            _row(f"between {pair}", (one - two) / 2, None, self.difference, structure),
+        ]
+
+
+def mask_of(atoms: Sequence[int] | Tensor, structure: Structure) -> Float[Tensor, " n_atoms"]:
+    """1 on the atoms named, 0 elsewhere.
+
+    Raises:
+        ValueError: none named, named twice, or out of range.
+    """
+    given = torch.as_tensor(atoms, device=structure.index.device)
+    if given.dtype == torch.bool:
+        if given.shape != (structure.n_atoms,):
+            raise ValueError(f"`atoms` as a mask must be ({structure.n_atoms},), got shape {tuple(given.shape)}")
+        return given.to(structure.positions.dtype)
+    fewest = int(structure.counts.min())
+    if given.ndim != 1 or not len(given) or given.is_floating_point():
+        raise ValueError(f"`atoms` must be a list of atom numbers, got {given.tolist()}")
+    if int(given.min()) < 0 or int(given.max()) >= fewest:
+        raise ValueError(f"`atoms` must be from 0 to {fewest - 1}, the atoms of the structure, got {_short(atoms)}")
+    if len(given.unique()) != len(given):
+        raise ValueError(f"`atoms` must name each atom once, got {_short(atoms)}")
+    mask = torch.zeros_like(structure.positions[:, 0])
+    mask[(structure.first[:, None] + given).flatten()] = 1.0
+    return mask
+
+
+def _short(atoms: Sequence[int] | Tensor) -> str:
+    values = torch.as_tensor(atoms)
+    numbers = (torch.nonzero(values).flatten() if values.dtype == torch.bool else values).tolist()
+    return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")
+
+
+def _row(
+    name: str, weights: Tensor, charge: PerStructure | None, potential: PerStructure | None, structure: Structure
+) -> Row:
+    def per_structure(value: PerStructure | None, what: str) -> Tensor | None:
+        if value is None:
+            return None
+        tensor = torch.as_tensor(value, dtype=weights.dtype, device=weights.device)
+        if tensor.ndim > 1 or (tensor.ndim == 1 and len(tensor) != len(structure)):
+            raise ValueError(f"`{what}` must be one number or ({len(structure)},), got shape {tuple(tensor.shape)}")
+        if not torch.isfinite(tensor.detach()).all():
+            raise ValueError(f"`{what}` must be finite, got {tensor.tolist()}")
+        return tensor.expand(len(structure))
+
+    return Row(name, weights, per_structure(charge, "charge"), per_structure(potential, "potential"))
+
+
+def check(rows: list[Row], structure: Structure) -> None:
+    """That no two charges overlap in part.
+
+    Raises:
+        ValueError: fragments that share some, but not all, of their atoms: which of them an atom belongs to is not said.
+    """
+    for k, one in enumerate(rows):
+        for two in rows[:k]:
+            a, b = one.weights != 0, two.weights != 0
+            if (a & b).any() and (a & ~b).any() and (b & ~a).any():
+                raise ValueError(f"`constraints` must not overlap, got {two.name} and {one.name}, which share atoms in part")

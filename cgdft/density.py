@@ -1,0 +1,187 @@
+"""The coarse density: Gaussian multipoles with their coefficients on a structure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cgdft.basis import Multipoles
+from cgdft.electrostatics.coulomb import CHUNK, Coulomb, Sites
+from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
+from cgdft.electrostatics.pairs import all_pairs, point_pairs
+from cgdft.structure import Structure
+from cgdft.units import angstrom
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """rho(r) = sum_i sum_lm p_ilm g_lm(r - R_i; sigma_i): the deviation from superposed neutral atoms, e / bohr^3.
+
+    Args:
+        structure: the nuclei.
+        basis: the Gaussian multipoles.
+        coefficients: p, (n_atoms, (lmax + 1)^2), atomic units; positive charge where electrons are missing.
+
+    Raises:
+        ValueError: `coefficients` of another shape.
+    """
+
+    structure: Structure
+    basis: Multipoles
+    coefficients: Float[Tensor, "n_atoms size"]
+
+    def __post_init__(self) -> None:
+        expected = (self.structure.n_atoms, self.basis.size)
+        if tuple(self.coefficients.shape) != expected:
+            raise ValueError(f"`coefficients` must be {expected}, got shape {tuple(self.coefficients.shape)}")
+
+    @property
+    def charges(self) -> Float[Tensor, " n_atoms"]:
+        """q_i, (n_atoms,), e."""
+        return self.coefficients[:, 0]
+
+    @property
+    def dipoles(self) -> Float[Tensor, "n_atoms 3"]:
+        """d_i about the own nucleus, (n_atoms, 3), e bohr; zero where the basis has none."""
+        return self._shell(1)
+
+    @property
+    def quadrupoles(self) -> Float[Tensor, "n_atoms 5"]:
+        """Q_im about the own nucleus in solid harmonics, (n_atoms, 5), e bohr^2; zero where the basis has none."""
+        return self._shell(2)
+
+    def _shell(self, l: int) -> Tensor:  # noqa: E741
+        if self.basis.lmax < l:
+            return self.coefficients.new_zeros(self.structure.n_atoms, 2 * l + 1)
+        return self.coefficients[:, l**2 : (l + 1) ** 2]
+
+    @property
+    def sites(self) -> Sites:
+        """The centres of the multipoles, for the Coulomb operator."""
+        return sites_of(self.structure, self.basis)
+
+    def total(self, values: Float[Tensor, " n_atoms"]) -> Float[Tensor, " n_structures"]:
+        """Sum over the atoms of each structure, (n_atoms,) -> (n_structures,)."""
+        return self.structure.total(values)
+
+    @property
+    def dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """D = sum_i q_i R_i + d_i, (n_structures, 3), e bohr; about the origin, which matters for a net charge.
+
+        In a periodic cell only the components along open axes mean something.
+        """
+        return self.structure.total(self.charges[:, None] * self.structure.positions + self.dipoles)
+
+    @property
+    def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
+        """Theta_ab = integral rho (3 r_a r_b - r^2 delta_ab) / 2, (n_structures, 3, 3), e bohr^2, about the origin.
+
+        Source: A. D. Buckingham, Q. Rev. Chem. Soc. 13, 183 (1959).
+        """
+        r = self.structure.positions
+        second = (self.charges[:, None] * r)[:, :, None] * r[:, None, :]
+        crossed = self.dipoles[:, :, None] * r[:, None, :]
+        second = second + crossed + crossed.transpose(1, 2)
+        trace = second.diagonal(dim1=1, dim2=2).sum(-1)[:, None, None] * torch.eye(3).to(r)
+        return self.structure.total(1.5 * second - 0.5 * trace + torch.einsum("im,mab->iab", self.quadrupoles, QUADRUPOLE))
+
+    def potential(
+        self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
+    ) -> Float[Tensor, " n_points"]:
+        """Electrostatic potential felt by a unit positive charge at points, (n_points,), hartree / e.
+
+        Args:
+            points: (n_points, 3), bohr.
+            index: structure of each point, (n_points,), ascending; needed for a batch.
+        """
+        return self._felt(points, index, 0)[:, 0]
+
+    def field(
+        self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
+    ) -> Float[Tensor, "n_points 3"]:
+        """Electric field -grad V at points, (n_points, 3), hartree / (e bohr)."""
+        return -self._felt(points, index, 1)[:, 1:4]
+
+    def values(
+        self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
+    ) -> Float[Tensor, " n_points"]:
+        """rho at points, (n_points,), e / bohr^3."""
+        points, index = self._points(points, index)
+        widths = self.basis.width(self.structure)
+        result = points.new_zeros(len(points))
+        for s in range(len(self.structure)):
+            rows = torch.nonzero(index == s).flatten()
+            if self.structure.pbc[s].all():
+                i, j, shift = point_pairs(points[rows], self.structure, s, 9 * float(widths.detach().max()))
+                moved = shift @ self.structure.cell[s]
+            else:
+                i, j = all_pairs(torch.zeros_like(rows), torch.zeros(int(self.structure.counts[s]), dtype=torch.int64))
+                j, moved = j + int(self.structure.first[s]), 0.0
+            u = points[rows[i]] - self.structure.positions[j] - moved
+            # g_lm = h_lm(d/dR) g_00, and (-1/u d/du)^n g_00 = g_00 / sigma^2n
+            inverse = 1 / widths[j] ** 2
+            gauss = (inverse / (2 * torch.pi)) ** 1.5 * torch.exp(-0.5 * (u * u).sum(-1) * inverse)
+            radial = torch.stack([gauss * inverse**n for n in range(self.basis.lmax + 1)])
+            unit = u.new_ones(1, 1)
+            result = result.index_add(0, rows[i], pair_energy(unit, self.coefficients[j], u, radial))
+        return result
+
+    def _felt(self, points: Tensor, index: Tensor | None, lmax: int) -> Tensor:
+        points, index = self._points(points, index)
+        length = max(1, CHUNK // (20 * max(1, self.structure.n_atoms)))
+        parts = [
+            Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.coefficients)
+            for p, i in zip(points.split(length), index.split(length), strict=True)
+        ]
+        return torch.cat(parts)
+
+    def _points(self, points: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
+        points = torch.as_tensor(points, dtype=torch.float64, device=self.coefficients.device)
+        if points.ndim != 2 or points.shape[1] != 3 or not torch.isfinite(points).all():
+            raise ValueError(f"`points` must be finite and (n_points, 3) in bohr, got shape {tuple(points.shape)}")
+        if index is None:
+            if len(self.structure) > 1:
+                raise ValueError(f"`index` must say to which of the {len(self.structure)} structures each point belongs")
+            index = torch.zeros(len(points), dtype=torch.int64, device=points.device)
+        return points, index
+
+    def write_cube(self, path: str | Path, what: str = "density", spacing: float = 0.3, margin: float = 6.0) -> None:
+        """Gaussian cube file of the density (e / bohr^3) or the potential (hartree / e) of a single structure.
+
+        Args:
+            path: the file.
+            what: "density" or "potential".
+            spacing: of the grid, bohr.
+            margin: space around the atoms of an open structure, bohr; a periodic one is drawn on its cell.
+        """
+        from ase.io.cube import write_cube
+
+        if what not in ("density", "potential"):
+            raise ValueError(f"`what` must be 'density' or 'potential', got {what!r}")
+        atoms = self.structure.to_ase()
+        positions = self.structure.positions.detach()
+        if self.structure.pbc[0].all():
+            origin, box = positions.new_zeros(3), self.structure.cell[0].detach()
+        else:
+            origin = positions.min(0).values - margin
+            box = torch.diag(positions.max(0).values + margin - origin)
+        counts = (box.norm(dim=1) / spacing).ceil().long().clamp(min=2).tolist()
+        fractions = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) / n for n in counts])
+        points = origin + fractions @ box
+        with torch.no_grad():
+            data = self.values(points) if what == "density" else self.potential(points)
+        atoms.cell = box.numpy() / angstrom
+        with Path(path).open("w") as file:
+            write_cube(
+                file, atoms, data.reshape(counts).numpy(), origin=origin.numpy() / angstrom, comment=f"cgdft {what}, a.u."
+            )
+
+
+def sites_of(structure: Structure, basis: Multipoles) -> Sites:
+    """The atoms of a structure as centres of the basis."""
+    return Sites(structure.positions, structure.index, basis.width(structure), basis.lmax)
+

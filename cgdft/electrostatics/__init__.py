@@ -1,0 +1,1 @@
+"""The Coulomb interaction of Gaussian multipoles: the only place with kernels."""

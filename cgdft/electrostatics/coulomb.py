@@ -1,0 +1,263 @@
+"""The Coulomb operator between Gaussian multipoles: open space exactly, periodic cells by Ewald's method.
+
+The interaction of two Gaussian charges of widths sigma_i, sigma_j is erf(a r) / r, a^2 = 1 / (2 (sigma_i^2 + sigma_j^2)).
+In a periodic cell it is divided, with smoother widths s_i = max(sigma_i, s), into
+
+    [erf(a r) - erf(b r)] / r                             summed over the images within a cutoff, b^2 = 1 / (2 (s_i^2 + s_j^2))
+    (4 pi / V) sum_(k != 0) exp(-(s_i^2 + s_j^2) k^2 / 2) exp(i k r) / k^2          summed over waves
+    -(2 pi / V) (s_i^2 - sigma_i^2 + s_j^2 - sigma_j^2)   so that the average potential is zero, whatever the division.
+
+The k = 0 wave is left out: a cell with a net charge has a uniform neutralising background, and the average of the potential
+over the cell is zero (no dipolar term: the medium around is a conductor).
+
+Source: P. P. Ewald, Ann. Phys. 369, 253 (1921); Gaussian charges as in T. R. Gingrich, M. Wilson, Chem. Phys. Lett. 500,
+178 (2010); multipoles as in W. Smith, CCP5 Newsletter 46, 18 (1998), in solid harmonics.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cgdft.electrostatics.multipole import fourier, gaussian_coulomb, pair_energy
+from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+#: Numbers held at once while a matrix or a wave sum is accumulated.
+CHUNK = 4_000_000
+#: Time of one wave at one site over that of one pair; only the speed depends on it.
+WAVE_COST = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class Sites:
+    """Centres of Gaussian multipoles: positions (n, 3), structure of each (n,), width of each (n,) >= 0, highest l."""
+
+    positions: Float[Tensor, "n 3"]
+    index: Int[Tensor, " n"]
+    width: Float[Tensor, " n"]
+    lmax: int
+
+    @property
+    def size(self) -> int:
+        """Coefficients per site."""
+        return (self.lmax + 1) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Waves:
+    """Half of the waves of one structure, with weights 8 pi exp(...) / (V k^2) shared between both sides."""
+
+    structure: int
+    k: Float[Tensor, "K 3"]
+    weight: Float[Tensor, " K"]
+    targets: Int[Tensor, " nt"]
+    sources: Int[Tensor, " ns"]
+    target_width: Float[Tensor, " nt"]
+    source_width: Float[Tensor, " ns"]
+
+
+class Coulomb:
+    """A(R): potential energy p . A . s of the multipoles s at `sources` in the field of p at `targets`.
+
+    Everything that depends on the positions alone is computed here, once. Differentiable, to any order, in positions, widths
+    and cell.
+
+    Args:
+        structure: gives cell and boundary conditions of each structure.
+        sources: sites of the density.
+        targets: sites where it is felt; default: the sources themselves.
+        self_interaction: whether a multipole interacts with itself (not with its images).
+        accuracy: relative truncation of the Ewald sums.
+
+    Raises:
+        ValueError: boundary conditions other than open or periodic along all three axes.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        sources: Sites,
+        targets: Sites | None = None,
+        self_interaction: bool = True,
+        accuracy: float = 1e-12,
+    ) -> None:
+        self.same = targets is None
+        self.structure, self.sources, self.targets = structure, sources, targets or sources
+        periodic = structure.pbc.all(1)
+        mixed = structure.pbc.any(1) & ~periodic
+        if mixed.any():
+            s = int(torch.nonzero(mixed)[0])
+            raise ValueError(
+                f"`pbc` must be all False or all True for the Coulomb interaction, got {structure.pbc[s].tolist()} in "
+                f"structure {s}; for a slab or wire make all axes periodic and leave vacuum"
+            )
+        self._range = math.sqrt(-math.log(accuracy) + 2 * (self.sources.lmax + self.targets.lmax))
+        i, j = self._open_pairs(periodic)
+        u = self.targets.positions[i] - self.sources.positions[j]
+        a = 1 / (2 * (self.targets.width[i] ** 2 + self.sources.width[j] ** 2))
+        order = self.sources.lmax + self.targets.lmax
+        itself = (i == j) if self.same else torch.zeros_like(i, dtype=torch.bool)
+        radial = gaussian_coulomb(_square(u), a, order)
+        pairs = [(i, j, u, radial if self_interaction else torch.where(itself, 0.0, radial))]
+        self.waves: list[_Waves] = []
+        self._excess: list[tuple[Tensor, Tensor]] = []
+        for s in torch.nonzero(periodic).flatten().tolist():
+            split = self._split(s)
+            pairs.append(self._periodic_pairs(s, split, self_interaction, order))
+            self.waves.append(self._waves_of(s, split))
+        self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
+        self.u, self.radial = torch.cat([p[2] for p in pairs]), torch.cat([p[3] for p in pairs], 1)
+
+    def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, " n_structures"]:
+        """p . A . s of each structure, hartree."""
+        energy = self.u.new_zeros(self.structure.n_structures)
+        pair = pair_energy(p[self.i], s[self.j], self.u, self.radial)
+        energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)))
+        for waves in self.waves:
+            for k, weight in self._pieces(waves):
+                left = self._factor(p[waves.targets], waves.targets, waves.target_width, self.targets, k)
+                right = left
+                if not (self.same and p is s):
+                    right = self._factor(s[waves.sources], waves.sources, waves.source_width, self.sources, k)
+                total = (weight * (left.conj() * right).real).sum()
+                energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
+            energy = energy.index_add(
+                0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None]
+            )
+        return energy
+
+    def potential(self, s: Float[Tensor, "ns size_s"]) -> Float[Tensor, "nt size_t"]:
+        """A . s: the energy's derivative by the multipoles at the targets (l = 0: potential, l = 1: its gradient, ...)."""
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            probe = s.new_zeros(len(self.targets.positions), self.targets.size, requires_grad=True)
+            energy = self.bilinear(probe, s).sum()
+        return torch.autograd.grad(energy, probe, create_graph=graph)[0]
+
+    def matrix(self) -> Float[Tensor, "n_structures n n"]:
+        """A of each structure among its own sites, padded with zeros to the largest; coefficients of an atom adjoin."""
+        size, counts = self.sources.size, torch.bincount(self.sources.index, minlength=self.structure.n_structures)
+        n = int(counts.max()) * size
+        local = torch.arange(len(self.sources.index), device=counts.device) - (counts.cumsum(0) - counts)[self.sources.index]
+        matrix = self.u.new_zeros(self.structure.n_structures * n * n)
+        unit = torch.eye(size, dtype=self.u.dtype, device=self.u.device)
+        component = torch.arange(size, device=counts.device)
+        for piece in torch.arange(len(self.i), device=counts.device).split(max(1, CHUNK // size**2)):
+            i, j = self.i[piece], self.j[piece]
+            block = pair_energy(unit[:, None, None], unit[None, :, None], self.u[piece], self.radial[:, piece])
+            row = (self.sources.index[i] * n + local[i] * size) + component[:, None]
+            place = row[:, None] * n + (local[j] * size + component[:, None])[None]
+            matrix = matrix.index_add(0, place.flatten(), block.expand(place.shape).flatten())
+        matrix = matrix.reshape(-1, n, n)
+        for waves in self.waves:
+            m = len(waves.sources) * size
+            block = self.u.new_zeros(m, m)
+            for k, weight in self._pieces(waves, size):
+                phase = self._phases(waves.sources, waves.source_width, self.sources, k)
+                factor = (phase[:, None] * fourier(unit, k)).reshape(m, -1)
+                scaled = weight * factor
+                block = block + scaled.real @ factor.real.T + scaled.imag @ factor.imag.T
+            excess = self._excess_width(waves.sources, waves.source_width, self.sources)
+            charge = unit[:1].repeat(1, len(excess))[0]
+            shift = (excess[:, None] * unit[0]).flatten()
+            block = block - self._per_volume(waves) * (shift[:, None] * charge + charge[:, None] * shift)
+            padded = torch.nn.functional.pad(block, (0, n - m, 0, n - m))
+            matrix = matrix.index_add(0, waves.sources.new_tensor([waves.structure]), padded[None])
+        return matrix
+
+    def _open_pairs(self, periodic: Tensor) -> tuple[Tensor, Tensor]:
+        if not periodic.any():
+            return all_pairs(self.targets.index, self.sources.index)
+        rows = torch.nonzero(~periodic[self.targets.index]).flatten()
+        columns = torch.nonzero(~periodic[self.sources.index]).flatten()
+        i, j = all_pairs(self.targets.index[rows], self.sources.index[columns])
+        return rows[i], columns[j]
+
+    def _split(self, s: int) -> float:
+        """Width of the smooth part that makes the sums over pairs and waves equally dear."""
+        n = max(1, int((self.sources.index == s).sum()))
+        volume = float(self.structure.volume[s])
+        return float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
+
+    def _periodic_pairs(
+        self, s: int, split: float, self_interaction: bool, order: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        width = torch.cat([self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]])
+        widest = float(width.detach().clamp(min=split).max())
+        # without a site tighter than the split the waves are everything
+        cutoff = self._range * math.sqrt(2 * (split**2 + widest**2)) if bool((width < split).any()) else 1e-3
+        if self.same:
+            i, j, shift = periodic_pairs(self.structure, s, cutoff)
+        else:
+            rows = torch.nonzero(self.targets.index == s).flatten()
+            i, j, shift = point_pairs(self.targets.positions[rows], self.structure, s, cutoff)
+            i, j = rows[i], self._source_of_atom[j]
+        t, w = self.targets.width[i], self.sources.width[j]
+        u = self.targets.positions[i] - self.sources.positions[j] - shift @ self.structure.cell[s]
+        a = 1 / (2 * (t**2 + w**2))
+        b = 1 / (2 * (t.clamp(min=split) ** 2 + w.clamp(min=split) ** 2))
+        r2 = _square(u)
+        whole = gaussian_coulomb(r2, a, order)
+        if self.same and not self_interaction:
+            whole = torch.where((i == j) & (shift == 0).all(1), 0.0, whole)
+        return i, j, u, whole - gaussian_coulomb(r2, b, order)
+
+    @property
+    def _source_of_atom(self) -> Tensor:
+        if len(self.sources.index) != self.structure.n_atoms:
+            raise ValueError("`sources` must be the atoms of `structure` when targets are given")
+        return torch.arange(self.structure.n_atoms, device=self.sources.index.device)
+
+    def _waves_of(self, s: int, split: float) -> _Waves:
+        targets = torch.nonzero(self.targets.index == s).flatten()
+        sources = torch.nonzero(self.sources.index == s).flatten()
+        t, w = self.targets.width[targets].clamp(min=split), self.sources.width[sources].clamp(min=split)
+        cell = self.structure.cell[s]
+        smallest = float((t.detach().min() ** 2 + w.detach().min() ** 2).sqrt())
+        limit = self._range * math.sqrt(2) / smallest
+        most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
+        steps = [torch.arange(-m, m + 1, device=cell.device) for m in most]
+        whole = torch.cartesian_prod(*steps)
+        a, b, c = whole.T
+        whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))].to(cell)
+        to_k = 2 * math.pi * torch.linalg.inv(cell).T
+        whole = whole[_square(whole @ to_k.detach()) <= limit**2]
+        k = whole @ to_k
+        weight = 8 * math.pi / (self.structure.volume[s] * _square(k))
+        return _Waves(s, k, weight, targets, sources, t, w)
+
+    def _pieces(self, waves: _Waves, size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        length = max(1, CHUNK // (max(len(waves.targets), len(waves.sources), 1) * size))
+        return zip(waves.k.split(length), waves.weight.split(length), strict=True)
+
+    def _phases(self, which: Tensor, width: Tensor, sites: Sites, k: Tensor) -> Tensor:
+        smooth = torch.exp(-0.5 * width[:, None] ** 2 * _square(k))
+        return torch.polar(smooth, -(sites.positions[which] @ k.T))
+
+    def _factor(self, p: Tensor, which: Tensor, width: Tensor, sites: Sites, k: Tensor) -> Tensor:
+        return (fourier(p, k) * self._phases(which, width, sites, k)).sum(0)
+
+    def _excess_width(self, which: Tensor, width: Tensor, sites: Sites) -> Tensor:
+        return width**2 - sites.width[which] ** 2
+
+    def _per_volume(self, waves: _Waves) -> Tensor:
+        return 2 * math.pi / self.structure.volume[waves.structure]
+
+    def _background(self, waves: _Waves, p: Tensor, s: Tensor) -> Tensor:
+        q, z = p[waves.targets, 0], s[waves.sources, 0]
+        left = (self._excess_width(waves.targets, waves.target_width, self.targets) * q).sum()
+        right = (self._excess_width(waves.sources, waves.source_width, self.sources) * z).sum()
+        return -self._per_volume(waves) * (left * z.sum() + q.sum() * right)
+
+
+def _square(u: Tensor) -> Tensor:
+    return (u * u).sum(-1)

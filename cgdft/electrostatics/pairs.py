@@ -1,0 +1,77 @@
+"""Which pairs of sites interact directly: all of them in open space, those within a cutoff in a periodic cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+
+def all_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+    """(i, j) of every row and column of the same structure; `rows`, `columns` are the ascending indices of each site."""
+    n = int(max(rows.max(), columns.max())) + 1 if len(rows) and len(columns) else 0
+    counts = torch.bincount(columns, minlength=n)
+    first = counts.cumsum(0) - counts
+    per_row = counts[rows]
+    i = torch.repeat_interleave(torch.arange(len(rows), device=rows.device), per_row)
+    start = torch.repeat_interleave(per_row.cumsum(0) - per_row, per_row)
+    j = torch.arange(len(i), device=rows.device) - start + torch.repeat_interleave(first[rows], per_row)
+    return i, j
+
+
+def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, shift) with |R_j + shift . cell - R_i| < cutoff for structure s, both orders; each atom with itself included.
+
+    Atoms are numbered within the batch; shift is (n_pairs, 3) whole cells.
+    """
+    from vesin import NeighborList
+
+    atoms = torch.nonzero(structure.index == s).flatten()
+    positions = structure.positions[atoms].detach().cpu().numpy()
+    neighbours = NeighborList(cutoff=float(cutoff), full_list=True)
+    i, j, shift = neighbours.compute(
+        points=positions,
+        box=structure.cell[s].detach().cpu().numpy(),
+        periodic=structure.pbc[s].cpu().numpy(),
+        quantities="ijS",
+    )
+    itself = np.arange(len(positions))
+    i, j = np.concatenate([itself, i.astype(np.int64)]), np.concatenate([itself, j.astype(np.int64)])
+    shift = np.concatenate([np.zeros((len(positions), 3)), shift])
+    device = structure.positions.device
+    to = lambda a: torch.from_numpy(a).to(device)  # noqa: E731
+    return atoms[to(i)], atoms[to(j)], to(shift).to(structure.positions.dtype)
+
+
+def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(point, atom, shift) with |R_atom + shift . cell - r_point| < cutoff for structure s."""
+    from scipy.spatial import cKDTree
+
+    atoms = torch.nonzero(structure.index == s).flatten()
+    cell = structure.cell[s].detach().cpu().numpy()
+    inverse = np.linalg.inv(cell)
+    reach = cutoff * np.linalg.norm(inverse, axis=0)  # a sphere of this radius spans so many cells
+    fractional = points.detach().cpu().numpy() @ inverse
+    whole = np.floor(fractional)
+    home = (fractional - whole) @ cell
+    sources = structure.positions[atoms].detach().cpu().numpy() @ inverse
+    wrapped = np.floor(sources)
+    steps = [np.arange(-np.ceil(r) - 1, np.ceil(r) + 2) for r in reach]
+    shifts = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
+    images = (sources - wrapped)[:, None, :] + shifts[None]
+    inside = ((images >= -reach) & (images <= 1 + reach)).all(-1)
+    atom, step = np.nonzero(inside)
+    found = cKDTree(home).sparse_distance_matrix(cKDTree(images[atom, step] @ cell), cutoff, output_type="coo_matrix")
+    i, image = found.row.astype(np.int64), found.col.astype(np.int64)
+    shift = shifts[step[image]] - wrapped[atom[image]] + whole[i]
+    device = structure.positions.device
+    return (
+        torch.from_numpy(i).to(device),
+        atoms[torch.from_numpy(atom[image]).to(device)],
+        torch.from_numpy(shift).to(structure.positions),
+    )

@@ -1,0 +1,58 @@
+"""A functional: a sum of terms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cgdft.density import Density
+from cgdft.terms import Term, checked_energy, named
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.structure import Structure
+
+
+class Functional(nn.Module):
+    """E[rho; R] = sum of terms, each any term of the package or of the user's own; written `Hartree() + Hardness(...)`."""
+
+    def __init__(self, terms: Iterable[Term]) -> None:
+        super().__init__()
+        terms = list(terms)
+        for one in terms:
+            if not isinstance(one, Term):
+                raise TypeError(f"`terms` must be cgdft.Term objects, got {one!r}; a function becomes one with @cgdft.term")
+        self.terms = nn.ModuleList(terms)
+
+    def __iter__(self) -> Iterator[Term]:
+        return iter(self.terms)  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self.terms)
+
+    def __add__(self, other: Term | Functional) -> Functional:
+        if isinstance(other, Term):
+            other = Functional([other])
+        if not isinstance(other, Functional):
+            return NotImplemented
+        return Functional([*self, *other])
+
+    @property
+    def quadratic(self) -> bool:
+        """Whether every term is."""
+        return all(one.quadratic for one in self)
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Functional:
+        """Every term with all that depends on the structure alone computed once."""
+        return Functional([one.prepare(structure, basis) for one in self])
+
+    def energies(self, rho: Density) -> dict[str, Float[Tensor, " n_structures"]]:
+        """Energy of each term, (n_structures,), hartree, by name."""
+        return {name: checked_energy(one, rho) for name, one in named(self).items()}
+
+    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """Sum of all terms, (n_structures,), hartree."""
+        return sum(self.energies(rho).values(), rho.coefficients.new_zeros(len(rho.structure)))

@@ -1,0 +1,182 @@
+"""A model: functional, basis, ansatz, constraints and solver. Calling it on a structure gives the solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cgdft.ansatz import Ansatz, Free
+from cgdft.basis import Multipoles
+from cgdft.constraint import Constraint, TotalCharge
+from cgdft.functional import Functional
+from cgdft.problem import Problem
+from cgdft.solution import Solution
+from cgdft.solver import Minimum, Solver, SolverError, Status
+from cgdft.structure import Structure
+from cgdft.terms import Term
+
+#: Up to so many coefficients in a structure a quadratic functional is solved by factorisation.
+DIRECT = 3000
+
+
+class Model(nn.Module):
+    """min over p = p0 + L x of E[p; R] at fixed charges or potentials.
+
+    Args:
+        functional: a sum of terms.
+        basis: the Gaussian multipoles.
+        ansatz: which densities are allowed; default: all of the basis.
+        constraints: linear charges, fixed or held at a potential; default: the total charge of the structure. An empty list
+            leaves every charge to the functional.
+        solver: default: Direct for quadratic functionals of moderate size, CG for larger ones, Newton for the rest.
+        name: how reports call it.
+        references: keys of the literature in `references.bib`.
+
+    Raises:
+        TypeError: an argument of another kind.
+    """
+
+    def __init__(
+        self,
+        functional: Functional | Term,
+        basis: Multipoles,
+        ansatz: Ansatz | None = None,
+        constraints: Sequence[Constraint] | None = None,
+        solver: Solver | None = None,
+        name: str = "",
+        references: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        functional = Functional([functional]) if isinstance(functional, Term) else functional
+        ansatz = Free() if ansatz is None else ansatz
+        constraints = [TotalCharge()] if constraints is None else list(constraints)
+        for what, value, kind in (("functional", functional, Functional), ("basis", basis, Multipoles), ("ansatz", ansatz, Ansatz)):
+            if not isinstance(value, kind):
+                raise TypeError(f"`{what}` must be a {kind.__name__}, got {value!r}")
+        for one in constraints:
+            if not isinstance(one, Constraint):
+                raise TypeError(f"`constraints` must be Constraint objects, got {one!r}")
+        if solver is not None and not isinstance(solver, Solver):
+            raise TypeError(f"`solver` must be a Solver, got {solver!r}")
+        self.functional, self.basis, self.ansatz = functional, basis, ansatz
+        self.constraints, self.solver = constraints, solver
+        self.name, self.references = name or type(self).__name__, tuple(references)
+
+    def __add__(self, term: Term | Functional) -> Model:
+        if not isinstance(term, Term | Functional):
+            return NotImplemented
+        return self.replace(functional=self.functional + term, name=f"{self.name} + {_names(term)}")
+
+    def replace(self, **changes: Any) -> Model:
+        """The same model with some of its constructor's arguments changed."""
+        kept = {
+            name: getattr(self, name)
+            for name in ("functional", "basis", "ansatz", "constraints", "solver", "name", "references")
+        }
+        return Model(**{**kept, **changes})
+
+    def problem(self, structure: Structure) -> Problem:
+        """What a solver sees of this model on a structure."""
+        return Problem(structure, self.basis, self.functional, self.ansatz, self.constraints)
+
+    def chosen_solver(self, problem: Problem) -> Solver:
+        """The solver of this model, or one that can solve the problem."""
+        from cgdft.solvers import CG, Direct, Newton
+
+        if self.solver is not None:
+            return self.solver
+        if not self.functional.quadratic:
+            return Newton()
+        return Direct() if problem.rows.longest <= DIRECT else CG()
+
+    def forward(self, structure: Structure, start: Solution | None = None, throw: bool = True) -> Solution:
+        """The minimum on a structure or on every structure of a batch.
+
+        Args:
+            start: solution of a similar structure to begin with (molecular dynamics).
+            throw: whether a solve that failed raises; else see `solution.status`.
+
+        Raises:
+            SolverError: no minimum found, with status and residual history.
+            ValueError: input that makes no sense; the message names the argument.
+        """
+        with torch.no_grad():
+            problem = self.problem(structure)
+            solver = self.chosen_solver(problem)
+            _check_covered(problem)
+            if len(problem.index) == 0:
+                empty = problem.space.origin.new_zeros(0)
+                multipliers = problem.rows.multipliers(empty)
+                minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
+            else:
+                first = start.minimum.x if start is not None and start.minimum.x.shape == problem.index.shape else None
+                minimum = solver.minimise(problem, first)
+        failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
+        if failed and throw:
+            s = failed[0]
+            norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())
+            where = f"structure {s} ({len(failed)} of {problem.n} failed)" if problem.n > 1 else "the structure"
+            raise SolverError(
+                f"{type(solver).__name__} on {where}: {minimum.status[s].value}. Residuals (hartree / e), last of "
+                f"{len(minimum.history)}: {norms}",
+                minimum.status,
+                minimum.history,
+            )
+        return Solution(self, structure, problem, solver, minimum)
+
+    def wants_graph(self, structure: Structure) -> bool:
+        """Whether something in the model or structure requires a gradient, or may: a plain function could hide it."""
+        holders: list[Any] = [structure, *self.constraints]
+        values = [getattr(holder, field.name) for holder in holders for field in fields(holder)]
+        for module in self.modules():
+            values += [*module._parameters.values(), *module._buffers.values()]
+            values += [v for k, v in vars(module).items() if not k.startswith("_") or k == "_function"]
+            if hasattr(module, "elements"):
+                values += list(module.elements.values())
+        return torch.is_grad_enabled() and any(
+            v.requires_grad if isinstance(v, Tensor) else isinstance(v, Callable) and not isinstance(v, nn.Module)  # type: ignore[arg-type]
+            for v in values
+        )
+
+    def __repr__(self) -> str:
+        solver = "chosen by the problem" if self.solver is None else repr(self.solver)
+        terms = " + ".join(term.name for term in self.functional)
+        return (
+            f"Model {self.name}: {terms}; l <= {self.basis.lmax}; {type(self.ansatz).__name__}; "
+            f"{', '.join(type(c).__name__ for c in self.constraints) or 'no constraint'}; solver {solver}"
+        )
+
+
+def _names(term: Term | Functional) -> str:
+    return term.name if isinstance(term, Term) else " + ".join(one.name for one in term)
+
+
+def _check_covered(problem: Problem) -> None:
+    """Every charge that may move must be under a constraint, when there are any.
+
+    Raises:
+        ValueError: naming the atoms that are not.
+    """
+    rows = [*problem.fixed, *problem.held]
+    if not rows or len(problem.index) == 0:
+        return
+    free = torch.ones_like(problem.structure.index, dtype=torch.bool)
+    for row in rows:
+        free = free & (row.weights == 0)
+    loose = torch.nonzero(free).flatten().tolist()
+    if loose and _moves(problem, loose):
+        raise ValueError(
+            f"`constraints` must cover every atom whose charge may change, got none for atoms {loose[:6]}; add TotalCharge() "
+            f"or a FragmentCharge for them (constraints=[] leaves all charges to the functional)"
+        )
+
+
+def _moves(problem: Problem, atoms: list[int]) -> bool:
+    weights = torch.zeros_like(problem.space.origin)
+    weights[atoms, 0] = 1.0
+    return bool(problem.space.pull(weights).abs().max() > 1e-12)
+

@@ -1,0 +1,128 @@
+"""One rule for every parameter of a term, a basis or an ansatz: number, value per element, value per atom, or module."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Union
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from jaxtyping import Float
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+#: What a parameter may be given as.
+ParameterLike = Union[float, Mapping[str, "float | Tensor"], Tensor, "Callable[[Structure], Tensor]"]
+
+
+class AtomParameter(nn.Module):
+    """A quantity x_i per atom, given in one of four ways; calling it on a structure gives (n_atoms,).
+
+    Args:
+        value: a number; a dict per element (`{"O": 8.7 * eV}`; its values may be `nn.Parameter`); a tensor per atom; or a
+            module (any callable) structure -> (n_atoms,).
+        name: how messages call it.
+        positive: values must be greater than zero.
+
+    Raises:
+        TypeError, ValueError: a value of another kind, not a number, not positive where it must be; at the call: an element
+            without a value, a tensor of another length.
+    """
+
+    def __init__(self, value: ParameterLike, name: str, positive: bool = False) -> None:
+        super().__init__()
+        self.name, self.positive = name, positive
+        self.module: nn.Module | Callable[[Structure], Tensor] | None = None
+        self.table: nn.ParameterDict | None = None
+        self.elements: dict[str, float | Tensor] = {}
+        self.value: Tensor | None
+        if isinstance(value, Mapping):
+            self.value = None
+            unknown = [symbol for symbol in value if symbol not in atomic_numbers or symbol == "X"]
+            if unknown:
+                raise ValueError(f"`{name}` must be keyed by chemical symbols, got {unknown[0]!r}")
+            self.elements = {s: v for s, v in value.items() if not isinstance(v, nn.Parameter)}
+            learnt = {s: v for s, v in value.items() if isinstance(v, nn.Parameter)}
+            self.table = nn.ParameterDict(learnt) if learnt else None
+            for symbol, v in value.items():
+                self._check(torch.as_tensor(v, dtype=torch.float64), f"`{name}` of {symbol}")
+        elif isinstance(value, Tensor):
+            if isinstance(value, nn.Parameter):
+                self.value = value
+            else:
+                self.register_buffer("value", value if value.is_floating_point() else value.double(), persistent=True)
+            self._check(value, f"`{name}`")
+        elif callable(value):
+            self.value, self.module = None, value
+        else:
+            try:
+                number = torch.tensor(float(value), dtype=torch.float64)
+            except (TypeError, ValueError):
+                raise TypeError(
+                    f"`{name}` must be a number, a dict per element, a tensor per atom or a module, got {value!r}"
+                ) from None
+            self._check(number, f"`{name}`")
+            self.register_buffer("value", number)
+
+    def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
+        """The value of every atom, (n_atoms,)."""
+        if self.value is not None:
+            value = self.value
+            if value.ndim == 0:
+                return value.expand(structure.n_atoms)
+            self._check_shape(value, structure)
+            return value
+        if self.module is not None:
+            value = self.module(structure)
+            self._check_shape(value, structure)
+            self._check(value, f"`{self.name}`")
+            return value
+        return self._by_element(structure)
+
+    def at(self, structure: Structure) -> AtomParameter:
+        """The same parameter with its values for this structure kept."""
+        fixed = copy.copy(self)
+        fixed._modules, fixed._parameters, fixed._buffers = {}, {}, {}
+        fixed.__dict__.pop("value", None)
+        fixed.module, fixed.table, fixed.elements = None, None, {}
+        fixed._buffers["value"] = self(structure)
+        return fixed
+
+    def _by_element(self, structure: Structure) -> Tensor:
+        values = {**self.elements, **(dict(self.table.items()) if self.table is not None else {})}
+        present = structure.numbers.unique().tolist()
+        missing = [chemical_symbols[z] for z in present if chemical_symbols[z] not in values]
+        if missing:
+            raise ValueError(
+                f"`{self.name}` must have a value for every element, got none for {', '.join(missing)} "
+                f"(given: {', '.join(values)}); add {{'{missing[0]}': ...}}"
+            )
+        row = structure.numbers.new_zeros(len(chemical_symbols))
+        row[present] = torch.arange(len(present), device=row.device)
+        like = structure.positions.detach()
+        chosen = [values[chemical_symbols[z]] for z in present]
+        if not any(isinstance(v, Tensor) for v in chosen):
+            return like.new_tensor(chosen)[row[structure.numbers]]
+        return torch.stack([torch.as_tensor(v).to(like) for v in chosen])[row[structure.numbers]]
+
+    def _check_shape(self, value: Tensor, structure: Structure) -> None:
+        if value.shape != (structure.n_atoms,):
+            raise ValueError(f"`{self.name}` must be (n_atoms,) = ({structure.n_atoms},), got shape {tuple(value.shape)}")
+
+    def _check(self, value: Tensor, what: str) -> None:
+        value = value.detach()
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
+        if self.positive and not (value > 0).all():
+            raise ValueError(f"{what} must be greater than zero, got {float(value.min())}")
+
+    def extra_repr(self) -> str:
+        """How `print` shows it."""
+        if self.value is not None:
+            return f"{self.value.item():.6g}" if self.value.ndim == 0 else f"{tuple(self.value.shape)} per atom"
+        if self.module is not None:
+            return "of the environment"
+        return f"for {', '.join([*self.elements, *(self.table or {})])}"

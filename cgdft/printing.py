@@ -1,0 +1,97 @@
+"""Solutions as text and as plain numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cgdft.solution import Solution
+
+#: Atoms or structures listed before the rest is summarised.
+LISTED = 30
+
+
+def as_text(solution: Solution) -> str:
+    """A readable table with units."""
+    structure = solution.structure
+    lines = [f"{solution.model.name} on {structure!r}"]
+    if len(structure) == 1:
+        lines += _one(solution)
+    else:
+        lines.append(f"{'structure':>9} {'atoms':>6} {'energy (hartree)':>18} {'charge (e)':>11}  status")
+        counts, energies, charges = structure.counts.tolist(), solution.energy.tolist(), solution.total_charge.tolist()
+        for s in range(min(LISTED, len(structure))):
+            lines.append(f"{s:>9} {counts[s]:>6} {energies[s]:>18.8f} {charges[s]:>11.6f}  {solution.status[s].name}")
+        if len(structure) > LISTED:
+            lines.append(f"      ... and {len(structure) - LISTED} more")
+    worst = float(solution.history[-1].max())
+    name = type(solution.solver).__name__
+    lines.append(f"{name}: {solution.iterations} iteration(s), residual {worst:.1e} hartree/e")
+    lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][:LISTED]
+    return "\n".join(lines)
+
+
+def _one(solution: Solution) -> list[str]:
+    structure, lmax = solution.structure, solution.model.basis.lmax
+    dipoles = solution.dipoles.norm(dim=1).tolist()
+    head = f"{'atom':>6} {'':2} {'charge (e)':>12}" + (f" {'|dipole| (e bohr)':>18}" if lmax else "")
+    lines = [head]
+    charges = solution.charges.tolist()
+    for i, symbol in enumerate(structure.symbols[:LISTED]):
+        lines.append(f"{i:>6} {symbol:2} {charges[i]:>12.6f}" + (f" {dipoles[i]:>18.6f}" if lmax else ""))
+    if structure.n_atoms > LISTED:
+        lines.append(f"   ... and {structure.n_atoms - LISTED} more atoms")
+    width = max(len(name) for name in [*solution.energies, "chemical potential"])
+    for name, energy in solution.energies.items():
+        lines.append(f"{name:<{width}} {float(energy[0]):>18.8f} hartree")
+    lines.append(f"{'energy':<{width}} {float(solution.energy[0]):>18.8f} hartree")
+    if solution.problem.held:
+        lines.append(f"{'grand potential':<{width}} {float(solution.grand_potential[0]):>18.8f} hartree")
+    lines.append(f"{'total charge':<{width}} {float(solution.total_charge[0]):>18.8f} e")
+    for name, potential in solution.potentials.items():
+        label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
+        lines.append(f"{label:<{width}} {float(value[0]):>18.8f} hartree" + ("" if name == "total" else "/e"))
+    if not structure.pbc.any():
+        dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
+        lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")
+    return lines
+
+
+def as_dict(solution: Solution) -> dict[str, Any]:
+    """Plain numbers of a single structure."""
+    if len(solution.structure) != 1:
+        raise ValueError(f"`to_dict` takes one structure, got a batch of {len(solution.structure)}")
+    structure = solution.structure
+    result: dict[str, Any] = {
+        "model": solution.model.name,
+        "references": list(solution.model.references),
+        "units": "Hartree atomic units (e, bohr, hartree)",
+        "symbols": structure.symbols,
+        "positions": structure.positions.tolist(),
+        "pbc": structure.pbc[0].tolist(),
+        "cell": structure.cell[0].tolist(),
+        "charges": solution.charges.tolist(),
+        "energy": float(solution.energy[0]),
+        "grand_potential": float(solution.grand_potential[0]),
+        "energies": {name: float(value[0]) for name, value in solution.energies.items()},
+        "total_charge": float(solution.total_charge[0]),
+        "potentials": {name: float(value[0]) for name, value in solution.potentials.items()},
+        "forces": solution.forces().tolist(),
+        "status": solution.status[0].name,
+        "iterations": solution.iterations,
+        "residual": float(solution.history[-1].max()),
+        "solver": repr(solution.solver),
+    }
+    if solution.model.basis.lmax > 0:
+        result["dipoles"] = solution.dipoles.tolist()
+    if solution.model.basis.lmax > 1:
+        result["quadrupoles"] = solution.quadrupoles.tolist()
+    if "total" in solution.potentials:
+        result["chemical_potential"] = float(solution.chemical_potential[0])
+    if structure.pbc.any():
+        if structure.pbc.all():
+            result["stress"] = solution.stress()[0].tolist()
+    else:
+        result["dipole"] = solution.dipole[0].tolist()
+        result["polarizability"] = solution.polarizability()[0].tolist()
+    return result

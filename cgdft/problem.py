@@ -1,0 +1,162 @@
+"""What a solver sees: the energy of the allowed coefficients x on one batch of structures, and its linear constraints."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.constraint import Row, check
+from cgdft.density import Density
+from cgdft.rows import ConstraintRows
+
+if TYPE_CHECKING:
+    from cgdft.ansatz import Ansatz, Space
+    from cgdft.basis import Multipoles
+    from cgdft.constraint import Constraint
+    from cgdft.functional import Functional
+    from cgdft.structure import Structure
+
+
+class Problem:
+    """L(x, lambda) = E(p0 + L x) + 1/2 stiffness x^2 - sum_k V_k a_k.p - sum_k lambda_k (a_k.p - c_k).
+
+    V_k are the given potentials, c_k the given charges, lambda_k = dE/dc_k the potentials to be found. The structures do not
+    couple; vectors x are (n_x,) with `index` (n_x,) saying to which structure each belongs, multipliers (n_structures, n_rows).
+
+    Args:
+        structure, basis, functional, ansatz, constraints: of the model; everything that depends on the structure alone is
+            computed here, once.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        basis: Multipoles,
+        functional: Functional,
+        ansatz: Ansatz,
+        constraints: list[Constraint],
+    ) -> None:
+        self.structure = structure
+        self.basis = basis.prepare(structure)
+        self.functional = functional.prepare(structure, self.basis)
+        self.space: Space = ansatz.prepare(structure, self.basis)
+        rows = [row for constraint in constraints for row in constraint.rows(structure)]
+        check(rows, structure)
+        self.held = [row for row in rows if row.potential is not None]
+        self.fixed = [row for row in rows if row.charge is not None]
+        self.index = self.space.index
+        self.n = len(structure)
+
+    def density(self, x: Float[Tensor, " n_x"]) -> Density:
+        """The density of x."""
+        return Density(self.structure, self.basis, self.space.coefficients(x))
+
+    def energies(self, x: Float[Tensor, " n_x"]) -> dict[str, Float[Tensor, " n_structures"]]:
+        """The energy term by term, hartree; that of the ansatz as "Ansatz"."""
+        energies = self.functional.energies(self.density(x))
+        if self.space.stiffness is not None:
+            energies["Ansatz"] = self.space.energy(x, self.n)
+        return energies
+
+    def work(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """sum_k V_k a_k.q, what the batteries give at the given potentials, hartree."""
+        total = rho.coefficients.new_zeros(self.n)
+        for row in self.held:
+            assert row.potential is not None
+            total = total + row.potential * self.charge(row, rho)
+        return total
+
+    def charge(self, row: Row, rho: Density) -> Float[Tensor, " n_structures"]:
+        """a.q of each structure, e."""
+        return self.structure.total(row.weights * rho.charges)
+
+    def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
+        """What is minimised: E, less the work of the batteries."""
+        rho = self.density(x)
+        return self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
+
+    def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
+        """a_k.q - c_k for the fixed charges."""
+        rho = self.density(x)
+        parts = [self.charge(row, rho) - row.charge for row in self.fixed]
+        return torch.stack(parts, 1) if parts else rho.coefficients.new_zeros(self.n, 0)
+
+    def lagrangian(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> Float[Tensor, " n_structures"]:
+        """The objective less multipliers times excess; its derivative by a fixed charge is the multiplier."""
+        return self.objective(x) - (multipliers * self.excess(x)).sum(1)
+
+    # What solvers use, without a graph.
+
+    def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
+        """Derivative of the objective by x, (n_x,)."""
+        rho = self.density(x)
+        slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
+        for row in self.held:
+            assert row.potential is not None
+            slope[:, 0] -= row.potential[self.structure.index] * row.weights
+        slope = self.space.pull(slope)
+        return slope if self.space.stiffness is None else slope + self.space.stiffness * x
+
+    def product(self, x: Float[Tensor, " n_x"], v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
+        """Hessian of the objective times v, (n_x,)."""
+        rho, moved = self.density(x), self.space.push(v)
+        curved = sum((term.product(rho, moved) for term in self.functional), torch.zeros_like(moved))
+        curved = self.space.pull(curved)
+        return curved if self.space.stiffness is None else curved + self.space.stiffness * v
+
+    def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
+        """Hessian of the objective for each structure, padded with zeros to the largest."""
+        rho = self.density(x)
+        hessian = sum(term.hessian(rho) for term in self.functional)
+        if not isinstance(hessian, Tensor):
+            n = int(self.structure.counts.max()) * self.basis.size
+            hessian = rho.coefficients.new_zeros(self.n, n, n)
+        if self.space.values is None:
+            return hessian
+        assert self.space.rows is not None
+        assert self.space.columns is not None
+        size = self.basis.size
+        local = self.space.rows - (self.structure.first * size)[self.index[self.space.columns]]
+        mapping = hessian.new_zeros(self.n, hessian.shape[1], self.rows.longest)
+        place = (self.index[self.space.columns], local, self.rows.local[self.space.columns])
+        mapping = mapping.index_put(place, self.space.values, accumulate=True)
+        hessian = mapping.transpose(1, 2) @ hessian @ mapping
+        if self.space.stiffness is not None:
+            hessian = hessian + torch.diag_embed(self.rows.pad(self.space.stiffness))
+        return hessian
+
+    def diagonal(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
+        """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts."""
+        rho = self.density(x)
+        diagonal = sum((term.diagonal(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
+        space = self.space
+        if space.values is not None:
+            assert space.rows is not None
+            assert space.columns is not None
+            squares = space.values**2 * diagonal.reshape(-1)[space.rows]
+            diagonal = squares.new_zeros(len(self.index)).index_add(0, space.columns, squares)
+        diagonal = diagonal.reshape(-1)
+        if space.stiffness is not None:
+            diagonal = diagonal + space.stiffness
+        return torch.where(diagonal > 1e-8, diagonal, diagonal.detach().abs().max().clamp(min=1e-3))
+
+    @property
+    def rows(self) -> ConstraintRows:
+        """The fixed charges as rows acting on x, made orthonormal; computed at first use."""
+        if not hasattr(self, "_rows"):
+            with torch.no_grad():
+                zero = self.space.origin.new_zeros(len(self.index))
+                pulled = []
+                for row in self.fixed:
+                    weights = torch.zeros_like(self.space.origin)
+                    weights[:, 0] = row.weights
+                    pulled.append(self.space.pull(weights))
+                matrix = torch.stack(pulled) if pulled else zero.new_zeros(0, len(zero))
+                names = [row.name for row in self.fixed]
+                self._rows = ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), names)
+        return self._rows

@@ -1,0 +1,297 @@
+"""The minimum on a structure, and every observable as a derivative of it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.response import Response, respond
+from cgdft.solver import Inverse, Minimum, Solver, Status
+from cgdft.structure import Structure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from matplotlib.figure import Figure
+
+    from cgdft.model import Model
+    from cgdft.problem import Problem
+
+
+class Solution:
+    """What a model returns: density, energies, chemical potential, status, and the derivatives of the minimum.
+
+    Everything is in Hartree atomic units, and differentiable (twice) by whatever requires a gradient in model and structure.
+    Per atom: (n_atoms, ...); per structure: (n_structures, ...), also for a single one.
+    """
+
+    def __init__(self, model: Model, structure: Structure, problem: Problem, solver: Solver, minimum: Minimum) -> None:
+        self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
+        self._graph = model.wants_graph(structure)
+
+    @property
+    def status(self) -> list[Status]:
+        """How the solve ended, for each structure."""
+        return self.minimum.status
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the solver."""
+        return self.minimum.iterations
+
+    @property
+    def history(self) -> Float[Tensor, "n_iterations n_structures"]:
+        """Norm of the projected gradient at each iteration, hartree / e."""
+        return self.minimum.history
+
+    # The density and what is read off it.
+
+    @property
+    def density(self) -> Density:
+        """The coarse density at the minimum."""
+        return self._state.density
+
+    @property
+    def coefficients(self) -> Float[Tensor, "n_atoms size"]:
+        """Its coefficients p, (n_atoms, (lmax + 1)^2)."""
+        return self.density.coefficients
+
+    @property
+    def charges(self) -> Float[Tensor, " n_atoms"]:
+        """q_i, (n_atoms,), e; positive where electrons are missing."""
+        return self.density.charges
+
+    @property
+    def dipoles(self) -> Float[Tensor, "n_atoms 3"]:
+        """Atomic dipoles, (n_atoms, 3), e bohr."""
+        return self.density.dipoles
+
+    @property
+    def quadrupoles(self) -> Float[Tensor, "n_atoms 5"]:
+        """Atomic quadrupoles in solid harmonics, (n_atoms, 5), e bohr^2."""
+        return self.density.quadrupoles
+
+    @property
+    def total_charge(self) -> Float[Tensor, " n_structures"]:
+        """Q, (n_structures,), e."""
+        return self.structure.total(self.charges)
+
+    @property
+    def dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """D about the origin, (n_structures, 3), e bohr.
+
+        Raises:
+            ValueError: a periodic structure, whose dipole depends on the choice of the cell.
+        """
+        self._need_open("dipole")
+        return self.density.dipole
+
+    @property
+    def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
+        """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2; open structures only."""
+        self._need_open("quadrupole")
+        return self.density.quadrupole
+
+    @property
+    def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
+        """The energy term by term, (n_structures,) each, hartree."""
+        return self._state.problem.energies(self._state.x)
+
+    @property
+    def energy(self) -> Float[Tensor, " n_structures"]:
+        """E, (n_structures,), hartree: the sum of all terms, without the work of batteries."""
+        return self._state.lagrangian + self._state.work
+
+    @property
+    def grand_potential(self) -> Float[Tensor, " n_structures"]:
+        """E - sum_k V_k q_k over the charges held at a potential, (n_structures,), hartree; E where there are none.
+
+        At fixed potential this is what is minimised, and forces and stress are its derivatives.
+        """
+        return self._state.lagrangian
+
+    @property
+    def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
+        """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one.
+
+        A charge that the ansatz cannot change has no potential and is left out.
+        """
+        found = {
+            row.name: self._state.multipliers[:, k]
+            for k, row in enumerate(self.problem.fixed)
+            if bool(self.problem.rows.active[:, k].all())
+        }
+        return {**found, **{row.name: row.potential for row in self.problem.held if row.potential is not None}}
+
+    @property
+    def chemical_potential(self) -> Float[Tensor, " n_structures"]:
+        """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree.
+
+        Raises:
+            ValueError: no constraint on the total charge, or one that the ansatz cannot change.
+        """
+        if "total" not in self.potentials:
+            raise ValueError(
+                f"`chemical_potential` needs a total charge that may change under a TotalCharge constraint, got "
+                f"{[row.name for row in [*self.problem.fixed, *self.problem.held]]}; see `potentials`"
+            )
+        return -self.potentials["total"]
+
+    # First derivatives.
+
+    def forces(self) -> Float[Tensor, "n_atoms 3"]:
+        """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
+        response = self._respond(int(self._graph), "displacement")
+        return -self._slope(response.lagrangian.sum(), response.probe.displacement)
+
+    def stress(self) -> Float[Tensor, "n_structures 3 3"]:
+        """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric.
+
+        Raises:
+            ValueError: a structure without a cell.
+        """
+        if not self.structure.pbc.all():
+            raise ValueError(f"`stress` needs cells periodic along all axes, got pbc {self.structure.pbc.tolist()[:3]}")
+        response = self._respond(int(self._graph), "strain")
+        slope = self._slope(response.lagrangian.sum(), response.probe.strain)
+        return 0.5 * (slope + slope.transpose(1, 2)) / self.structure.volume[:, None, None]
+
+    # Response: derivatives of the density and of the chemical potential.
+
+    def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
+        """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; open structures only."""
+        self._need_open("polarizability")
+        response = self._respond(1 + int(self._graph), "field")
+        dipole = response.density.dipole
+        return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
+
+    def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
+        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; open structures only."""
+        self._need_open("born_charges")
+        response = self._respond(1 + int(self._graph), "displacement")
+        dipole = response.density.dipole
+        return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
+
+    def fukui(self) -> Float[Tensor, " n_atoms"]:
+        """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.
+
+        Source: R. G. Parr, W. Yang, J. Am. Chem. Soc. 106, 4049 (1984).
+        """
+        k = self._total_row()
+        response = self._respond(1 + int(self._graph), "charge")
+        weight = torch.zeros_like(self.structure.positions[:, 0]).requires_grad_()
+        slope = torch.autograd.grad((weight * response.density.charges).sum(), response.probe.charge, create_graph=True)[0]
+        return self._slope(slope[:, k].sum(), weight)
+
+    def hardness(self) -> Float[Tensor, " n_structures"]:
+        """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
+        k = self._total_row()
+        response = self._respond(1 + int(self._graph), "charge")
+        return self._slope(response.multipliers[:, k].sum(), response.probe.charge)[:, k]
+
+    def softness(self) -> Float[Tensor, " n_atoms"]:
+        """s_i = dN_i/dmu = f_i / eta, (n_atoms,), e^2 / hartree; sums to dN/dmu."""
+        return self.fukui() / self.hardness()[self.structure.index]
+
+    def hardness_matrix(self) -> Float[Tensor, "n_structures n n"]:
+        """d2E/dp_a dp_b at the minimum, (n_structures, n, n), padded with zeros; coefficients of an atom adjoin."""
+        with torch.no_grad():
+            rho = self.problem.density(self.minimum.x)
+            return torch.stack([term.hessian(rho) for term in self.problem.functional]).sum(0)
+
+    def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
+        """chi_ab = dp_a/dv_b at fixed charges or potentials, (n_structures, n, n), e^2 / hartree; padded with zeros.
+
+        v is the potential conjugate to each coefficient (E gains sum_a v_a p_a), so chi is negative semidefinite.
+        """
+        size = self.model.basis.size
+        most = int(self.structure.counts.max())
+        local = torch.arange(self.structure.n_atoms) - self.structure.first[self.structure.index]
+        response = self._respond(1 + int(self._graph), "potential")
+        chi = self.structure.positions.new_zeros(len(self.structure), most * size, most, size)
+        for atom in range(most):
+            chosen = response.density.coefficients[local == atom]
+            for component in range(size):
+                slope = self._slope(chosen[:, component].sum(), response.probe.potential)
+                chi = chi.index_put((self.structure.index, torch.tensor(atom * size + component), local), slope)
+        return chi.reshape(len(self.structure), most * size, most * size)
+
+    # The mechanism.
+
+    @cached_property
+    def _inverse(self) -> Inverse:
+        with torch.no_grad():
+            return self.solver.linearise(self.problem, self.minimum.x)
+
+    @cached_property
+    def _state(self) -> Response:
+        if self._graph:
+            return self._respond(2)
+        x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
+        with torch.no_grad():
+            rho = problem.density(x)
+            return Response(
+                problem, None, rho, multipliers, problem.lagrangian(x, multipliers), problem.work(rho), x  # type: ignore[arg-type]
+            )
+
+    def _respond(self, order: int, *by: str) -> Response:
+        def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+            return self._inverse(rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
+
+        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, inverse, order, by)
+
+    def _slope(self, value: Tensor, by: Tensor) -> Tensor:
+        if not value.requires_grad:
+            return torch.zeros_like(by)
+        (slope,) = torch.autograd.grad(
+            value, by, create_graph=self._graph, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
+        return slope if self._graph else slope.detach()
+
+    def _need_open(self, what: str) -> None:
+        if self.structure.pbc.any():
+            raise ValueError(f"`{what}` is defined for structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}")
+
+    def _total_row(self) -> int:
+        names = [row.name for row in self.problem.fixed]
+        if "total" not in names or not self.problem.rows.active[:, names.index("total")].all():
+            raise ValueError(f"this derivative needs a total charge that may change under TotalCharge(), got {names}")
+        return names.index("total")
+
+    # Ways out.
+
+    def to_atoms(self) -> Atoms:
+        """ASE Atoms of a single structure, with `charges` (e), `dipoles` (e bohr) and `quadrupoles` (e bohr^2) in arrays."""
+        atoms = self.structure.to_ase()
+        atoms.arrays["charges"] = self.charges.detach().numpy().copy()
+        if self.model.basis.lmax > 0:
+            atoms.arrays["dipoles"] = self.dipoles.detach().numpy().copy()
+        if self.model.basis.lmax > 1:
+            atoms.arrays["quadrupoles"] = self.quadrupoles.detach().numpy().copy()
+        return atoms
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers for JSON, of a single structure; atomic units, named under "units"."""
+        from cgdft.printing import as_dict
+
+        return as_dict(self)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The structure coloured by charge beside its potential on a plane; saved to `path` if given."""
+        from cgdft.plotting import plot_solution
+
+        return plot_solution(self, path)
+
+    def __str__(self) -> str:
+        from cgdft.printing import as_text
+
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
+

@@ -1,0 +1,105 @@
+"""What a solver is: it finds the constrained minimum of a problem, and solves the linearised problem there."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cgdft.problem import Problem
+
+#: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
+Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Status(Enum):
+    """How a solve ended; the value says what it means and what to try."""
+
+    CONVERGED = "converged to a minimum"
+    NOT_CONVERGED = "not converged within max_iterations; allow more, or choose Newton() or Direct()"
+    DIVERGED = "diverged; reduce the mixing, or choose Newton()"
+    UNBOUNDED = (
+        "the energy has no minimum (negative curvature, as in a polarization catastrophe: hardness or inverse polarizability "
+        "too small for the widths and distances); raise them or keep the self-interaction of Hartree"
+    )
+    SADDLE = "a stationary point that is not a minimum; choose Newton(), which leaves saddle points"
+
+
+class SolverError(RuntimeError):
+    """A solve that did not end in a minimum. `status` per structure, `history` the residual norms, `solution` where it ended."""
+
+    def __init__(self, message: str, status: list[Status], history: Tensor) -> None:
+        super().__init__(message)
+        self.status, self.history = status, history
+
+
+@dataclass(frozen=True, eq=False)
+class Minimum:
+    """Where a solver ended.
+
+    Attributes:
+        x: (n_x,).
+        multipliers: (n_structures, n_rows), hartree / e.
+        status: of each structure.
+        iterations: of the solver's own kind.
+        history: norm of the projected gradient at each iteration, (iterations + 1, n_structures), hartree / e.
+    """
+
+    x: Float[Tensor, " n_x"]
+    multipliers: Float[Tensor, "n_structures n_rows"]
+    status: list[Status]
+    iterations: int
+    history: Float[Tensor, "n_iterations n_structures"]
+
+
+class Solver(ABC):
+    """Settings in the constructor; the problem in the call. Everything runs without a graph."""
+
+    @abstractmethod
+    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+        """The constrained minimum, from `start` (n_x,) where one is known.
+
+        Raises:
+            ValueError: a problem that this solver cannot solve, such as one that is not quadratic.
+        """
+
+    @abstractmethod
+    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+        """v -> K^-1 v at x.
+
+        Raises:
+            SolverError: at the call of the result, a linear problem that was not solved; a wrong derivative never returns.
+        """
+
+
+def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[Tensor], Tensor]) -> Inverse:
+    """K^-1 from `tangent_solve`: b -> y with C y = 0 and P H y = b for b in the tangent space.
+
+    dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
+    """
+    rows = problem.rows
+
+    def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+        rl = torch.where(rows.active, rl, 0.0)
+        along = rows.particular(-rl)
+        inward = problem.product(x, along) if bool((rl != 0).any()) else torch.zeros_like(rx)
+        dx = along + tangent_solve(rows.project(rx - inward))
+        dl = rows.multipliers(problem.product(x, dx) - rx) if len(rows.basis) else rl
+        return dx, dl
+
+    return inverse
+
+
+def norm_scale(problem: Problem, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Norm of the projected gradient of each structure and the rounding floor below which it means nothing."""
+    rows = problem.rows
+    full = rows.dot(gradient, gradient).sqrt()
+    projected = rows.project(gradient)
+    return rows.dot(projected, projected).sqrt(), 1e-15 + 2e-15 * full

@@ -1,0 +1,266 @@
+"""Nuclei: positions, numbers, cell, charge and spin, of one structure or of a batch of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cgdft.units import angstrom
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+#: Two nuclei closer than this (bohr) are taken for a mistake in the input.
+COINCIDENT = 0.05
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Structure:
+    """One structure, or a batch of them: atoms concatenated, `index` says which structure an atom belongs to.
+
+    Args:
+        numbers: atomic numbers, (n_atoms,).
+        positions: (n_atoms, 3), bohr.
+        cell: lattice vectors as rows, (n_structures, 3, 3) or (3, 3), bohr; zero where there is none.
+        pbc: periodic axes, (n_structures, 3), (3,) or one bool.
+        charge: total charge Q of each structure, (n_structures,) or one number, e; positive where electrons are missing.
+        spin: number of unpaired electrons, (n_structures,) or one number; does not enter spin-free functionals.
+        index: (n_atoms,), structure of each atom, ascending from 0; default: one structure.
+
+    Raises:
+        ValueError: NaN or coincident positions, unknown element, singular or left-handed cell, wrong shape.
+    """
+
+    numbers: Int[Tensor, " n_atoms"]
+    positions: Float[Tensor, "n_atoms 3"]
+    cell: Float[Tensor, "n_structures 3 3"] = None  # type: ignore[assignment]
+    pbc: Bool[Tensor, "n_structures 3"] = False  # type: ignore[assignment]
+    charge: Float[Tensor, " n_structures"] = 0.0  # type: ignore[assignment]
+    spin: Float[Tensor, " n_structures"] = 0.0  # type: ignore[assignment]
+    index: Int[Tensor, " n_atoms"] = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        positions = torch.as_tensor(self.positions, dtype=torch.float64)
+        numbers = torch.as_tensor(self.numbers, dtype=torch.int64, device=positions.device)
+        if positions.ndim != 2 or positions.shape[1] != 3:
+            raise ValueError(f"`positions` must be (n_atoms, 3) in bohr, got shape {tuple(positions.shape)}")
+        n_atoms = len(positions)
+        if numbers.shape != (n_atoms,):
+            raise ValueError(f"`numbers` must be ({n_atoms},), one per position, got shape {tuple(numbers.shape)}")
+        if n_atoms == 0:
+            raise ValueError("`numbers` must name at least one atom, got none")
+        index = torch.zeros_like(numbers) if self.index is None else torch.as_tensor(self.index).to(numbers)
+        steps = index.diff()
+        if index.shape != (n_atoms,) or index[0] != 0 or ((steps != 0) & (steps != 1)).any():
+            raise ValueError("`index` must be (n_atoms,), ascending from 0 without gaps, so that a structure's atoms adjoin")
+        n = int(index[-1]) + 1
+
+        def per_structure(value: Any, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
+            tensor = torch.as_tensor(value, dtype=dtype, device=positions.device)
+            try:
+                return tensor.expand(n, *shape) if tensor.ndim <= len(shape) else tensor.reshape(n, *shape)
+            except RuntimeError:
+                raise ValueError(f"`{name}` must be {(n, *shape)} or {shape}, got {tuple(tensor.shape)}") from None
+
+        cell = torch.zeros(3, 3) if self.cell is None else self.cell
+        for name, value in {
+            "numbers": numbers,
+            "positions": positions,
+            "index": index,
+            "cell": per_structure(cell, (3, 3), torch.float64, "cell"),
+            "pbc": per_structure(self.pbc, (3,), torch.bool, "pbc"),
+            "charge": per_structure(self.charge, (), torch.float64, "charge"),
+            "spin": per_structure(self.spin, (), torch.float64, "spin"),
+        }.items():
+            object.__setattr__(self, name, value)
+        self._check()
+
+    def _check(self) -> None:
+        bad = self.numbers[(self.numbers < 1) | (self.numbers >= len(chemical_symbols))]
+        if len(bad):
+            raise ValueError(f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {int(bad[0])}")
+        for name in ("positions", "cell", "charge"):
+            value = getattr(self, name).detach()
+            if not torch.isfinite(value).all():
+                where = torch.nonzero(~torch.isfinite(value))[0].tolist()
+                raise ValueError(f"`{name}` must be finite, got {float(value[tuple(where)])} at index {where}")
+        for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
+            cell, axes = self.cell[s].detach(), self.pbc[s]
+            lengths = cell.norm(dim=1)
+            basis = cell[axes] / lengths[axes].clamp_min(1e-300)[:, None]
+            if float(torch.linalg.det(basis @ basis.T)) < 1e-8:
+                raise ValueError(
+                    f"`cell` must have independent lattice vectors along the periodic axes, got a singular cell "
+                    f"{cell.tolist()} with pbc {axes.tolist()} in structure {s}"
+                )
+            if bool((lengths > 0).all()) and float(torch.linalg.det(cell)) < 0:
+                raise ValueError(
+                    f"`cell` must be right-handed, got volume {float(torch.linalg.det(cell)):.6g} bohr^3 in structure {s}; "
+                    f"exchange two lattice vectors"
+                )
+        self._check_distinct()
+
+    def _check_distinct(self) -> None:
+        from scipy.spatial import cKDTree
+
+        from cgdft.electrostatics.pairs import periodic_pairs
+
+        positions = self.positions.detach().cpu().numpy()
+        tree = cKDTree(np.column_stack([positions, 1e3 * COINCIDENT * self.index.cpu().numpy()]))
+        close = [tuple(pair) for pair in tree.query_pairs(COINCIDENT)]
+        for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
+            i, j, shift = periodic_pairs(self, s, COINCIDENT)
+            real = (i != j) | (shift != 0).any(1)
+            close += list(zip(i[real].tolist(), j[real].tolist(), strict=True))
+        if close:
+            i, j = close[0]
+            raise ValueError(
+                f"`positions` must be distinct, got atoms {i} and {j} ({self.symbols[i]}, {self.symbols[j]}) closer than "
+                f"{COINCIDENT} bohr; remove one of them"
+            )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms, of all structures together."""
+        return len(self.numbers)
+
+    @property
+    def n_structures(self) -> int:
+        """Number of structures in the batch."""
+        return len(self.cell)
+
+    @property
+    def counts(self) -> Int[Tensor, " n_structures"]:
+        """Number of atoms of each structure, (n_structures,)."""
+        return torch.bincount(self.index, minlength=self.n_structures)
+
+    @property
+    def first(self) -> Int[Tensor, " n_structures"]:
+        """Place of each structure's first atom, (n_structures,)."""
+        return self.counts.cumsum(0) - self.counts
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbol of each atom."""
+        return [chemical_symbols[z] for z in self.numbers.tolist()]
+
+    @property
+    def volume(self) -> Float[Tensor, " n_structures"]:
+        """Cell volume, (n_structures,), bohr^3; 0 without a cell."""
+        return torch.linalg.det(self.cell)
+
+    def total(self, values: Float[Tensor, "n_atoms *rest"]) -> Float[Tensor, "n_structures *rest"]:
+        """Sum over the atoms of each structure, (n_atoms, ...) -> (n_structures, ...)."""
+        if values.shape[:1] != (self.n_atoms,):
+            raise ValueError(f"`values` must be (n_atoms, ...) = ({self.n_atoms}, ...), got shape {tuple(values.shape)}")
+        return values.new_zeros(self.n_structures, *values.shape[1:]).index_add(0, self.index, values)
+
+    def deformed(
+        self, displacement: Float[Tensor, "n_atoms 3"], strain: Float[Tensor, "n_structures 3 3"]
+    ) -> Structure:
+        """R -> (R + u)(1 + e), cell -> cell (1 + e): moved and homogeneously strained, differentiable in both."""
+        stretch = strain + torch.eye(3, dtype=strain.dtype, device=strain.device)
+        moved = copy.copy(self)
+        positions = ((self.positions + displacement)[:, None, :] @ stretch[self.index])[:, 0]
+        object.__setattr__(moved, "positions", positions)
+        object.__setattr__(moved, "cell", self.cell @ stretch)
+        return moved
+
+    def __len__(self) -> int:
+        return self.n_structures
+
+    def __iter__(self) -> Iterator[Structure]:
+        return (self[s] for s in range(self.n_structures))
+
+    def __getitem__(self, s: int) -> Structure:
+        if not -len(self) <= s < len(self):
+            raise IndexError(f"structure {s} of a batch of {len(self)}")
+        s = s % len(self)
+        atoms = self.index == s
+        part = copy.copy(self)
+        for name, value in {
+            "numbers": self.numbers[atoms],
+            "positions": self.positions[atoms],
+            "index": torch.zeros_like(self.index[atoms]),
+            **{name: getattr(self, name)[s : s + 1] for name in ("cell", "pbc", "charge", "spin")},
+        }.items():
+            object.__setattr__(part, name, value)
+        return part
+
+    @classmethod
+    def batch(cls, structures: Sequence[Structure]) -> Structure:
+        """One Structure of many: atoms concatenated in the order given."""
+        if not structures:
+            raise ValueError("`structures` must hold at least one structure, got none")
+        offsets = np.cumsum([0, *(len(s) for s in structures)])
+        joined = copy.copy(structures[0])
+        for name in ("numbers", "positions", "cell", "pbc", "charge", "spin"):
+            object.__setattr__(joined, name, torch.cat([getattr(s, name) for s in structures]))
+        index = [s.index + int(offset) for s, offset in zip(structures, offsets[:-1], strict=True)]
+        object.__setattr__(joined, "index", torch.cat(index))
+        return joined
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms | Sequence[Atoms], charge: float | None = None, spin: float | None = None) -> Structure:
+        """Structure of ASE Atoms (angstrom), or a batch of a sequence of them.
+
+        The total charge is `charge`, else `atoms.info["charge"]`, else the sum of the initial charges, else 0;
+        the spin is `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments.
+
+        Raises:
+            ValueError: two of these sources disagree, or the structure is invalid.
+        """
+        if not hasattr(atoms, "get_positions"):
+            return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
+        q = _agreed("charge", charge, atoms.info.get("charge"), atoms.get_initial_charges().sum())
+        s = _agreed("spin", spin, atoms.info.get("spin"), atoms.get_initial_magnetic_moments().sum())
+        return cls(
+            torch.from_numpy(atoms.numbers.copy()),
+            torch.from_numpy(atoms.get_positions() * angstrom),
+            torch.from_numpy(atoms.cell.array * angstrom),
+            torch.from_numpy(atoms.pbc.copy()),
+            torch.tensor(q, dtype=torch.float64),
+            torch.tensor(s, dtype=torch.float64),
+        )
+
+    def to_ase(self) -> Atoms:
+        """ASE Atoms (angstrom) of a single structure; charge and spin in `atoms.info`."""
+        from ase import Atoms
+
+        if len(self) != 1:
+            raise ValueError(f"`to_ase` takes one structure, got a batch of {len(self)}; use [s.to_ase() for s in batch]")
+        return Atoms(
+            numbers=self.numbers.cpu().numpy(),
+            positions=self.positions.detach().cpu().numpy() / angstrom,
+            cell=self.cell[0].detach().cpu().numpy() / angstrom,
+            pbc=self.pbc[0].cpu().numpy(),
+            info={"charge": float(self.charge[0]), "spin": float(self.spin[0])},
+        )
+
+    def __repr__(self) -> str:
+        head = f"batch of {len(self)} structures, " if len(self) > 1 else ""
+        formula = self[0].to_ase().get_chemical_formula()
+        if len(self) > 1:
+            formula += ", ..."
+        pbc = sorted({"".join("TF"[not p] for p in row) for row in self.pbc.tolist()})
+        charges = ", ".join(f"{q:g}" for q in self.charge[:3].tolist()) + (", ..." if len(self) > 3 else "")
+        return f"Structure({head}{formula}, {self.n_atoms} atoms, positions in bohr, pbc {'/'.join(pbc)}, charge {charges} e)"
+
+
+def _agreed(name: str, argument: float | None, info: float | None, initial: float) -> float:
+    given = {f"`{name}`": argument, f"atoms.info['{name}']": info, f"sum of initial {name}s": initial if initial else None}
+    values = {source: float(value) for source, value in given.items() if value is not None}
+    if not values:
+        return 0.0
+    if max(values.values()) - min(values.values()) > 1e-6:
+        told = ", ".join(f"{source} = {value:g}" for source, value in values.items())
+        raise ValueError(f"`{name}` must be one number, got {told}; remove all but one")
+    return next(iter(values.values()))

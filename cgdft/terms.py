@@ -1,0 +1,195 @@
+"""A term states its energy; everything else is derived from it or checked against what is derived."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cgdft.density import Density
+from cgdft.parameter import AtomParameter
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.functional import Functional
+    from cgdft.structure import Structure
+
+
+class Term(nn.Module, ABC):
+    """One contribution to E[rho; R]. A subclass states `energy`; the rest has working defaults.
+
+    Declared structure (checked by `cgdft.check_term`, and relied on by solvers):
+
+    Attributes:
+        quadratic: the Hessian in the coefficients does not depend on them.
+        local: the Hessian couples no two atoms.
+        convex: the Hessian has no negative eigenvalue, whatever the coefficients.
+        external: the term has a position or direction of its own, so that moving or turning the structure changes it.
+    """
+
+    quadratic: bool = False
+    local: bool = False
+    convex: bool = False
+    external: bool = False
+
+    @property
+    def name(self) -> str:
+        """How tables call it."""
+        return type(self).__name__
+
+    @abstractmethod
+    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """Energy of each structure, (n_structures,), hartree. `rho.total` sums over the atoms of each."""
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
+        """The same term with all that depends on the structure alone computed once; default: its parameters' values."""
+        prepared = copy.copy(self)
+        prepared._modules = {
+            name: module.at(structure) if isinstance(module, AtomParameter) else module
+            for name, module in self._modules.items()
+        }
+        return prepared
+
+    def gradient(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
+        """dE/dp, (n_atoms, size); default: by autograd. A term with a faster way overrides it and must pass `check_term`."""
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            p = rho.coefficients if rho.coefficients.requires_grad else rho.coefficients.detach().requires_grad_()
+            energy = self.energy(Density(rho.structure, rho.basis, p)).sum()
+            if not energy.requires_grad:
+                return torch.zeros_like(p)
+            (slope,) = torch.autograd.grad(energy, p, create_graph=graph, allow_unused=True)
+        return torch.zeros_like(p) if slope is None else slope
+
+    def product(self, rho: Density, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
+        """(d2E/dp dp) v, (n_atoms, size); default: by autograd."""
+        with torch.enable_grad():
+            p = rho.coefficients.detach().requires_grad_()
+            slope = self.gradient(Density(rho.structure, rho.basis, p))
+            if not slope.requires_grad:
+                return torch.zeros_like(v)
+            (curved,) = torch.autograd.grad(slope, p, v, allow_unused=True)
+        return torch.zeros_like(v) if curved is None else curved
+
+    def hessian(self, rho: Density) -> Float[Tensor, "n_structures n n"]:
+        """d2E/dp dp of each structure, padded with zeros to the largest; default: from `product`."""
+        structure, size = rho.structure, rho.basis.size
+        most = int(structure.counts.max())
+        local = torch.arange(structure.n_atoms, device=structure.index.device) - structure.first[structure.index]
+        hessian = rho.coefficients.new_zeros(len(structure), most, size, most, size)
+        zero = torch.zeros_like(rho.coefficients)
+        with torch.no_grad():
+            for component in range(size):
+                for atom in range(1 if self.local else most):
+                    v = zero.clone()
+                    if self.local:
+                        v[:, component] = 1.0
+                        hessian[structure.index, local, :, local, component] = self.product(rho, v)
+                    else:
+                        v[local == atom, component] = 1.0
+                        hessian[structure.index, local, :, atom, component] = self.product(rho, v)
+        return hessian.reshape(len(structure), most * size, most * size)
+
+    def diagonal(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
+        """The local part of the Hessian's diagonal, which a preconditioner uses; default: zero for a term that is not local."""
+        if not self.local:
+            return torch.zeros_like(rho.coefficients)
+        unit = torch.eye(rho.basis.size).to(rho.coefficients)
+        columns = [self.product(rho, unit[c].expand_as(rho.coefficients))[:, c] for c in range(rho.basis.size)]
+        return torch.stack(columns, 1)
+
+    def __add__(self, other: Term | Functional) -> Functional:
+        from cgdft.functional import Functional
+
+        return Functional([self]) + other
+
+
+class _FunctionTerm(Term):
+    def __init__(self, function: Callable[..., Tensor], parameters: dict[str, Any], flags: dict[str, bool]) -> None:
+        super().__init__()
+        self._function = function
+        for name, value in parameters.items():
+            setattr(self, name, AtomParameter(value, name))
+        self._parameter_names = tuple(parameters)
+        for name, flag in flags.items():
+            setattr(self, name, flag)
+        self.__doc__ = function.__doc__
+
+    @property
+    def name(self) -> str:
+        return self._function.__name__
+
+    def energy(self, rho: Density) -> Tensor:
+        values = {name: getattr(self, name)(rho.structure) for name in self._parameter_names}
+        return self._function(rho, **values)
+
+
+def term(
+    function: Callable[..., Tensor] | None = None,
+    *,
+    quadratic: bool = False,
+    local: bool = False,
+    convex: bool = False,
+    external: bool = False,
+) -> Any:
+    """Make a term of a function (rho, parameters ...) -> (n_structures,) hartree.
+
+    The result makes terms: `quartic(k=0.1)`. Each parameter is a number, a value per element, a tensor per atom, or a
+    module; the function receives it as (n_atoms,). The flags are those of `Term`; unset, nothing is assumed.
+
+    Raises:
+        TypeError: at the call, for a parameter that the function does not have or that has no value.
+    """
+    if function is None:
+        return lambda f: term(f, quadratic=quadratic, local=local, convex=convex, external=external)
+    names = list(inspect.signature(function).parameters)
+    if not names:
+        raise TypeError(f"`{function.__name__}` must take the density as its first argument, got no arguments")
+    signature = inspect.signature(function)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+    flags = {"quadratic": quadratic, "local": local, "convex": convex, "external": external}
+
+    @wraps(function)
+    def make(*args: Any, **kwargs: Any) -> Term:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return _FunctionTerm(function, dict(bound.arguments), flags)
+
+    return make
+
+
+def checked_energy(term: Term, rho: Density) -> Tensor:
+    """The term's energy, once its shape and values are seen to be right.
+
+    Raises:
+        ValueError: the shape is not (n_structures,), with what to do; or a value is not a number.
+    """
+    energy = term.energy(rho)
+    expected = (len(rho.structure),)
+    if not isinstance(energy, Tensor) or tuple(energy.shape) != expected:
+        got = f"shape {tuple(energy.shape)}" if isinstance(energy, Tensor) else type(energy).__name__
+        raise ValueError(
+            f"the energy of `{term.name}` must be (n_structures,) = {expected}, got {got}; return rho.total(x) for x of one "
+            f"value per atom"
+        )
+    if not torch.isfinite(energy.detach()).all():
+        raise ValueError(f"the energy of `{term.name}` must be finite, got {energy.detach().tolist()}; check its parameters")
+    return energy
+
+
+def named(terms: Iterable[Term]) -> dict[str, Term]:
+    """Terms by name; a repeated name gets a number."""
+    result: dict[str, Term] = {}
+    for one in terms:
+        name, count = one.name, 2
+        while name in result:
+            name, count = f"{one.name} {count}", count + 1
+        result[name] = one
+    return result

@@ -1,0 +1,18 @@
+"""Multipliers from other units to Hartree atomic units: `4.5 * eV` is 4.5 eV in hartree.
+
+Values: CODATA 2022 as in SciPy 1.15 and later (E. Tiesinga et al., NIST 2024), written out so that numbers do not move
+with the installed version of another package.
+"""
+
+bohr = 1.0
+hartree = 1.0
+e = 1.0
+angstrom = 1.0 / 0.529177210544  # bohr radius in angstrom, CODATA 2022
+eV = 1.0 / 27.211386245981  # hartree energy in eV, CODATA 2022
+kcal_per_mol = 1.0 / 627.5094740631  # hartree * N_A / 4184 J, CODATA 2018 and 2022
+debye = 1.0 / 2.541746473  # e bohr in debye, from CODATA 2018 e, a_0 and the exact c
+volt = eV  # a potential that raises the energy of +e by 1 eV
+volt_per_angstrom = eV / angstrom  # field, in hartree / (e bohr)
+kelvin = 1.0 / 315775.02480407  # hartree / k_B in kelvin, CODATA 2018
+femtosecond = 1.0 / 0.024188843265857  # atomic unit of time in fs, CODATA 2018
+dalton = 1822.888486  # electron masses in one atomic mass unit, CODATA 2018

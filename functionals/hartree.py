@@ -1,0 +1,102 @@
+"""The classical Coulomb energy of the coarse density."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.density import Density, sites_of
+from cgdft.electrostatics.coulomb import Coulomb, Sites
+from cgdft.electrostatics.multipole import gaussian_coulomb
+from cgdft.terms import Term
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.structure import Structure
+
+#: A matrix of so many numbers is kept (1.6 GB); above, the operator is applied from its pairs and waves.
+DENSE = 200_000_000
+
+
+class Hartree(Term):
+    """E = 1/2 integral integral rho(r) rho(r') / |r - r'|, rho the Gaussian multipoles of the basis.
+
+    Open structures exactly, periodic cells by Ewald sums with a uniform background for a net charge.
+
+    Args:
+        self_interaction: whether a multipole interacts with itself (q^2 / (2 sqrt(pi) sigma) for a charge). With it the
+            Hessian is positive semidefinite; models that put it into their hardness leave it out.
+        accuracy: relative truncation of the Ewald sums.
+
+    Raises:
+        ValueError: at the call, boundary conditions other than open or periodic along all axes.
+    """
+
+    quadratic = True
+
+    def __init__(self, self_interaction: bool = True, accuracy: float = 1e-12) -> None:
+        super().__init__()
+        if not 1e-15 <= accuracy < 1:
+            raise ValueError(f"`accuracy` must be between 1e-15 and 1, got {accuracy!r}")
+        self.self_interaction, self.accuracy = self_interaction, accuracy
+        self.convex = self_interaction
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
+        """The Coulomb operator of these positions."""
+        return _HartreeAt(self._operator(structure, sites_of(structure, basis)), self.convex)
+
+    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """1/2 p . A . p of each structure, hartree."""
+        return 0.5 * self._operator(rho.structure, rho.sites).bilinear(rho.coefficients, rho.coefficients)
+
+    def _operator(self, structure: Structure, sites: Sites) -> Coulomb:
+        return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=self.accuracy)
+
+
+class _HartreeAt(Term):
+    """Hartree with its operator; as a matrix where it is small and no derivative by positions or widths is asked for."""
+
+    quadratic = True
+
+    def __init__(self, coulomb: Coulomb, convex: bool) -> None:
+        super().__init__()
+        self.coulomb, self.convex = coulomb, convex
+        n = int(coulomb.structure.counts.max()) * coulomb.sources.size
+        constant = not (torch.is_grad_enabled() and coulomb.radial.requires_grad)
+        self.dense = coulomb.matrix() if constant and len(coulomb.structure) * n * n <= DENSE else None
+
+    @property
+    def name(self) -> str:
+        return "Hartree"
+
+    def energy(self, rho: Density) -> Tensor:
+        p = rho.coefficients
+        if self.dense is None:
+            return 0.5 * self.coulomb.bilinear(p, p)
+        return 0.5 * rho.total((p * self.gradient(rho)).sum(1))
+
+    def gradient(self, rho: Density) -> Tensor:
+        if self.dense is None:
+            return self.coulomb.potential(rho.coefficients)
+        n, size = self.dense.shape[1], rho.basis.size
+        structure = rho.structure
+        padded = rho.coefficients.new_zeros(len(structure), n // size, size)
+        local = torch.arange(structure.n_atoms, device=padded.device) - structure.first[structure.index]
+        padded = padded.index_put((structure.index, local), rho.coefficients)
+        felt = torch.bmm(self.dense, padded.reshape(len(structure), n, 1)).reshape(len(structure), -1, size)
+        return felt[structure.index, local]
+
+    def product(self, rho: Density, v: Tensor) -> Tensor:
+        return self.gradient(Density(rho.structure, rho.basis, v))
+
+    def hessian(self, rho: Density) -> Tensor:
+        return self.dense if self.dense is not None else self.coulomb.matrix()
+
+    def diagonal(self, rho: Density) -> Tensor:
+        width, lmax = self.coulomb.sources.width, rho.basis.lmax
+        itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)
+        shells = [(itself[l] / (3 if l == 2 else 1))[:, None].expand(-1, 2 * l + 1) for l in range(lmax + 1)]  # noqa: E741
+        return torch.cat(shells, 1)

@@ -1,0 +1,25 @@
+"""Charges that are given and do not respond: latent, formal, or those of a reference.
+
+Source: song2024
+"""
+
+from __future__ import annotations
+
+from cgdft.ansatz import CoefficientsLike, Fixed
+from cgdft.basis import Multipoles
+from cgdft.functionals.hartree import Hartree
+from cgdft.model import Model
+from cgdft.parameter import ParameterLike
+
+
+def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "Fixed") -> Model:  # noqa: N802
+    """E = Hartree energy of the multipoles p0, which stay as they are.
+
+    Args:
+        p0: charges (a number, per element, per atom, a module) or coefficients (n_atoms, (lmax + 1)^2). Their sum must be the
+            structure's charge; `.replace(constraints=[])` lifts that.
+        width: of the Gaussians, bohr.
+        lmax: highest multipole of p0.
+        name: how reports call it.
+    """
+    return Model(Hartree(), Multipoles(lmax, width=width), ansatz=Fixed(p0), name=name, references=("song2024",))

@@ -1,0 +1,66 @@
+"""A short-range pair energy of the nuclei alone, for what neutral atoms do to each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.electrostatics.pairs import all_pairs, periodic_pairs
+from cgdft.parameter import AtomParameter, ParameterLike
+from cgdft.terms import Term
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+
+class Pairwise(Term):
+    """E = sum_(i<j) A_ij exp(-r_ij / l_ij) s(r_ij / cutoff),  A_ij = sqrt(A_i A_j),  l_ij = (l_i + l_j) / 2.
+
+    The Born-Mayer repulsion, brought to zero at the cutoff by s(x) = (1 - x^2)^3.
+
+    Args:
+        strength: A_i, hartree, > 0: a number, per element, per atom, or a module.
+        length: l_i, bohr, > 0, likewise.
+        cutoff: bohr.
+
+    Source: M. Born, J. E. Mayer, Z. Phys. 75, 1 (1932).
+    """
+
+    quadratic = True
+    local = True
+    convex = True
+
+    def __init__(self, strength: ParameterLike, length: ParameterLike, cutoff: float = 12.0) -> None:
+        super().__init__()
+        if not cutoff > 0:
+            raise ValueError(f"`cutoff` must be greater than zero, got {cutoff!r}")
+        self.strength = AtomParameter(strength, "strength", positive=True)
+        self.length = AtomParameter(length, "length", positive=True)
+        self.cutoff = cutoff
+
+    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """Sum over pairs of each structure, hartree."""
+        structure = rho.structure
+        i, j, u = self._pairs(structure)
+        r = (u * u).sum(1).sqrt()
+        strength, length = self.strength(structure), self.length(structure)
+        wall = (strength[i] * strength[j]).sqrt() * torch.exp(-2 * r / (length[i] + length[j]))
+        smooth = (1 - (r / self.cutoff).clamp(max=1.0) ** 2) ** 3
+        return r.new_zeros(len(structure)).index_add(0, structure.index[i], 0.5 * wall * smooth)
+
+    def _pairs(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
+        periodic = structure.pbc.any(1)
+        open_atoms = torch.nonzero(~periodic[structure.index]).flatten()
+        i, j = all_pairs(structure.index[open_atoms], structure.index[open_atoms])
+        i, j = open_atoms[i], open_atoms[j]
+        parts = [(i[i != j], j[i != j], structure.positions.new_zeros(int((i != j).sum()), 3))]
+        for s in torch.nonzero(periodic).flatten().tolist():
+            a, b, shift = periodic_pairs(structure, s, self.cutoff)
+            real = (a != b) | (shift != 0).any(1)
+            parts.append((a[real], b[real], shift[real] @ structure.cell[s]))
+        i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
+        return i, j, structure.positions[i] - structure.positions[j] - shift

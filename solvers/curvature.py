@@ -1,0 +1,52 @@
+"""Whether a stationary point is a minimum."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cgdft.problem import Problem
+from cgdft.solvers.tangent import jacobi, tangent_cg
+
+#: Up to so many unknowns in a structure the Hessian's spectrum is computed; above, random probes look for negative curvature.
+SPECTRUM = 400
+
+
+def tangent_hessian(problem: Problem, x: Tensor) -> Tensor:
+    """P H P + B^T B, padded with ones on the diagonal: positive definite exactly where x is a strict minimum."""
+    rows = problem.rows
+    hessian = problem.hessian(x)
+    basis = torch.stack([rows.pad(row) for row in rows.basis], 1) if len(rows.basis) else hessian[:, :0]
+    project = torch.eye(hessian.shape[1]).to(hessian) - basis.transpose(1, 2) @ basis
+    padding = torch.diag_embed(1 - rows.pad(torch.ones_like(x)))
+    result = project @ hessian @ project + basis.transpose(1, 2) @ basis + padding
+    return 0.5 * (result + result.transpose(1, 2))
+
+
+def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Structures with negative curvature at x, (n_structures,), and a direction of it, (n_x,).
+
+    Terms that are declared convex need no look. Up to SPECTRUM unknowns the answer is exact; above, two conjugate-gradient
+    solves with random right-hand sides find it with probability one if they run long enough, which is not guaranteed.
+    """
+    rows = problem.rows
+    negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
+    direction = torch.zeros_like(x)
+    if len(x) == 0 or all(term.convex for term in problem.functional):
+        return negative, direction
+    if rows.longest <= SPECTRUM:
+        values, vectors = torch.linalg.eigh(tangent_hessian(problem, x))
+        scale = values.abs().amax(1)
+        negative = values[:, 0] < -1e-10 * scale
+        direction = rows.project(rows.unpad(vectors[:, :, 0]))
+        return negative, torch.where(negative[rows.index], direction, 0.0)
+    generator = torch.Generator().manual_seed(0)
+    precondition = jacobi(rows, problem.diagonal(x))
+    for _ in range(2):
+        b = rows.project(torch.randn(len(x), generator=generator, dtype=x.dtype).to(x))
+        target = 1e-3 * rows.dot(b, b).sqrt()
+        result = tangent_cg(lambda v: problem.product(x, v), b, rows, precondition, target, 200)
+        found = result.negative & ~negative
+        direction = torch.where(found[rows.index], result.direction, direction)
+        negative = negative | result.negative
+    return negative, direction

@@ -1,0 +1,91 @@
+"""Self-consistency by mixing, as most electronic-structure codes do it.
+
+Each atom answers to the potential by its own (diagonal) susceptibility D^-1; x is moved by f(x) = -D^-1 (g - C^T lambda), which
+vanishes at the solution. Linear mixing moves by a fraction of f; Anderson's takes the best combination of the last steps.
+With linear mixing convergence needs a fraction below 2 / (largest eigenvalue of D^-1 H), which grows with the size of a metal.
+
+Source: D. G. Anderson, J. ACM 12, 547 (1965); H. F. Walker, P. Ni, SIAM J. Numer. Anal. 49, 1715 (2011).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cgdft.problem import Problem
+from cgdft.rows import ConstraintRows
+from cgdft.solver import Inverse, Minimum, Solver, Status, norm_scale
+from cgdft.solvers.cg import CG
+from cgdft.solvers.curvature import negative_curvature
+from cgdft.solvers.tangent import jacobi
+
+
+@dataclass(frozen=True)
+class FixedPoint(Solver):
+    """Mixing of input and output densities.
+
+    Args:
+        mixing: fraction of the output taken over.
+        history: earlier steps that Anderson's method combines; 0 for linear mixing.
+        tolerance: of the projected gradient's norm, relative to that at the start, in each structure.
+        max_iterations: more raise.
+        inner: conjugate gradients for the linear response.
+    """
+
+    mixing: float = 0.3
+    history: int = 10
+    tolerance: float = 1e-12
+    max_iterations: int = 1000
+    inner: CG = field(default_factory=CG)
+
+    def __post_init__(self) -> None:
+        if not self.mixing > 0:
+            raise ValueError(f"`mixing` must be greater than zero, got {self.mixing!r}")
+        if self.history < 0:
+            raise ValueError(f"`history` must be zero or more, got {self.history!r}")
+
+    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+        """Mix until input and output agree."""
+        rows = problem.rows
+        x = rows.particular(rows.target)
+        if start is not None:
+            x = x + rows.project(start - x)
+        scale = None
+        residuals, steps, moves = [], [], []
+        previous_x, previous_f = x, torch.zeros_like(x)
+        for iteration in range(self.max_iterations + 1):
+            gradient = problem.gradient(x)
+            norm, floor = norm_scale(problem, gradient)
+            residuals.append(norm)
+            scale = norm if scale is None else scale
+            target = self.tolerance * scale + floor
+            lost = ~torch.isfinite(norm) | (norm > 1e8 * (scale + floor))
+            if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
+                break
+            f = -jacobi(rows, problem.diagonal(x))(rows.project(gradient))
+            if iteration and self.history:
+                steps, moves = [*steps, f - previous_f][-self.history :], [*moves, x - previous_x][-self.history :]
+            previous_x, previous_f = x, f
+            x = x + torch.where((norm > target)[rows.index], self._move(rows, f, steps, moves), 0.0)
+        negative = torch.zeros_like(lost) if lost.any() else negative_curvature(problem, x)[0]
+        status = [
+            Status.DIVERGED if away else Status.SADDLE if bad and good else Status.CONVERGED if good else Status.NOT_CONVERGED
+            for away, bad, good in zip(lost.tolist(), negative.tolist(), (norm <= target).tolist(), strict=True)
+        ]
+        return Minimum(x, rows.multipliers(gradient), status, len(residuals) - 1, torch.stack(residuals))
+
+    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+        """By conjugate gradients."""
+        return self.inner.linearise(problem, x)
+
+    def _move(self, rows: ConstraintRows, f: Tensor, steps: list[Tensor], moves: list[Tensor]) -> Tensor:
+        if not steps:
+            return self.mixing * f
+        matrix = torch.stack([rows.pad(step) for step in steps], 2)
+        gamma = torch.linalg.lstsq(matrix, rows.pad(f)[..., None], driver="gelsd").solution[..., 0]
+        change = self.mixing * f
+        for k, (step, move) in enumerate(zip(steps, moves, strict=True)):
+            change = change - gamma[rows.index, k] * (move + self.mixing * step)
+        return change

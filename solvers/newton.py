@@ -1,0 +1,123 @@
+"""Inexact Newton with conjugate gradients inside and a line search outside, for functionals of any shape.
+
+At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays (|r| <= min(1/2, sqrt(|g|/|g_0|)) |g|).
+Where conjugate gradients meet negative curvature, d follows it downhill. A step is halved until the energy falls by
+Armijo's rule; each structure of a batch has its own step. A stationary point with negative curvature is left along it.
+
+Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
+algorithm 7.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cgdft.problem import Problem
+from cgdft.solver import Inverse, Minimum, Solver, Status, norm_scale
+from cgdft.solvers.cg import CG
+from cgdft.solvers.curvature import negative_curvature
+from cgdft.solvers.tangent import jacobi, tangent_cg
+
+#: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
+RUNAWAY = 1e4
+
+
+@dataclass(frozen=True)
+class Newton(Solver):
+    """Inexact Newton-CG with line search; any twice differentiable functional, convex or not.
+
+    Args:
+        tolerance: of the projected gradient's norm, relative to that at the start, in each structure.
+        max_iterations: Newton steps; more raise.
+        inner: settings of the conjugate gradients inside, and of the linear response.
+    """
+
+    tolerance: float = 1e-12
+    max_iterations: int = 200
+    inner: CG = field(default_factory=CG)
+
+    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+        """Newton steps until the gradient vanishes at a point without negative curvature."""
+        rows = problem.rows
+        x = rows.particular(rows.target)
+        if start is not None:
+            x = x + rows.project(start - x)
+        energy = problem.objective(x)
+        gradient = problem.gradient(x)
+        scale, floor = norm_scale(problem, gradient)
+        history = [scale]
+        runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
+        stuck = runaway.clone()
+        for iteration in range(self.max_iterations + 1):
+            norm, floor = norm_scale(problem, gradient)
+            scale = torch.maximum(scale, norm)
+            target = self.tolerance * scale + floor
+            done = (norm <= target) | runaway | stuck
+            saddle = torch.zeros_like(done)
+            if done.all():
+                saddle, escape = negative_curvature(problem, x)
+                saddle = saddle & ~runaway & ~stuck
+                if not saddle.any() or iteration == self.max_iterations:
+                    break
+                step = torch.where(saddle[rows.index], escape, 0.0)
+            elif iteration == self.max_iterations:
+                break
+            else:
+                step = self._step(problem, x, rows.project(gradient), norm, scale, done)
+            moving = ~done | saddle
+            x, energy, moved = _line_search(problem, x, energy, gradient, step, moving, saddle)
+            stuck = stuck | (moving & ~moved)
+            gradient = problem.gradient(x)
+            largest = x.new_zeros(problem.n).scatter_reduce(0, rows.index, x.abs(), "amax", include_self=True)
+            runaway = runaway | (largest > RUNAWAY) | ~torch.isfinite(energy)
+            history.append(norm_scale(problem, gradient)[0])
+        norm, floor = norm_scale(problem, gradient)
+        met = norm <= 1e2 * (self.tolerance * scale + floor)
+        status = [
+            Status.UNBOUNDED if away else Status.SADDLE if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
+            for away, bad, good in zip(runaway.tolist(), saddle.tolist(), met.tolist(), strict=True)
+        ]
+        return Minimum(x, rows.multipliers(gradient), status, len(history) - 1, torch.stack(history))
+
+    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+        """By the conjugate gradients inside."""
+        return self.inner.linearise(problem, x)
+
+    def _step(self, problem: Problem, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
+        rows = problem.rows
+        forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
+        target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
+        precondition = jacobi(rows, problem.diagonal(x))
+        product = lambda v: problem.product(x, v)  # noqa: E731
+        result = tangent_cg(product, -g, rows, precondition, target, self.inner.max_iterations)
+        bent = result.negative[rows.index]
+        return torch.where(bent, result.y + result.direction, result.y)
+
+
+def _line_search(
+    problem: Problem, x: Tensor, energy: Tensor, gradient: Tensor, step: Tensor, moving: Tensor, saddle: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x + t d with Armijo's rule in each structure; returns x, its energy and where a step was found."""
+    rows = problem.rows
+    slope = rows.dot(gradient, step)
+    step = torch.where((slope > 0)[rows.index], -step, step)
+    slope = -slope.abs()
+    slack = 1e-14 * (1 + energy.abs())
+    t = torch.where(moving, 1.0, torch.zeros_like(energy))
+    search = moving.clone()
+    best, best_energy = x, energy
+    for _ in range(50):
+        trial = x + t[rows.index] * step
+        e = problem.objective(trial)
+        enough = e <= energy + 1e-4 * t * slope + torch.where(saddle, -slack, slack)
+        accept = search & enough & torch.isfinite(e)
+        best = torch.where(accept[rows.index], trial, best)
+        best_energy = torch.where(accept, e, best_energy)
+        search = search & ~accept
+        if not search.any():
+            break
+        t = torch.where(search, 0.5 * t, t)
+    return best, best_energy, moving & ~search

@@ -1,0 +1,377 @@
+"""DFT references: each number against an independent one, the cache against accidents, input against mistakes."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from cgdft.units import angstrom
+from cgdft.validation import mean_field
+from cgdft.validation import reference as module
+from cgdft.validation.cache import read_record, write_record
+from cgdft.validation.coarse_grain import hirshfeld, molecular_moments, solid_harmonics
+from cgdft.validation.pro_atoms import pro_atoms
+from cgdft.validation.reference import CorruptCache, NotConverged, Reference, cached, reference
+from cgdft.validation.request import Request
+from cgdft.validation.surfaces import fibonacci_sphere, picture_plane, van_der_waals_radius, van_der_waals_shells
+
+FIELD = (0.003, 0.01, -0.005)
+
+
+def water():
+    return molecule("H2O")
+
+
+def salt():
+    return Atoms("LiF", [[0.1, -0.2, 0.3], [0.1, 0.7, 1.5]])  # along no axis, off the origin
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("references")
+
+
+@pytest.fixture(scope="module")
+def cases(folder):
+    return {
+        "H2O": reference(water(), cache=folder),
+        "LiF": reference(salt(), cache=folder, polarizability=False),
+        "H2O in a field": reference(water(), cache=folder, field=FIELD, polarizability=False),
+    }
+
+
+@pytest.fixture(params=["H2O", "LiF", "H2O in a field"])
+def case(request, cases):
+    return cases[request.param]
+
+
+def mean(ref, positions=None, field=None):
+    """A mean field as `reference` solves it, at other positions or in another field."""
+    symbols = [str(Atoms(numbers=[number]).symbols) for number in ref.numbers]
+    where = ref.positions if positions is None else positions
+    mol = mean_field.build(symbols, where, ref.method, ref.charge, ref.spin)
+    return mean_field.solve(mol, "pbe", density_fit=True, field=ref.field if field is None else field)
+
+
+def coupled_perturbed(mf):
+    """Polarizability from the linearised self-consistent equations: no finite differences."""
+    from pyscf.scf import cphf
+
+    occupied = mf.mo_occ > 0
+    o, v = mf.mo_coeff[:, occupied], mf.mo_coeff[:, ~occupied]
+    position = np.einsum("xij,ia,jo->xao", mf.mol.intor("int1e_r"), v, o)
+    response = mf.gen_response(hermi=1)
+
+    def induced(x):
+        density = np.einsum("ia,xao,jo->xij", v, 2 * x.reshape(-1, v.shape[1], o.shape[1]), o)
+        return np.einsum("ia,xij,jo->xao", v, response(density + density.swapaxes(1, 2)), o).reshape(len(x), -1)
+
+    x = cphf.solve(induced, mf.mo_energy, mf.mo_occ, position, tol=1e-10)[0]
+    return -4 * np.einsum("xao,yao->xy", position, x)
+
+
+# The numbers
+
+
+def test_solid_harmonics_are_those_of_e3nn():
+    import torch
+    from e3nn import o3
+
+    vectors = np.random.default_rng(0).normal(size=(20, 3))
+    theirs = o3.spherical_harmonics([0, 1, 2], torch.tensor(vectors), normalize=False, normalization="norm")
+    np.testing.assert_allclose(solid_harmonics(vectors), theirs.numpy(), atol=1e-12)
+    assert solid_harmonics(vectors, 1).shape == (20, 4)
+
+
+def test_hirshfeld_multipoles_carry_charge_dipole_and_quadrupole(case):
+    charge, dipole, quadrupole = molecular_moments(case.positions, case.multipoles)
+    assert abs(charge - case.charge) < 1e-6
+    np.testing.assert_allclose(dipole, case.dipole, atol=1e-6)
+    np.testing.assert_allclose(quadrupole, case.quadrupole, atol=1e-5)
+    assert np.linalg.norm(case.dipole) > 0.5
+    assert np.abs(case.quadrupole).max() > 0.5
+    assert abs(np.trace(case.quadrupole)) < 1e-10
+
+
+def test_hirshfeld_charges_have_the_known_sign_and_size(cases):
+    oxygen, *hydrogens = cases["H2O"].multipoles[:, 0]
+    assert -0.35 < oxygen < -0.28  # about -0.31 e
+    np.testing.assert_allclose(hydrogens, -oxygen / 2, atol=1e-6)
+    assert 0.5 < cases["LiF"].multipoles[0, 0] < 0.6
+    np.testing.assert_allclose(cases["H2O"].multipoles[0, 1:4] * [1, 1, 0], 0, atol=1e-8)  # the axis is z
+
+
+def test_molecular_moments_move_with_the_origin():
+    rng = np.random.default_rng(1)
+    positions, multipoles = rng.normal(size=(4, 3)), rng.normal(size=(4, 9))
+    multipoles[:, 4:] = 0
+    step = 1e-4  # each dipole as two charges
+    poles = np.concatenate([positions, positions + step * multipoles[:, 1:4], positions - step * multipoles[:, 1:4]])
+    charges = np.concatenate([multipoles[:, 0], np.full(4, 0.5 / step), np.full(4, -0.5 / step)])
+    second = np.einsum("a,ai,aj->ij", charges, poles, poles)
+    _, dipole, quadrupole = molecular_moments(positions, multipoles)
+    np.testing.assert_allclose(dipole, charges @ poles, atol=1e-8)
+    np.testing.assert_allclose(quadrupole, 1.5 * second - 0.5 * np.trace(second) * np.eye(3), atol=1e-7)
+
+
+def test_polarizability_is_the_coupled_perturbed_one(cases):
+    exact = coupled_perturbed(mean(cases["H2O"]))
+    assert exact.min() > -1e-6
+    np.testing.assert_allclose(cases["H2O"].polarizability, exact, atol=3e-4)
+
+
+@pytest.mark.parametrize("name", ["LiF", "H2O in a field"])
+def test_forces_are_minus_the_derivative_of_the_energy(cases, name):
+    ref, step = cases[name], 2e-3
+    shift = np.zeros_like(ref.positions)
+    shift[1, 2] = step
+    plus, minus = (mean(ref, positions=ref.positions + sign * shift).e_tot for sign in (1, -1))
+    assert abs(ref.forces[1, 2]) > 1e-3
+    assert ref.forces[1, 2] == pytest.approx(-(plus - minus) / (2 * step), abs=2e-6)
+
+
+def test_forces_add_up_to_the_field_on_the_charge():
+    ion = reference(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), charge=-1, field=FIELD, polarizability=False)
+    np.testing.assert_allclose(ion.forces.sum(axis=0), -np.array(FIELD), atol=1e-6)
+
+
+def test_energy_in_a_field_has_minus_the_dipole_as_derivative(cases):
+    ref, step = cases["LiF"], 1e-3
+    for axis in (1, 2):
+        plus, minus = (mean(ref, field=sign * step * np.eye(3)[axis]).e_tot for sign in (1, -1))
+        assert -(plus - minus) / (2 * step) == pytest.approx(ref.dipole[axis], abs=1e-4)
+
+
+def test_pro_atoms_are_neutral_and_spherical():
+    atoms = pro_atoms(["O", "Li", "Ag"], "pbe/def2-svp")  # an open p shell, an s shell, a core potential
+    for symbol, electrons in (("O", 8), ("Li", 3), ("Ag", 19)):
+        atom = atoms[symbol]
+        number = np.einsum("ij,ji->", atom.density_matrix, atom.mol.intor("int1e_ovlp"))
+        assert number == pytest.approx(electrons, abs=1e-8)
+        density = atom.density(1.3 * fibonacci_sphere(50))
+        np.testing.assert_allclose(density, density[0], rtol=1e-8)
+        assert atom.electron_potential(np.array([[0.0, 30.0, 0.0]]))[0] == pytest.approx(-electrons / 30, rel=1e-6)
+
+
+def test_potential_is_that_of_nuclei_and_electrons(cases):
+    ref = cases["H2O"]
+    mf = mean(ref)
+    density_matrix = mf.make_rdm1()
+    for index in (0, 300, 700):
+        point = ref.points[index]
+        with mf.mol.with_rinv_origin(point):
+            electrons = -np.einsum("ij,ij->", mf.mol.intor("int1e_rinv"), density_matrix)
+        nuclei = (ref.numbers / np.linalg.norm(ref.positions - point, axis=1)).sum()
+        assert ref.potential[index] == pytest.approx(nuclei + electrons, abs=1e-7)
+
+
+def test_multipoles_give_the_potential_outside(cases):
+    """PBE/def2-SVP water: a few per cent, and both potentials become one where neutral atoms have ended."""
+    ref = cases["H2O"]
+    potential = np.zeros(len(ref.points))
+    power = 2 * np.repeat([0, 1, 2], [1, 3, 5]) + 1
+    for position, moments in zip(ref.positions, ref.multipoles, strict=True):
+        vectors = ref.points - position
+        potential += solid_harmonics(vectors) / np.linalg.norm(vectors, axis=1)[:, None] ** power @ moments
+    for shell, tolerance in ((0, 0.08), (1, 0.03)):
+        here = ref.shell == shell
+        for exact in (ref.potential, ref.potential_difference):
+            error = np.linalg.norm((potential - exact)[here]) / np.linalg.norm(exact[here])
+            assert 0 < error < tolerance
+
+
+def test_surfaces_surround_the_molecule(case):
+    distance = np.linalg.norm(case.points[:, None] - case.positions, axis=2)
+    scaled = (distance / [van_der_waals_radius(number) for number in case.numbers]).min(axis=1)
+    for shell, scales in ((0, (1.4, 1.6, 1.8, 2.0)), (1, (2.25, 2.5, 2.75, 3.0))):
+        here = scaled[case.shell == shell]
+        assert 300 < len(here) < 1100
+        np.testing.assert_allclose(np.unique(here.round(6)), scales)
+    assert case.plane.shape == (61, 61, 3)
+    assert np.isfinite(case.plane_potential_difference).all()
+
+
+@pytest.mark.parametrize("name", ["H2O", "CO2", "H", "CH4"])
+def test_plane_holds_the_centre_and_ends_beyond_the_nuclei(name):
+    positions = (molecule(name).positions + [0.3, 0.1, -0.4]) * angstrom
+    plane = picture_plane(positions)
+    centre = positions.mean(axis=0)
+    normal = np.cross(plane[0, 1] - plane[0, 0], plane[1, 0] - plane[0, 0])
+    assert np.linalg.norm(normal) > 0
+    np.testing.assert_allclose((plane - centre) @ normal, 0, atol=1e-10)
+    assert np.linalg.norm(plane[0, 0] - plane[0, -1]) >= 10 - 1e-9
+    np.testing.assert_array_equal(plane, picture_plane(positions))
+
+
+def test_shells_are_deterministic():
+    args = water().numbers, water().positions * angstrom
+    np.testing.assert_array_equal(van_der_waals_shells(*args)[0], van_der_waals_shells(*args)[0])
+
+
+def test_open_shells_ions_and_hartree_fock(folder):
+    radical = reference(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), spin=1, polarizability=False, cache=folder)
+    assert radical.multipoles[:, 0].sum() == pytest.approx(0, abs=1e-6)
+    ion = reference(Atoms("Li"), charge=1, cache=folder)
+    np.testing.assert_allclose(ion.multipoles[0], [1, *[0] * 8], atol=1e-6)
+    np.testing.assert_allclose(ion.polarizability, ion.polarizability[0, 0] * np.eye(3), atol=1e-6)
+    far = np.linalg.norm(ion.points - ion.positions, axis=1)
+    np.testing.assert_allclose(ion.potential, 1 / far, rtol=1e-4)
+    fock = reference(Atoms("H"), "HF/def2-SVP", spin=1, polarizability=False, cache=folder)
+    assert fock.method == "hf/def2-svp"
+    assert fock.energy == pytest.approx(-0.5, abs=2e-3)
+    assert fock.polarizability is None
+
+
+def test_coarse_grid_is_refused(cases):
+    mf = mean(cases["LiF"])
+    with pytest.raises(ArithmeticError, match="`level` must be .* got 0"):
+        hirshfeld(mf.mol, mf.make_rdm1(), pro_atoms(["Li", "F"], "pbe/def2-svp"), level=0)
+
+
+def test_unconverged_field_is_no_result(monkeypatch, tmp_path):
+    monkeypatch.setattr(mean_field, "MAX_CYCLE", 1)
+    with pytest.raises(NotConverged, match="did not converge .* check the geometry"):
+        reference(water(), cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# The cache
+
+
+def same(one, two):
+    for entry in dataclasses.fields(Reference):
+        np.testing.assert_equal(getattr(one, entry.name), getattr(two, entry.name))
+
+
+def test_file_holds_everything(cases, tmp_path):
+    for ref in cases.values():
+        ref.save(tmp_path / "one.h5")
+        same(Reference.load(tmp_path / "one.h5"), ref)
+    assert [path.name for path in tmp_path.iterdir()] == ["one.h5"]
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        Reference.load(tmp_path / "two.h5")
+
+
+def test_second_call_computes_nothing(cases, folder, monkeypatch):
+    monkeypatch.setattr(module, "_compute", lambda *_: pytest.fail("computed again"))
+    same(reference(water(), "PBE/def2-SVP", charge=0, spin=0, cache=folder), cases["H2O"])
+    assert reference(water(), polarizability=False, cache=folder).polarizability is not None  # more is at hand
+    assert cached(water(), cache=folder).is_file()
+    assert cached(water(), "pbe/def2-tzvp", cache=folder) is None
+
+
+def test_key_knows_its_input():
+    def key(atoms=None, method="pbe/def2-svp", **changes):
+        settings = {"charge": None, "spin": None, "field": None, "density_fit": True, "polarizability": True} | changes
+        return Request.from_atoms(atoms or water(), method, **settings).key
+
+    noise, moved = water(), water()
+    noise.positions += 1e-13
+    moved.positions[0, 0] += 1e-6
+    assert key(noise) == key()
+    changes = [{"charge": 2}, {"spin": 2}, {"field": FIELD}, {"density_fit": False}, {"polarizability": False}]
+    keys = [key(), key(moved), key(method="pbe/def2-tzvp"), *(key(**change) for change in changes)]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "edited", "other", "empty"])
+def test_damaged_file_is_computed_again(cases, folder, damage, tmp_path, monkeypatch, caplog):
+    path = tmp_path / cached(water(), cache=folder).name
+    cases["H2O"].save(path)
+    if damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-5000])
+    elif damage == "edited":
+        import h5py
+
+        with h5py.File(path, "r+") as file:
+            file["dipole"][2] += 0.1
+    elif damage == "other":
+        write_record(path, {"energy": 1.0})
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(CorruptCache, match="must be "):
+        Reference.load(path)
+    monkeypatch.setattr(module, "_compute", lambda *_: cases["H2O"])
+    same(reference(water(), cache=tmp_path), cases["H2O"])
+    assert "computed again" in caplog.text
+    same(Reference.load(path), cases["H2O"])
+
+
+def test_killed_run_leaves_no_half_file(tmp_path):
+    script = (
+        "import os, sys, numpy, cgdft.validation.cache as c\n"
+        "c.os.replace = lambda *_: os._exit(9)\n"
+        "c.write_record(sys.argv[1], {'a': numpy.zeros(1000)})\n"
+    )
+    path = tmp_path / "one.h5"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    assert subprocess.run([sys.executable, "-c", script, str(path)], env=environment, check=False).returncode == 9
+    assert not path.exists()
+    write_record(path, {"a": np.zeros(3)})
+    assert read_record(path)["a"].shape == (3,)
+
+
+def test_failed_write_keeps_what_was_there(tmp_path):
+    path = tmp_path / "one.h5"
+    write_record(path, {"a": np.zeros(3)})
+    with pytest.raises(TypeError):
+        write_record(path, {"a": np.array([object()])})
+    assert read_record(path)["a"].shape == (3,)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_cache_folder_follows_the_environment(cases, folder, monkeypatch):
+    monkeypatch.setenv("CGDFT_CACHE", str(folder))
+    assert cached(water()) == cached(water(), cache=folder)
+    monkeypatch.delenv("CGDFT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "none"))
+    assert cached(water()) is None
+
+
+# Mistakes in the input
+
+
+def test_provenance_says_how(cases):
+    provenance = cases["H2O"].provenance
+    assert {"pyscf", "numpy", "python", "settings", "accuracy", "threads", "wall_seconds", "date"} <= set(provenance)
+    assert provenance["accuracy"]["hirshfeld_charge_or_dipole_error"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("atoms", "settings", "message"),
+    [
+        (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), {}, "`spin` must be given for an odd number .* 9 electrons .* spin=1"),
+        (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), {"spin": 2}, "`spin` must be the odd number .* 9 electrons"),
+        (water(), {"spin": 1}, "`spin` must be the even number"),
+        (Atoms("H"), {"charge": 1}, "`charge` must leave at least one electron"),
+        (Atoms("He", info={"charge": 1}), {"charge": 0}, r"`charge` must agree with atoms.info\['charge'\] = 1, got 0"),
+        (Atoms("He", charges=[0.5]), {}, "`charge` must be a whole number .* got 0.5"),
+        (Atoms("He", pbc=True), {}, "`atoms` must be a molecule .* atoms.pbc = False"),
+        (Atoms("He", [[np.nan, 0, 0]]), {}, "`atoms` must have finite positions"),
+        (Atoms("HeHe", [[0, 0, 0], [0, 0, 0.01]]), {}, "`atoms` must be at least 0.1 bohr apart, got 0.0189"),
+        (Atoms("X"), {}, r"`atoms` must be made of known elements, got atomic numbers \[0\]"),
+        (Atoms(), {}, "`atoms` must hold at least one atom"),
+        (water(), {"field": (1, 2)}, "`field` must be three finite numbers"),
+        (water(), {"method": "pbe"}, "`method` must be 'xc/basis'.* got 'pbe'"),
+        (water(), {"method": "nope/def2-svp"}, "`method` must be .* no functional 'nope'"),
+        (water(), {"method": "pbe/nope"}, "`method` must be .* no basis 'nope' for H, O"),
+        (Atoms("Cm"), {}, "`method` must be .* no basis 'def2-svp' for Cm"),
+    ],
+)
+def test_bad_input_is_named(atoms, settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        reference(atoms, cache=tmp_path, **settings)
+
+
+def test_charge_is_found():
+    def charge(atoms, **settings):
+        rest = {"charge": None, "spin": 0, "field": None, "density_fit": True, "polarizability": True} | settings
+        return Request.from_atoms(atoms, "pbe/def2-svp", **rest).charge
+
+    assert charge(Atoms("He", info={"charge": -2})) == -2
+    assert charge(Atoms("LiF", [[0, 0, 0], [0, 0, 2]], charges=[1.2, 0.8])) == 2
+    assert charge(Atoms("He"), charge=-2) == -2
