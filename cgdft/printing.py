@@ -43,14 +43,14 @@ def _one(solution: Solution) -> list[str]:
         lines.append(f"   ... and {structure.n_atoms - LISTED} more atoms")
     width = max(len(name) for name in [*solution.energies, "chemical potential"])
     for name, energy in solution.energies.items():
-        lines.append(f"{name:<{width}} {float(energy[0]):>18.8f} hartree")
-    lines.append(f"{'energy':<{width}} {float(solution.energy[0]):>18.8f} hartree")
+        lines.append(f"{name:<{width}} {float(energy[0].detach()):>18.8f} hartree")
+    lines.append(f"{'energy':<{width}} {float(solution.energy[0].detach()):>18.8f} hartree")
     if solution.problem.held:
-        lines.append(f"{'grand potential':<{width}} {float(solution.grand_potential[0]):>18.8f} hartree")
-    lines.append(f"{'total charge':<{width}} {float(solution.total_charge[0]):>18.8f} e")
+        lines.append(f"{'grand potential':<{width}} {float(solution.grand_potential[0].detach()):>18.8f} hartree")
+    lines.append(f"{'total charge':<{width}} {float(solution.total_charge[0].detach()):>18.8f} e")
     for name, potential in solution.potentials.items():
         label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
-        lines.append(f"{label:<{width}} {float(value[0]):>18.8f} hartree" + ("" if name == "total" else "/e"))
+        lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} hartree" + ("" if name == "total" else "/e"))
     if not structure.pbc.any():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
         lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")
@@ -71,11 +71,11 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         "pbc": structure.pbc[0].tolist(),
         "cell": structure.cell[0].tolist(),
         "charges": solution.charges.tolist(),
-        "energy": float(solution.energy[0]),
-        "grand_potential": float(solution.grand_potential[0]),
-        "energies": {name: float(value[0]) for name, value in solution.energies.items()},
-        "total_charge": float(solution.total_charge[0]),
-        "potentials": {name: float(value[0]) for name, value in solution.potentials.items()},
+        "energy": float(solution.energy[0].detach()),
+        "grand_potential": float(solution.grand_potential[0].detach()),
+        "energies": {name: float(value[0].detach()) for name, value in solution.energies.items()},
+        "total_charge": float(solution.total_charge[0].detach()),
+        "potentials": {name: float(value[0].detach()) for name, value in solution.potentials.items()},
         "forces": solution.forces().tolist(),
         "status": solution.status[0].name,
         "iterations": solution.iterations,
@@ -87,7 +87,7 @@ def as_dict(solution: Solution) -> dict[str, Any]:
     if solution.model.basis.lmax > 1:
         result["quadrupoles"] = solution.quadrupoles.tolist()
     if "total" in solution.potentials:
-        result["chemical_potential"] = float(solution.chemical_potential[0])
+        result["chemical_potential"] = float(solution.chemical_potential[0].detach())
     if structure.pbc.any():
         if structure.pbc.all():
             result["stress"] = solution.stress()[0].tolist()

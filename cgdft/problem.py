@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from cgdft.constraint import Constraint
     from cgdft.functional import Functional
     from cgdft.structure import Structure
+    from cgdft.terms import Term
 
 
 class Problem:
@@ -95,19 +98,49 @@ class Problem:
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
         rho = self.density(x)
-        slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
-        for row in self.held:
-            assert row.potential is not None
-            slope[:, 0] -= row.potential[self.structure.index] * row.weights
+        start, blocks = self._harmonic
+        slope = start + torch.einsum("iab,ib->ia", blocks, rho.coefficients)
+        for term in self._others:
+            slope = slope + term.gradient(rho)
         slope = self.space.pull(slope)
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
 
-    def product(self, x: Float[Tensor, " n_x"], v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
-        """Hessian of the objective times v, (n_x,)."""
-        rho, moved = self.density(x), self.space.push(v)
-        curved = sum((term.product(rho, moved) for term in self.functional), torch.zeros_like(moved))
-        curved = self.space.pull(curved)
-        return curved if self.space.stiffness is None else curved + self.space.stiffness * v
+    def curvature(self, x: Float[Tensor, " n_x"]) -> Callable[[Tensor], Tensor]:
+        """v -> Hessian of the objective at x times v, (n_x,) to (n_x,); what does not depend on v is computed once."""
+        rho, blocks = self.density(x), self._harmonic[1]
+        blocks = sum((term.blocks(rho) for term in self._others if term.local), blocks)
+        products = [term.curvature(rho) for term in self._others if not term.local]
+        stiffness = self.space.stiffness
+
+        def product(v: Tensor) -> Tensor:
+            moved = self.space.push(v)
+            curved = torch.einsum("iab,ib->ia", blocks, moved)
+            for one in products:
+                curved = curved + one(moved)
+            pulled = self.space.pull(curved)
+            return pulled if stiffness is None else pulled + stiffness * v
+
+        return product
+
+    @property
+    def _others(self) -> list[Term]:
+        """The terms that are not both quadratic and local."""
+        return [term for term in self.functional if not (term.quadratic and term.local)]
+
+    @cached_property
+    def _harmonic(self) -> tuple[Tensor, Tensor]:
+        """Gradient at p = 0 and Hessian blocks of the quadratic local terms and the batteries together."""
+        with torch.no_grad():
+            p = torch.zeros_like(self.space.origin)
+            rho, size = Density(self.structure, self.basis, p), self.basis.size
+            start, blocks = p.clone(), p.new_zeros(len(p), size, size)
+            for term in self.functional:
+                if term.quadratic and term.local:
+                    start, blocks = start + term.gradient(rho), blocks + term.blocks(rho)
+            for row in self.held:
+                assert row.potential is not None
+                start[:, 0] -= row.potential[self.structure.index] * row.weights
+        return start, blocks
 
     def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the objective for each structure, padded with zeros to the largest."""
@@ -145,18 +178,14 @@ class Problem:
             diagonal = diagonal + space.stiffness
         return torch.where(diagonal > 1e-8, diagonal, diagonal.detach().abs().max().clamp(min=1e-3))
 
-    @property
+    @cached_property
     def rows(self) -> ConstraintRows:
-        """The fixed charges as rows acting on x, made orthonormal; computed at first use."""
-        if not hasattr(self, "_rows"):
-            with torch.no_grad():
-                zero = self.space.origin.new_zeros(len(self.index))
-                pulled = []
-                for row in self.fixed:
-                    weights = torch.zeros_like(self.space.origin)
-                    weights[:, 0] = row.weights
-                    pulled.append(self.space.pull(weights))
-                matrix = torch.stack(pulled) if pulled else zero.new_zeros(0, len(zero))
-                names = [row.name for row in self.fixed]
-                self._rows = ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), names)
-        return self._rows
+        """The fixed charges as rows acting on x, made orthonormal."""
+        with torch.no_grad():
+            zero = self.space.origin.new_zeros(len(self.index))
+            matrix = zero.new_zeros(len(self.fixed), len(zero))
+            for k, row in enumerate(self.fixed):
+                weights = torch.zeros_like(self.space.origin)
+                weights[:, 0] = row.weights
+                matrix[k] = self.space.pull(weights)
+            return ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), [row.name for row in self.fixed])

@@ -32,7 +32,15 @@ class Solution:
 
     def __init__(self, model: Model, structure: Structure, problem: Problem, solver: Solver, minimum: Minimum) -> None:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
-        self._graph = model.wants_graph(structure)
+
+    @cached_property
+    def _graph(self) -> bool:
+        """Whether the energy depends on something that requires a gradient."""
+        if not self.model.wants_graph(self.structure):
+            return False
+        with torch.enable_grad():
+            problem = self.model.problem(self.structure)
+            return problem.lagrangian(self.minimum.x, self.minimum.multipliers).requires_grad
 
     @property
     def status(self) -> list[Status]:

@@ -84,14 +84,14 @@ def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[T
 
     dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
     """
-    rows = problem.rows
+    rows, product = problem.rows, problem.curvature(x)
 
     def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
         rl = torch.where(rows.active, rl, 0.0)
         along = rows.particular(-rl)
-        inward = problem.product(x, along) if bool((rl != 0).any()) else torch.zeros_like(rx)
+        inward = product(along) if bool((rl != 0).any()) else torch.zeros_like(rx)
         dx = along + tangent_solve(rows.project(rx - inward))
-        dl = rows.multipliers(problem.product(x, dx) - rx) if len(rows.basis) else rl
+        dl = rows.multipliers(product(dx) - rx) if len(rows.basis) else rl
         return dx, dl
 
     return inverse

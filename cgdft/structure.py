@@ -148,6 +148,11 @@ class Structure:
         return self.counts.cumsum(0) - self.counts
 
     @property
+    def local(self) -> Int[Tensor, " n_atoms"]:
+        """Place of each atom in its own structure, (n_atoms,)."""
+        return torch.arange(self.n_atoms, device=self.index.device) - self.first[self.index]
+
+    @property
     def symbols(self) -> list[str]:
         """Chemical symbol of each atom."""
         return [chemical_symbols[z] for z in self.numbers.tolist()]
@@ -155,7 +160,8 @@ class Structure:
     @property
     def volume(self) -> Float[Tensor, " n_structures"]:
         """Cell volume, (n_structures,), bohr^3; 0 without a cell."""
-        return torch.linalg.det(self.cell)
+        a, b, c = self.cell.unbind(1)  # not linalg.det, whose second derivative is NaN for the zero cell of an open member
+        return (torch.linalg.cross(a, b) * c).sum(1)
 
     def total(self, values: Float[Tensor, "n_atoms *rest"]) -> Float[Tensor, "n_structures *rest"]:
         """Sum over the atoms of each structure, (n_atoms, ...) -> (n_structures, ...)."""

@@ -68,42 +68,60 @@ class Term(nn.Module, ABC):
             (slope,) = torch.autograd.grad(energy, p, create_graph=graph, allow_unused=True)
         return torch.zeros_like(p) if slope is None else slope
 
-    def product(self, rho: Density, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
-        """(d2E/dp dp) v, (n_atoms, size); default: by autograd."""
-        with torch.enable_grad():
-            p = rho.coefficients.detach().requires_grad_()
-            slope = self.gradient(Density(rho.structure, rho.basis, p))
+    def curvature(self, rho: Density) -> Callable[[Tensor], Tensor]:
+        """v -> (d2E/dp dp) v, (n_atoms, size) to the same; what does not depend on v is computed once. Default: by autograd."""
+        if self.local:
+            blocks = self.blocks(rho)
+            return lambda v: torch.einsum("iab,ib->ia", blocks, v)
+        p, slope = self._slope(rho)
+
+        def product(v: Tensor) -> Tensor:
             if not slope.requires_grad:
                 return torch.zeros_like(v)
-            (curved,) = torch.autograd.grad(slope, p, v, allow_unused=True)
-        return torch.zeros_like(v) if curved is None else curved
+            return torch.autograd.grad(slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+
+        return product
+
+    def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
+        """d2E/dp_i dp_i of a local term, (n_atoms, size, size); default: by autograd."""
+        size = rho.basis.size
+        blocks = rho.coefficients.new_zeros(len(rho.coefficients), size, size)
+        p, slope = self._slope(rho)
+        if slope.requires_grad:
+            for component in range(size):
+                v = torch.zeros_like(p)
+                v[:, component] = 1.0
+                blocks[:, :, component] = torch.autograd.grad(
+                    slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True
+                )[0]
+        return blocks
 
     def hessian(self, rho: Density) -> Float[Tensor, "n_structures n n"]:
-        """d2E/dp dp of each structure, padded with zeros to the largest; default: from `product`."""
+        """d2E/dp dp of each structure, padded with zeros to the largest; default: from `blocks` or `curvature`."""
         structure, size = rho.structure, rho.basis.size
-        most = int(structure.counts.max())
-        local = torch.arange(structure.n_atoms, device=structure.index.device) - structure.first[structure.index]
+        most, index, local = int(structure.counts.max()), structure.index, structure.local
         hessian = rho.coefficients.new_zeros(len(structure), most, size, most, size)
-        zero = torch.zeros_like(rho.coefficients)
-        with torch.no_grad():
-            for component in range(size):
-                for atom in range(1 if self.local else most):
-                    v = zero.clone()
-                    if self.local:
-                        v[:, component] = 1.0
-                        hessian[structure.index, local, :, local, component] = self.product(rho, v)
-                    else:
-                        v[local == atom, component] = 1.0
-                        hessian[structure.index, local, :, atom, component] = self.product(rho, v)
+        if self.local:
+            hessian[index, local, :, local] = self.blocks(rho)
+        else:
+            product = self.curvature(rho)
+            for atom in range(most):
+                for component in range(size):
+                    v = torch.zeros_like(rho.coefficients)
+                    v[local == atom, component] = 1.0
+                    hessian[index, local, :, atom, component] = product(v)
         return hessian.reshape(len(structure), most * size, most * size)
 
     def diagonal(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
-        """The local part of the Hessian's diagonal, which a preconditioner uses; default: zero for a term that is not local."""
+        """What of the Hessian's diagonal a preconditioner may count on; default: all of a local term's, none of another's."""
         if not self.local:
             return torch.zeros_like(rho.coefficients)
-        unit = torch.eye(rho.basis.size).to(rho.coefficients)
-        columns = [self.product(rho, unit[c].expand_as(rho.coefficients))[:, c] for c in range(rho.basis.size)]
-        return torch.stack(columns, 1)
+        return self.blocks(rho).diagonal(dim1=1, dim2=2)
+
+    def _slope(self, rho: Density) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            p = rho.coefficients.detach().requires_grad_()
+            return p, self.gradient(Density(rho.structure, rho.basis, p))
 
     def __add__(self, other: Term | Functional) -> Functional:
         from cgdft.functional import Functional

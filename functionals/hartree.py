@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -67,6 +68,7 @@ class _HartreeAt(Term):
         n = int(coulomb.structure.counts.max()) * coulomb.sources.size
         constant = not (torch.is_grad_enabled() and coulomb.radial.requires_grad)
         self.dense = coulomb.matrix() if constant and len(coulomb.structure) * n * n <= DENSE else None
+        self._place = (coulomb.structure.index, coulomb.structure.local)
 
     @property
     def name(self) -> str:
@@ -79,23 +81,24 @@ class _HartreeAt(Term):
         return 0.5 * rho.total((p * self.gradient(rho)).sum(1))
 
     def gradient(self, rho: Density) -> Tensor:
-        if self.dense is None:
-            return self.coulomb.potential(rho.coefficients)
-        n, size = self.dense.shape[1], rho.basis.size
-        structure = rho.structure
-        padded = rho.coefficients.new_zeros(len(structure), n // size, size)
-        local = torch.arange(structure.n_atoms, device=padded.device) - structure.first[structure.index]
-        padded = padded.index_put((structure.index, local), rho.coefficients)
-        felt = torch.bmm(self.dense, padded.reshape(len(structure), n, 1)).reshape(len(structure), -1, size)
-        return felt[structure.index, local]
+        return self._potential(rho.coefficients)
 
-    def product(self, rho: Density, v: Tensor) -> Tensor:
-        return self.gradient(Density(rho.structure, rho.basis, v))
+    def curvature(self, rho: Density) -> Callable[[Tensor], Tensor]:
+        return self._potential
+
+    def _potential(self, p: Tensor) -> Tensor:
+        if self.dense is None:
+            return self.coulomb.potential(p)
+        n, size = self.dense.shape[1], p.shape[1]
+        padded = p.new_zeros(len(self.dense), n // size, size).index_put(self._place, p)
+        return torch.bmm(self.dense, padded.reshape(-1, n, 1)).reshape(-1, n // size, size)[self._place]
 
     def hessian(self, rho: Density) -> Tensor:
         return self.dense if self.dense is not None else self.coulomb.matrix()
 
     def diagonal(self, rho: Density) -> Tensor:
+        if not self.convex:
+            return torch.zeros_like(rho.coefficients)
         width, lmax = self.coulomb.sources.width, rho.basis.lmax
         itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)
         shells = [(itself[l] / (3 if l == 2 else 1))[:, None].expand(-1, 2 * l + 1) for l in range(lmax + 1)]  # noqa: E741

@@ -25,7 +25,7 @@ class PointCharges(Term):
         positions: r_k, (n_points, 3), bohr.
         charges: Q_k, (n_points,), e.
         width: of each charge as a Gaussian, bohr; 0 for points.
-        index: structure of each charge, (n_points,), ascending; default: the first (so needed for a batch).
+        index: structure of each charge, (n_points,), ascending; default: all of them around every structure of a batch.
 
     Raises:
         ValueError: shapes that do not fit, numbers that are not finite, an `index` outside the batch.
@@ -55,16 +55,16 @@ class PointCharges(Term):
         self.register_buffer("positions", positions)
         self.register_buffer("charges", charges)
         self.width = width
-        self._batched = index is not None
-        self.register_buffer("index", torch.as_tensor(index) if self._batched else torch.zeros(len(positions)).long())
+        self.register_buffer("index", None if index is None else torch.as_tensor(index, dtype=torch.int64))
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """sum_k Q_k V(r_k) of each structure, hartree."""
         n = len(rho.structure)
-        if n > 1 and not self._batched:
-            raise ValueError(f"`index` must say to which of the {n} structures each external charge belongs")
-        if len(self.index) and not 0 <= int(self.index.min()) <= int(self.index.max()) < n:
-            raise ValueError(f"`index` must be from 0 to {n - 1}, got {self.index.tolist()}")
-        width = torch.full_like(self.charges, self.width)
-        sites = Sites(self.positions, self.index, width, 0)
-        return Coulomb(rho.structure, rho.sites, sites).bilinear(self.charges[:, None], rho.coefficients)
+        positions, charges, index = self.positions, self.charges, self.index
+        if index is None:
+            index = torch.arange(n, device=positions.device).repeat_interleave(len(charges))
+            positions, charges = positions.repeat(n, 1), charges.repeat(n)
+        elif len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
+            raise ValueError(f"`index` must be from 0 to {n - 1}, got {index.tolist()}")
+        sites = Sites(positions, index, torch.full_like(charges, self.width), 0)
+        return Coulomb(rho.structure, rho.sites, sites).bilinear(charges[:, None], rho.coefficients)

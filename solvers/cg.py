@@ -40,7 +40,7 @@ class CG(Solver):
             x = cold + rows.project(start - cold)
             gradient = problem.gradient(x)
         result = tangent_cg(
-            lambda v: problem.product(x, v),
+            problem.curvature(x),
             -rows.project(gradient),
             rows,
             jacobi(rows, problem.diagonal(x)),
@@ -58,12 +58,11 @@ class CG(Solver):
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
-        precondition = jacobi(problem.rows, problem.diagonal(x))
+        precondition, product = jacobi(problem.rows, problem.diagonal(x)), problem.curvature(x)
 
         def solve(b: Tensor) -> Tensor:
             norm = problem.rows.dot(b, b).sqrt()
             target = self.tolerance * norm + 1e-300
-            product = lambda v: problem.product(x, v)  # noqa: E731
             result = tangent_cg(product, b, problem.rows, precondition, target, self.max_iterations)
             reached = result.history[-1] <= 1e3 * target
             if not (result.converged | reached).all():

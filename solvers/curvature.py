@@ -45,7 +45,7 @@ def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
     for _ in range(2):
         b = rows.project(torch.randn(len(x), generator=generator, dtype=x.dtype).to(x))
         target = 1e-3 * rows.dot(b, b).sqrt()
-        result = tangent_cg(lambda v: problem.product(x, v), b, rows, precondition, target, 200)
+        result = tangent_cg(problem.curvature(x), b, rows, precondition, target, 200)
         found = result.negative & ~negative
         direction = torch.where(found[rows.index], result.direction, direction)
         negative = negative | result.negative

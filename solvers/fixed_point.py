@@ -49,9 +49,8 @@ class FixedPoint(Solver):
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree."""
         rows = problem.rows
-        x = rows.particular(rows.target)
-        if start is not None:
-            x = x + rows.project(start - x)
+        cold = rows.particular(rows.target)
+        x = cold if start is None else cold + rows.project(start - cold)
         scale = None
         residuals, steps, moves = [], [], []
         previous_x, previous_f = x, torch.zeros_like(x)
@@ -69,6 +68,7 @@ class FixedPoint(Solver):
                 steps, moves = [*steps, f - previous_f][-self.history :], [*moves, x - previous_x][-self.history :]
             previous_x, previous_f = x, f
             x = x + torch.where((norm > target)[rows.index], self._move(rows, f, steps, moves), 0.0)
+            x = cold + rows.project(x - cold)
         negative = torch.zeros_like(lost) if lost.any() else negative_curvature(problem, x)[0]
         status = [
             Status.DIVERGED if away else Status.SADDLE if bad and good else Status.CONVERGED if good else Status.NOT_CONVERGED

@@ -91,8 +91,7 @@ class Newton(Solver):
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
         target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
         precondition = jacobi(rows, problem.diagonal(x))
-        product = lambda v: problem.product(x, v)  # noqa: E731
-        result = tangent_cg(product, -g, rows, precondition, target, self.inner.max_iterations)
+        result = tangent_cg(problem.curvature(x), -g, rows, precondition, target, self.inner.max_iterations)
         bent = result.negative[rows.index]
         return torch.where(bent, result.y + result.direction, result.y)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
+
 from cgdft.units import angstrom
 from cgdft.validation import mean_field
 from cgdft.validation import reference as module
@@ -28,6 +29,15 @@ def water():
 
 def salt():
     return Atoms("LiF", [[0.1, -0.2, 0.3], [0.1, 0.7, 1.5]])  # along no axis, off the origin
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Molecules this small gain nothing from a second thread, and lose much where cores are shared."""
+    from pyscf import lib
+
+    with lib.with_omp_threads(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +65,11 @@ def mean(ref, positions=None, field=None):
     where = ref.positions if positions is None else positions
     mol = mean_field.build(symbols, where, ref.method, ref.charge, ref.spin)
     return mean_field.solve(mol, "pbe", density_fit=True, field=ref.field if field is None else field)
+
+
+@pytest.fixture(scope="module")
+def solved(cases):
+    return mean(cases["H2O"])
 
 
 def coupled_perturbed(mf):
@@ -118,8 +133,8 @@ def test_molecular_moments_move_with_the_origin():
     np.testing.assert_allclose(quadrupole, 1.5 * second - 0.5 * np.trace(second) * np.eye(3), atol=1e-7)
 
 
-def test_polarizability_is_the_coupled_perturbed_one(cases):
-    exact = coupled_perturbed(mean(cases["H2O"]))
+def test_polarizability_is_the_coupled_perturbed_one(cases, solved):
+    exact = coupled_perturbed(solved)
     assert exact.min() > -1e-6
     np.testing.assert_allclose(cases["H2O"].polarizability, exact, atol=3e-4)
 
@@ -134,21 +149,21 @@ def test_forces_are_minus_the_derivative_of_the_energy(cases, name):
     assert ref.forces[1, 2] == pytest.approx(-(plus - minus) / (2 * step), abs=2e-6)
 
 
-def test_forces_add_up_to_the_field_on_the_charge():
-    ion = reference(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), charge=-1, field=FIELD, polarizability=False)
+def test_forces_add_up_to_the_field_on_the_charge(folder):
+    hydroxide = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    ion = reference(hydroxide, charge=-1, field=FIELD, polarizability=False, cache=folder)
     np.testing.assert_allclose(ion.forces.sum(axis=0), -np.array(FIELD), atol=1e-6)
 
 
 def test_energy_in_a_field_has_minus_the_dipole_as_derivative(cases):
     ref, step = cases["LiF"], 1e-3
-    for axis in (1, 2):
-        plus, minus = (mean(ref, field=sign * step * np.eye(3)[axis]).e_tot for sign in (1, -1))
-        assert -(plus - minus) / (2 * step) == pytest.approx(ref.dipole[axis], abs=1e-4)
+    plus, minus = (mean(ref, field=sign * step * np.eye(3)[1]).e_tot for sign in (1, -1))
+    assert -(plus - minus) / (2 * step) == pytest.approx(ref.dipole[1], abs=1e-4)
 
 
 def test_pro_atoms_are_neutral_and_spherical():
-    atoms = pro_atoms(["O", "Li", "Ag"], "pbe/def2-svp")  # an open p shell, an s shell, a core potential
-    for symbol, electrons in (("O", 8), ("Li", 3), ("Ag", 19)):
+    atoms = pro_atoms(["O", "Li", "Rb"], "pbe/def2-svp")  # an open p shell, an s shell, a core potential
+    for symbol, electrons in (("O", 8), ("Li", 3), ("Rb", 9)):
         atom = atoms[symbol]
         number = np.einsum("ij,ji->", atom.density_matrix, atom.mol.intor("int1e_ovlp"))
         assert number == pytest.approx(electrons, abs=1e-8)
@@ -157,14 +172,13 @@ def test_pro_atoms_are_neutral_and_spherical():
         assert atom.electron_potential(np.array([[0.0, 30.0, 0.0]]))[0] == pytest.approx(-electrons / 30, rel=1e-6)
 
 
-def test_potential_is_that_of_nuclei_and_electrons(cases):
+def test_potential_is_that_of_nuclei_and_electrons(cases, solved):
     ref = cases["H2O"]
-    mf = mean(ref)
-    density_matrix = mf.make_rdm1()
+    density_matrix = solved.make_rdm1()
     for index in (0, 300, 700):
         point = ref.points[index]
-        with mf.mol.with_rinv_origin(point):
-            electrons = -np.einsum("ij,ij->", mf.mol.intor("int1e_rinv"), density_matrix)
+        with solved.mol.with_rinv_origin(point):
+            electrons = -np.einsum("ij,ij->", solved.mol.intor("int1e_rinv"), density_matrix)
         nuclei = (ref.numbers / np.linalg.norm(ref.positions - point, axis=1)).sum()
         assert ref.potential[index] == pytest.approx(nuclei + electrons, abs=1e-7)
 
@@ -197,7 +211,7 @@ def test_surfaces_surround_the_molecule(case):
 
 @pytest.mark.parametrize("name", ["H2O", "CO2", "H", "CH4"])
 def test_plane_holds_the_centre_and_ends_beyond_the_nuclei(name):
-    positions = (molecule(name).positions + [0.3, 0.1, -0.4]) * angstrom
+    positions = (molecule(name).positions + np.array([0.3, 0.1, -0.4])) * angstrom
     plane = picture_plane(positions)
     centre = positions.mean(axis=0)
     normal = np.cross(plane[0, 1] - plane[0, 0], plane[1, 0] - plane[0, 0])
@@ -213,28 +227,32 @@ def test_shells_are_deterministic():
 
 
 def test_open_shells_ions_and_hartree_fock(folder):
-    radical = reference(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), spin=1, polarizability=False, cache=folder)
+    radical = reference(
+        Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), "HF/def2-SVP", spin=1, polarizability=False, cache=folder
+    )
+    assert radical.method == "hf/def2-svp"
     assert radical.multipoles[:, 0].sum() == pytest.approx(0, abs=1e-6)
+    assert radical.dipole[2] > 0.5
+    atom = reference(Atoms("Li"), spin=1, polarizability=False, cache=folder)
+    assert atom.polarizability is None
+    np.testing.assert_allclose(atom.multipoles[0, :4], 0, atol=1e-6)
     ion = reference(Atoms("Li"), charge=1, cache=folder)
     np.testing.assert_allclose(ion.multipoles[0], [1, *[0] * 8], atol=1e-6)
     np.testing.assert_allclose(ion.polarizability, ion.polarizability[0, 0] * np.eye(3), atol=1e-6)
     far = np.linalg.norm(ion.points - ion.positions, axis=1)
     np.testing.assert_allclose(ion.potential, 1 / far, rtol=1e-4)
-    fock = reference(Atoms("H"), "HF/def2-SVP", spin=1, polarizability=False, cache=folder)
-    assert fock.method == "hf/def2-svp"
-    assert fock.energy == pytest.approx(-0.5, abs=2e-3)
-    assert fock.polarizability is None
+    hydrogen = reference(Atoms("H"), "hf/def2-svp", spin=1, polarizability=False, cache=folder)
+    assert hydrogen.energy == pytest.approx(-0.5, abs=2e-3)
 
 
-def test_coarse_grid_is_refused(cases):
-    mf = mean(cases["LiF"])
-    with pytest.raises(ArithmeticError, match="`level` must be .* got 0"):
-        hirshfeld(mf.mol, mf.make_rdm1(), pro_atoms(["Li", "F"], "pbe/def2-svp"), level=0)
+def test_coarse_grid_is_refused(solved):
+    with pytest.raises(ArithmeticError, match=r"`level` must be .* got 0"):
+        hirshfeld(solved.mol, solved.make_rdm1(), pro_atoms(["H", "O"], "pbe/def2-svp"), level=0)
 
 
 def test_unconverged_field_is_no_result(monkeypatch, tmp_path):
     monkeypatch.setattr(mean_field, "MAX_CYCLE", 1)
-    with pytest.raises(NotConverged, match="did not converge .* check the geometry"):
+    with pytest.raises(NotConverged, match=r"did not converge .* check the geometry"):
         reference(water(), cache=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -336,7 +354,10 @@ def test_cache_folder_follows_the_environment(cases, folder, monkeypatch):
 
 
 def test_provenance_says_how(cases):
+    from pyscf import lib
+
     provenance = cases["H2O"].provenance
+    assert provenance["threads"] == lib.num_threads() == 1
     assert {"pyscf", "numpy", "python", "settings", "accuracy", "threads", "wall_seconds", "date"} <= set(provenance)
     assert provenance["accuracy"]["hirshfeld_charge_or_dipole_error"] < 1e-6
 

@@ -185,7 +185,7 @@ class Coulomb:
     def _split(self, s: int) -> float:
         """Width of the smooth part that makes the sums over pairs and waves equally dear."""
         n = max(1, int((self.sources.index == s).sum()))
-        volume = float(self.structure.volume[s])
+        volume = float(self.structure.volume[s].detach())
         return float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
 
     def _periodic_pairs(

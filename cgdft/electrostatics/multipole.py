@@ -45,6 +45,13 @@ def theta(p: Tensor) -> Tensor:
     return torch.einsum("...m,mab->...ab", p[..., 4:9], QUADRUPOLE.to(p) / 3)
 
 
+def rotation(turn: Tensor, lmax: int) -> Tensor:
+    """D with p(turned) = D p, ((lmax + 1)^2, (lmax + 1)^2), for positions turned by r -> turn . r."""
+    q = QUADRUPOLE.to(turn)
+    second = torch.einsum("mab,ac,ncd,bd->mn", q, turn, q, turn) * 2 / 3
+    return torch.block_diag(torch.ones_like(turn[:1, :1]), *[turn, second][:lmax])
+
+
 def gaussian_coulomb(r2: Tensor, inverse_width2: Tensor, n: int) -> Tensor:
     """B_m(r), m = 0 .. n, of erf(a r) / r with a^2 = `inverse_width2`; finite at r = 0 and zero for a = 0.
 

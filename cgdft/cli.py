@@ -1,0 +1,337 @@
+"""The command line. What is heavy to import (torch, ASE, PySCF) is imported inside the commands that use it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cgdft import __version__
+from cgdft.citations import bibtex, keys_of, model_record, references
+from cgdft.citations import models as known_models
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.progress import Progress
+
+    from cgdft.model import Model
+    from cgdft.solution import Solution
+
+#: What a wrong input or a failed calculation raises; anything else is a mistake of ours and keeps its traceback.
+EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryError)
+#: The base of wrong options and arguments, in click or in typer's own copy of it.
+USAGE: type[Exception] = typer.BadParameter.__mro__[2]
+#: Atoms solved together when only a table is asked for.
+BATCH = 400
+
+app = typer.Typer(
+    name="cgdft",
+    help="Coarse-grained density-functional theory: minimise an energy functional of Gaussian atomic multipoles.",
+    epilog="Examples:\n\n"
+    "cgdft solve water.xyz --model qeq-dipoles\n\n"
+    "cgdft solve run.traj --index : --output charges.extxyz\n\n"
+    "cgdft models\n\n"
+    "cgdft cite qeq > cgdft.bib",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def _names(incomplete: str) -> list[tuple[str, str]]:
+    return [(one.name, one.about) for one in known_models() if one.name.startswith(incomplete)]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"cgdft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "cgdft solve water.xyz\n\n"
+    "cgdft solve ion.xyz --charge -1 --model qeq-dipoles --plot ion.png\n\n"
+    "cgdft solve water.xyz --field 0 0 0.1 --json > water.json\n\n"
+    "cgdft solve run.traj --index ::10 --output charges.extxyz"
+)
+def solve(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Any structure file that ASE reads.")],
+    model: Annotated[str, typer.Option(help="Name of the model; see cgdft models.", autocompletion=_names)] = "qeq",
+    charge: Annotated[
+        float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
+    ] = None,
+    spin: Annotated[float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")] = None,
+    field: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom, along axes that are not periodic."),
+    ] = None,
+    potential: Annotated[
+        float | None, typer.Option(metavar="V", help="Potential V = dE/dq, volt, at which all is held instead of a charge.")
+    ] = None,
+    index: Annotated[
+        str, typer.Option(metavar="INDEX", help="Which structures of the file: a number, or a slice such as : or ::10.")
+    ] = "-1",
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON in atomic units; a list for several structures.", show_default=False)
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Extended xyz file with energies, forces, charges in ASE's units (eV, angstrom, e)."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure of charges and potential, of one structure.")] = None,
+) -> None:
+    """Minimise a model's energy on the structures of FILE and print charges, energies and potentials."""
+    if charge is not None and potential is not None:
+        raise ValueError(f"`--charge` or `--potential` must be left out, got {charge} e and {potential} V")
+    model_record(model)
+    for name, path, suffixes in (("--output", output, {".xyz", ".extxyz"}), ("--plot", plot, {".png", ".pdf", ".svg"})):
+        if path is not None and path.suffix not in suffixes:
+            raise ValueError(f"`{name}` must end in {' or '.join(sorted(suffixes))}, got {path}")
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"`{name}` must be in a folder that exists, got {path}")
+    structures = _read(file, index)
+    if plot is not None and len(structures) > 1:
+        raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
+
+    # as a batch where a table is enough, one by one where each has its own derivatives
+    size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
+    listed: list[Any] = []
+    with _progress() as progress:
+        task = progress.add_task("solving", total=len(structures), visible=len(structures) > 1)
+        for first in range(0, len(structures), size):
+            part = structures[first : first + size]
+            solution = _solve(part, model, charge, spin, field, potential)
+            if output is not None:
+                listed_atoms = _annotated(part[0], solution)
+                _write(output, listed_atoms, append=first > 0)
+            if plot is not None:
+                solution.plot(plot)
+            listed += [solution.to_dict()] if json else _rows(solution, part, first)
+            progress.advance(task, len(part))
+    if json:
+        print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
+    elif len(structures) == 1:
+        print(solution)
+    else:
+        print(f"{model_record(model).maker} on {len(structures)} structures of {file}")
+        print(f"{'structure':>9} {'formula':<16} {'atoms':>6} {'energy (hartree)':>18} {'charge (e)':>11}")
+        print("\n".join(listed))
+
+
+@app.command(
+    epilog="Examples:\n\ncgdft validate water.xyz benzene.xyz --model qeq --model qeq-dipoles\n\n"
+    "cgdft validate --suite small --html report.html"
+)
+def validate(
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Name of a model, repeatable; default: all.", autocompletion=_names)
+    ] = None,
+    method: Annotated[str, typer.Option(help="Functional and basis set of the PySCF reference.")] = "pbe/def2-svp",
+    suite: Annotated[str | None, typer.Option(help="A set of structures that comes with the package: small.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
+    threads: Annotated[int | None, typer.Option(help="Processor cores to use; default: all.")] = None,
+) -> None:
+    """Compare models with the densities of density-functional theory (PySCF)."""
+    names = model or [one.name for one in known_models() if not one.needs]
+    makers = [model_record(name) for name in names]
+    if not files and suite is None:
+        raise ValueError("`FILE` or `--suite small` must say what to compare on, got neither")
+    if html is not None and not html.parent.is_dir():
+        raise ValueError(f"`--html` must be in a folder that exists, got {html}")
+    structures = [(Path(file).stem, atoms) for file in files or [] for atoms in _read(file, "-1")]
+
+    from cgdft.validation import run  # type: ignore[attr-defined,unused-ignore]
+
+    if suite is not None:
+        structures += run.suite(suite)
+    models = [_make(one.name, [atoms for _, atoms in structures]) for one in makers]
+    report = run.validate(structures, models, method, html, sys.stderr.isatty(), threads)
+    if json:
+        print(jsonlib.dumps(report.to_dict(), indent=2))
+    else:
+        _print(report.table())
+
+
+@app.command()
+def models() -> None:
+    """List the models with what they are and where they come from."""
+    from rich.table import Table
+
+    table = Table("name", "what it is", "source", box=None, pad_edge=False)
+    for one in known_models():
+        needs = f" Needs {', '.join(one.needs)}: the initial charges of the file." if one.needs else ""
+        table.add_row(one.name, one.about + needs, ", ".join(one.keys))
+    _print(table)
+
+
+@app.command(epilog="Examples:\n\ncgdft cite\n\ncgdft cite qeq-dipoles --output paper.bib")
+def cite(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Models used, or keys of references.", autocompletion=_names),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for it instead of the terminal.")] = None,
+) -> None:
+    """Print BibTeX for cgdft and for the sources of MODEL."""
+    keys = ["cgdft"]
+    for name in model or []:
+        keys += [name] if name in references() else keys_of(name)
+    text = bibtex(keys)
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 after one line about an error, 130 when interrupted."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [one for one in given if one != "--debug"] or ["--help"]
+    try:
+        code = int(app(given, prog_name="cgdft", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except USAGE as error:
+        return _complain(f"{error.format_message()} (see cgdft {_command(given)}--help)")  # type: ignore[attr-defined]
+    except EXPECTED as error:
+        if debug:
+            raise
+        return _complain(str(error) or type(error).__name__)
+    if code == 130:
+        print("cgdft: interrupted", file=sys.stderr)
+    return code
+
+
+def _complain(message: str) -> int:
+    print("cgdft:", " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _command(given: list[str]) -> str:
+    return f"{given[0]} " if given[0] in {one.callback.__name__ for one in app.registered_commands if one.callback} else ""
+
+
+def _read(file: str, index: str) -> list[Atoms]:
+    """Structures of a file; whatever a reader does with a broken one becomes a ValueError."""
+    import warnings
+
+    from ase.io import read
+
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = read(file, index=index)
+    except Exception as error:
+        raise ValueError(f"{file}: not readable as structures with index {index!r} ({type(error).__name__}: {error})") from error
+    structures: list[Atoms] = found if isinstance(found, list) else [found]
+    if not structures:
+        raise ValueError(f"{file}: no structures with index {index!r}")
+    return structures
+
+
+def _solve(
+    atoms: list[Atoms],
+    name: str,
+    charge: float | None,
+    spin: float | None,
+    field: tuple[float, float, float] | None,
+    potential: float | None,
+) -> Solution:
+    from cgdft.ase import at_potential
+    from cgdft.functionals import UniformField
+    from cgdft.structure import Structure
+    from cgdft.units import volt, volt_per_angstrom
+
+    model = _make(name, atoms)
+    if field is not None:
+        model = model + UniformField([component * volt_per_angstrom for component in field])
+    if potential is not None:
+        model = at_potential(model, potential * volt)
+    structure = Structure.from_ase(atoms[0] if len(atoms) == 1 else atoms, charge, spin)
+    solution: Solution = model(structure)
+    return solution
+
+
+def _make(name: str, atoms: list[Atoms]) -> Model:
+    """The model of this name; charges that it needs are the initial charges of the atoms."""
+    record = model_record(name)
+    given = {}
+    if record.needs == ("p0",):
+        import numpy as np
+        import torch
+
+        missing = [a for a in atoms if not a.has("initial_charges")]
+        if missing:
+            raise ValueError(
+                f"`--model {name}` takes its charges from the file, got none for {missing[0].get_chemical_formula()}; give "
+                f"initial charges (in extended xyz: the column initial_charges)"
+            )
+        given["p0"] = torch.from_numpy(np.concatenate([a.get_initial_charges() for a in atoms]))
+    elif record.needs:
+        raise ValueError(f"`--model {name}` needs {', '.join(record.needs)}, which only Python can give: {record.maker}(...)")
+    made: Model = getattr(import_module(record.module), record.maker)(**given)
+    return made
+
+
+def _rows(solution: Solution, atoms: list[Atoms], first: int) -> list[str]:
+    """One line per structure; printing a solution would list only the first of them."""
+    energies, charges = solution.energy.tolist(), solution.total_charge.tolist()
+    return [
+        f"{first + s:>9} {a.get_chemical_formula():<16} {len(a):>6} {energies[s]:>18.8f} {charges[s]:>11.6f}"
+        for s, a in enumerate(atoms)
+    ]
+
+
+def _annotated(atoms: Atoms, solution: Solution) -> Atoms:
+    """A copy of the atoms with the results as ASE keeps them, and atomic dipoles in e angstrom."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    from cgdft.ase import results
+    from cgdft.units import angstrom
+
+    pbc = solution.structure.pbc[0]
+    wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
+    copy = atoms.copy()
+    if solution.model.basis.lmax > 0:
+        copy.arrays["dipoles"] = solution.dipoles.detach().numpy() / angstrom
+    copy.info["charge"] = float(solution.total_charge[0])
+    copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
+    return copy
+
+
+def _write(path: Path, atoms: Atoms, append: bool) -> None:
+    from ase.io import write
+
+    write(path, atoms, format="extxyz", append=append)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def _print(what: Any) -> None:
+    """A table at the terminal's width; whole and without control codes elsewhere."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(what)

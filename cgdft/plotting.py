@@ -1,0 +1,270 @@
+"""Figures: a structure coloured by its charges, and the electrostatic potential on a plane through it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from ase.data import covalent_radii
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection, PatchCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle
+
+from cgdft.electrostatics.coulomb import Coulomb, Sites
+from cgdft.units import angstrom
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
+
+    from cgdft.density import Density
+    from cgdft.solution import Solution
+    from cgdft.structure import Structure
+
+#: Negative red, positive blue, as chemists draw potentials.
+COLOURS = "RdBu"
+#: Accuracy of a potential that is only looked at.
+ACCURACY = 1e-6
+#: With more atoms than this no labels are written.
+LABELLED = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """A rectangle in space with a grid of points on it; all lengths in bohr.
+
+    Attributes:
+        origin: where both coordinates are zero, (3,).
+        axes: unit vectors across, up and towards the viewer, as rows, (3, 3).
+        across, up: coordinates of the grid, (n,) and (m,).
+    """
+
+    origin: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    across: NDArray[np.float64]
+    up: NDArray[np.float64]
+
+    @property
+    def points(self) -> torch.Tensor:
+        """The grid in space, (m * n, 3), across running fastest."""
+        up, across = np.meshgrid(self.up, self.across, indexing="ij")
+        return torch.from_numpy(self.origin + np.stack([across.ravel(), up.ravel()], 1) @ self.axes[:2])
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Left, right, bottom, top."""
+        return float(self.across[0]), float(self.across[-1]), float(self.up[0]), float(self.up[-1])
+
+    def project(self, positions: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Coordinates across, up and above the plane, (n, 3)."""
+        coordinates: NDArray[np.float64] = (positions - self.origin) @ self.axes.T
+        return coordinates
+
+
+def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
+    """The principal plane of an open structure; that of the first two lattice vectors of a periodic one.
+
+    It passes through the centre, or in a cell through its most populated layer of atoms.
+
+    Args:
+        structure: one structure.
+        margin: around the atoms, bohr; a cell is drawn whole and without a margin.
+        n: points along the longer side.
+
+    Raises:
+        ValueError: a batch; structure[0] is its first structure.
+    """
+    if len(structure) != 1:
+        raise ValueError(f"`structure` must be a single one to be drawn, got a batch of {len(structure)}; take structure[0]")
+    positions = structure.positions.detach().cpu().numpy()
+    cell = structure.cell[0].detach().cpu().numpy()
+    if structure.pbc.all():
+        axes = _axes_of_cell(cell)
+        height = (positions @ axes[2]).round(1)
+        layers, counts = np.unique(height, return_counts=True)
+        origin = axes[2] * float(layers[counts.argmax()])
+        corners = np.array([i * cell[0] + j * cell[1] for i in (0, 1) for j in (0, 1)]) @ axes[:2].T
+        margin = 0.0
+    else:
+        origin = positions.mean(0)
+        spread = (positions - origin).T @ (positions - origin)
+        # where directions are equivalent, the first Cartesian axes
+        spread += 1e-6 * (np.trace(spread) + 1.0) * np.diag([2.0, 1.0, 0.0])
+        axes = np.linalg.eigh(spread)[1].T[::-1]
+        axes = axes * np.sign(axes[np.arange(3), np.abs(axes).argmax(1)])[:, None]
+        axes[2] = np.cross(axes[0], axes[1])
+        corners = (positions - origin) @ axes[:2].T
+    low, high = corners.min(0) - margin, corners.max(0) + margin
+    counts = np.maximum(2, np.ceil(n * (high - low) / (high - low).max())).astype(int)
+    across, up = (np.linspace(low[k], high[k], counts[k]) for k in range(2))
+    return Plane(origin, axes, across, up)
+
+
+def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
+    """Left the atoms coloured by their charges (e), right the potential (hartree/e) on a plane through them.
+
+    Args:
+        solution: of one structure.
+        path: a file to save the figure to; its ending says the format.
+
+    Raises:
+        ValueError: a batch.
+    """
+    if len(solution.structure) != 1:
+        raise ValueError(
+            f"`solution` must be of one structure to be plotted, got a batch of {len(solution.structure)}; "
+            f"plot model(structure) for one of its structures"
+        )
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    where = plane(solution.structure)
+    draw_charges(left, solution, where)
+    draw_potential(right, solution.density, where)
+    formula = solution.structure[0].to_ase().get_chemical_formula()
+    total = float(solution.total_charge[0].detach())
+    figure.suptitle(f"{solution.model.name}: {formula}, total charge {total:+.3f} e".replace("+0.000", "0").replace("-0.000", "0"))
+    if path is not None:
+        figure.savefig(path, dpi=160)
+    return figure
+
+
+def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
+    """Atoms as circles coloured by charge, seen along the normal of the plane; a crystal slightly from the side."""
+    structure = solution.structure
+    charges = solution.charges.detach().cpu().numpy()
+    positions, numbers = structure.positions.detach().cpu().numpy(), structure.numbers.cpu().numpy()
+    periodic = bool(structure.pbc.all())
+    tilted = Plane(where.origin, _tilt() @ where.axes if periodic else where.axes, where.across, where.up)
+    seen = tilted.project(positions)
+    radii = 0.55 * covalent_radii[numbers] * angstrom
+    order = seen[:, 2].argsort()
+
+    lines = [seen[[i, j], :2] for i, j in _bonds(positions, numbers)]
+    axes.add_collection(LineCollection(lines, colors="0.55", linewidths=2.5, zorder=1))
+    if periodic:
+        edges = tilted.project(_edges(structure.cell[0].detach().cpu().numpy()).reshape(-1, 3)).reshape(-1, 2, 3)
+        axes.add_collection(LineCollection(list(edges[:, :, :2]), colors="0.7", linewidths=0.8, zorder=0))
+    most = max(float(np.abs(charges).max()), 1e-6)
+    circles = PatchCollection(
+        [Circle((seen[i, 0], seen[i, 1]), radii[i]) for i in order],
+        cmap=COLOURS,
+        norm=Normalize(-most, most),
+        edgecolor="0.15",
+        linewidth=0.8,
+        zorder=2,
+    )
+    circles.set_array(charges[order])
+    axes.add_collection(circles)
+    if len(numbers) <= LABELLED:
+        symbols = structure.symbols
+        for i in order:
+            if not _hidden(i, seen, radii):
+                colour = "white" if abs(charges[i]) > 0.6 * most else "0.1"
+                text = f"{symbols[i]}\n{charges[i]:+.2f}"
+                axes.annotate(text, seen[i, :2], ha="center", va="center", fontsize=8, color=colour, zorder=3)
+    box = np.concatenate([seen[:, :2] - radii[:, None], seen[:, :2] + radii[:, None], *(edges[:, :, :2] if periodic else [])])
+    _frame(axes, box.min(0) - 0.7, box.max(0) + 0.7)
+    axes.set_title("charges")
+    _bar(axes, circles, "charge (e)")
+
+
+def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
+    """The potential on the plane as colours and contours, with the atoms: dots in the plane, rings off it."""
+    structure = density.structure
+    values = _potential(density, where.points).reshape(len(where.up), len(where.across))
+    most = max(float(np.percentile(np.abs(values), 98)), 1e-9)
+    image = axes.imshow(
+        values, extent=where.extent, origin="lower", cmap=COLOURS, norm=Normalize(-most, most), interpolation="bicubic"
+    )
+    levels = np.linspace(-most, most, 12)
+    axes.contour(where.across, where.up, values, levels=levels, colors="0.2", linewidths=0.4, alpha=0.6)
+    seen = where.project(_with_images(structure))
+    left, right, low, high = where.extent
+    inside = (seen[:, 0] >= left - 0.1) & (seen[:, 0] <= right + 0.1) & (seen[:, 1] >= low - 0.1) & (seen[:, 1] <= high + 0.1)
+    near = np.abs(seen[:, 2]) < 0.5
+    axes.scatter(*seen[inside & near, :2].T, s=14, color="0.1", zorder=3, clip_on=False)
+    if not structure.pbc.all():
+        axes.scatter(*seen[inside & ~near, :2].T, s=20, facecolor="none", edgecolor="0.3", linewidth=0.7, zorder=3)
+    _frame(axes, np.array([left, low]), np.array([right, high]))
+    axes.set_title("potential in a plane through the structure")
+    _bar(axes, image, "potential (hartree/e)", extend="both")
+
+
+def _potential(density: Density, points: torch.Tensor) -> NDArray[np.float64]:
+    """The density's potential, hartree / e, as accurately as a colour shows."""
+    with torch.no_grad():
+        parts = []
+        for some in points.split(max(1, 400_000 // max(1, density.structure.n_atoms) // 100)):
+            targets = Sites(some, torch.zeros(len(some), dtype=torch.int64), some.new_zeros(len(some)), 0)
+            operator = Coulomb(density.structure, density.sites, targets, accuracy=ACCURACY)
+            parts.append(operator.potential(density.coefficients)[:, 0])
+        values: NDArray[np.float64] = torch.cat(parts).detach().cpu().numpy()
+        return values
+
+
+def _axes_of_cell(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """First along a, then in the plane of a and b, then its normal."""
+    first = cell[0] / np.linalg.norm(cell[0])
+    normal = np.cross(cell[0], cell[1])
+    normal = normal / np.linalg.norm(normal)
+    return np.array([first, np.cross(normal, first), normal])
+
+
+def _tilt(right: float = 14.0, above: float = 11.0) -> NDArray[np.float64]:
+    """Turns the view by these angles (degrees), so that rows of atoms do not hide each other."""
+    b, a = np.radians(right), np.radians(above)
+    turn = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
+    nod = np.array([[1, 0, 0], [0, np.cos(a), np.sin(a)], [0, -np.sin(a), np.cos(a)]])
+    turned: NDArray[np.float64] = nod @ turn
+    return turned
+
+
+def _bonds(positions: NDArray[np.float64], numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Pairs closer than 1.2 times the sum of their covalent radii, without images."""
+    from scipy.spatial import cKDTree
+
+    radii = covalent_radii[numbers] * angstrom
+    pairs = cKDTree(positions).query_pairs(2.4 * float(radii.max()))
+    return [(i, j) for i, j in pairs if np.linalg.norm(positions[i] - positions[j]) < 1.2 * (radii[i] + radii[j])]
+
+
+def _edges(cell: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The twelve edges of the cell, (12, 2, 3)."""
+    edges = []
+    for k in range(3):
+        others = [cell[m] for m in range(3) if m != k]
+        for i, j in product((0, 1), repeat=2):
+            start = i * others[0] + j * others[1]
+            edges.append([start, start + cell[k]])
+    return np.array(edges)
+
+
+def _with_images(structure: Structure) -> NDArray[np.float64]:
+    """Positions, in a cell with those of the neighbouring cells."""
+    positions = structure.positions.detach().cpu().numpy()
+    if not structure.pbc.all():
+        return positions
+    cell = structure.cell[0].detach().cpu().numpy()
+    return np.concatenate([positions + np.array(shift) @ cell for shift in product((-1, 0, 1), repeat=3)])
+
+
+def _hidden(i: int, seen: NDArray[np.float64], radii: NDArray[np.float64]) -> bool:
+    """Whether another atom in front covers the centre of atom i."""
+    over = (seen[:, 2] > seen[i, 2] + 1e-6) & (np.linalg.norm(seen[:, :2] - seen[i, :2], axis=1) < radii)
+    return bool(over.any())
+
+
+def _frame(axes: Axes, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", xlabel="bohr", ylabel="bohr")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _bar(axes: Axes, mappable: Any, label: str, extend: Any = "neither") -> None:
+    axes.figure.colorbar(mappable, ax=axes, label=label, shrink=0.8, extend=extend)

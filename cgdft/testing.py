@@ -1,0 +1,190 @@
+"""The checks that every term and solver must pass, for those of the package and for a user's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cgdft.basis import Multipoles
+from cgdft.density import Density
+from cgdft.electrostatics.multipole import rotation
+from cgdft.parameter import AtomParameter
+from cgdft.problem import Problem
+from cgdft.solver import Solver
+from cgdft.structure import Structure
+from cgdft.terms import Term, checked_energy
+
+#: A turn about no particular axis.
+TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1], [-0.4, 1.1, 0.0]], dtype=torch.float64))
+
+
+def check_term(
+    term: Term, structure: Structure, basis: Multipoles | None = None, tolerance: float = 1e-6, seed: int = 0
+) -> dict[str, float]:
+    """Check all that the package relies on: shape, invariance, batches, derivatives to second order, declared structure.
+
+    Args:
+        term: the term.
+        structure: one structure to try it on; its density gets random coefficients, so that nothing is zero by accident.
+        basis: default: l <= 2, width 1 bohr.
+        tolerance: largest allowed error, relative to the size of what is compared.
+
+    Returns:
+        The relative error of each check.
+
+    Raises:
+        AssertionError: naming the check, what was expected and what was got.
+        ValueError: an energy of the wrong shape.
+    """
+    basis = Multipoles(2, width=1.0) if basis is None else basis
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    p = random(structure.n_atoms, basis.size)
+    rho = Density(structure, basis.prepare(structure), p)
+    errors: dict[str, float] = {}
+
+    def compare(what: str, got: Tensor, expected: Tensor, allowed: float = tolerance) -> None:
+        scale = 1e-3 + float(expected.detach().abs().max()) if expected.numel() else 1.0
+        error = float((got - expected).detach().abs().max()) / scale if expected.numel() else 0.0
+        errors[what] = error
+        if not error <= allowed:
+            raise AssertionError(f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e})")
+
+    energy = checked_energy(term, rho)
+    per_atom = any(isinstance(m, AtomParameter) and m.value is not None and m.value.ndim == 1 for m in term.modules())
+    if not term.external:
+        moved = structure.deformed(torch.full_like(structure.positions, 1.7), torch.zeros_like(structure.cell))
+        compare("translation", term.energy(Density(moved, basis, p)), energy)
+        turned = structure.deformed(
+            torch.zeros_like(structure.positions), (TURN.T - torch.eye(3, dtype=torch.float64)).expand(len(structure), 3, 3)
+        )
+        compare("rotation", term.energy(Density(turned, basis, p @ rotation(TURN, basis.lmax).T)), energy)
+    if not per_atom and len(structure) == 1:
+        order = torch.randperm(structure.n_atoms, generator=generator)
+        permuted = Structure(
+            structure.numbers[order], structure.positions[order], structure.cell, structure.pbc, structure.charge
+        )
+        compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
+        other = structure.deformed(0.1 * random(structure.n_atoms, 3), torch.zeros_like(structure.cell))
+        both = Structure.batch([structure, other])
+        q = random(structure.n_atoms, basis.size)
+        alone = torch.cat([energy, term.energy(Density(other, basis, q))])
+        compare("batch", term.energy(Density(both, basis, torch.cat([p, q]))), alone)
+
+    prepared = term.prepare(structure, rho.basis)
+    compare("prepared energy", prepared.energy(rho), energy)
+    gradient = Term.gradient(term, rho)
+    for name, one in (("term", term), ("prepared term", prepared)):
+        compare(f"gradient of the {name}", one.gradient(rho), gradient)
+        v = random(*p.shape)
+        compare(f"curvature of the {name}", one.curvature(rho)(v), Term.curvature(_by_autograd(term), rho)(v))
+    hessian = prepared.hessian(rho)
+    compare("hessian", hessian, Term.hessian(_by_autograd(term), rho))
+    compare("symmetry of the hessian", hessian, hessian.transpose(1, 2))
+
+    # first and second derivatives along a line through coefficients, positions and cell
+    dp, dr, de = random(*p.shape), random(structure.n_atoms, 3), random(len(structure), 3, 3)
+    dr, de = 0.3 * dr, 0.1 * (de + de.transpose(1, 2)) * structure.pbc.all(1)[:, None, None]
+
+    def along(t: Tensor) -> Tensor:
+        at = structure.deformed(t * dr, t * de)
+        return term.energy(Density(at, basis, p + t * dp)).sum()
+
+    _check_line(along, compare)
+
+    if term.quadratic:
+        compare("declared quadratic", prepared.hessian(Density(structure, rho.basis, random(*p.shape))), hessian)
+    if term.local:
+        blocks = hessian.reshape(len(structure), -1, basis.size, hessian.shape[1] // basis.size, basis.size)
+        whole = Term.hessian(_by_autograd(term), rho).reshape(blocks.shape)
+        compare("declared local", whole, blocks)
+    if term.convex:
+        for _ in range(3):
+            values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, random(*p.shape))))
+            compare("declared convex", values.clamp(max=0.0), torch.zeros_like(values))
+    return errors
+
+
+def _check_line(along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
+    t = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    value = along(t)
+    (slope,) = torch.autograd.grad(value, t, create_graph=True) if value.requires_grad else (torch.zeros_like(t),)
+    curvature = torch.autograd.grad(slope, t)[0] if slope.requires_grad else torch.zeros_like(t)
+    with torch.no_grad():
+        h = 1e-3
+        e = [along(torch.tensor(k * h, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]
+        compare("first derivative", slope, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
+        compare("second derivative", curvature, (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2), 1e-5)
+
+
+def _by_autograd(term: Term) -> Term:
+    """The term without its declared locality, so that its Hessian is derived in full."""
+    plain = copy.copy(term)
+    plain.local = False
+    return plain
+
+
+def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> dict[str, float]:
+    """Check a solver on a convex problem: stationarity, constraints, and K^-1 as the symmetric inverse of K.
+
+    Returns:
+        The error of each check.
+
+    Raises:
+        AssertionError: naming the check and what was got.
+    """
+    with torch.no_grad():
+        rows = problem.rows
+        minimum = solver.minimise(problem)
+        x, multipliers = minimum.x, minimum.multipliers
+        errors = {"status": float(sum(s.name != "CONVERGED" for s in minimum.status))}
+        gradient = problem.gradient(x)
+        errors["stationarity"] = float(rows.project(gradient).abs().max())
+        errors["constraints"] = float(problem.excess(x).abs().max()) if problem.fixed else 0.0
+        errors["multipliers"] = float((rows.along(rows.coordinates(gradient)) - _transposed(problem, multipliers)).abs().max())
+        inverse = solver.linearise(problem, x)
+        generator = torch.Generator().manual_seed(1)
+        pairs = [
+            (
+                torch.randn(len(x), generator=generator, dtype=x.dtype),
+                torch.randn(multipliers.shape, generator=generator, dtype=x.dtype) * rows.active,
+            )
+            for _ in range(2)
+        ]
+        solved = [inverse(rx, rl) for rx, rl in pairs]
+        for (rx, rl), (dx, dl) in zip(pairs, solved, strict=True):
+            back = problem.curvature(x)(dx) - _transposed(problem, dl)
+            zero = torch.zeros_like(x)
+            charges = problem.excess(x + dx) - problem.excess(x + zero)
+            errors["inverse"] = max(errors.get("inverse", 0.0), float((back - rx).abs().max()))
+            if problem.fixed:
+                errors["inverse"] = max(errors["inverse"], float((charges + rl).abs().max()))
+        inner = [
+            float((a[0] * b[0]).sum() + (a[1] * b[1]).sum()) for a, b in ((pairs[0], solved[1]), (pairs[1], solved[0]))
+        ]
+        errors["symmetry"] = abs(inner[0] - inner[1]) / (1 + abs(inner[0]))
+    for what, error in errors.items():
+        if not error <= tolerance:
+            raise AssertionError(f"{solver!r}: {what}: expected an error below {tolerance}, got {error:.3e}")
+    return errors
+
+
+def _transposed(problem: Problem, multipliers: Tensor) -> Tensor:
+    """C^T multipliers."""
+    x = torch.zeros_like(problem.index, dtype=torch.float64).requires_grad_()
+    with torch.enable_grad():
+        value = (problem.excess(x) * multipliers).sum()
+        if not value.requires_grad:
+            return torch.zeros_like(x)
+        return torch.autograd.grad(value, x)[0]
+
+
+def _few(value: Tensor) -> str:
+    flat = value.detach().flatten()[:4].tolist()
+    return "[" + ", ".join(f"{v:.8g}" for v in flat) + (", ...]" if value.numel() > 4 else "]")

@@ -1,0 +1,48 @@
+"""Structures that many tests share, by name."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from cgdft import Structure
+
+torch.set_num_threads(2)
+
+
+def triclinic() -> Atoms:
+    """Six atoms in a skewed cell, no two alike in surroundings."""
+    rng = np.random.default_rng(3)
+    cell = [[4.1, 0.0, 0.0], [1.3, 3.9, 0.0], [-0.8, 1.1, 4.4]]
+    grid = np.array([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5], [0.5, 0, 0], [0.5, 0.5, 0.5]])
+    return Atoms("ONaClHOH", scaled_positions=grid + 0.03 * rng.normal(size=(6, 3)), cell=cell, pbc=True)
+
+
+def salt() -> Atoms:
+    """Eight atoms of rock salt, displaced."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    atoms.rattle(0.15, seed=1)
+    return atoms
+
+
+STRUCTURES = {
+    "water": lambda: Structure.from_ase(molecule("H2O")),
+    "cation": lambda: Structure.from_ase(molecule("CH3OH"), charge=1.0),
+    "salt": lambda: Structure.from_ase(salt()),
+    "triclinic": lambda: Structure.from_ase(triclinic()),
+    "charged cell": lambda: Structure.from_ase(triclinic(), charge=-0.7),
+    "batch": lambda: Structure.batch(
+        [Structure.from_ase(molecule("H2O")), Structure.from_ase(triclinic(), charge=0.3), Structure.from_ase(molecule("NH3"))]
+    ),
+}
+
+
+@pytest.fixture(params=list(STRUCTURES))
+def structure(request: pytest.FixtureRequest) -> Structure:
+    return STRUCTURES[request.param]()
+
+
+@pytest.fixture
+def structures():
+    return {name: make() for name, make in STRUCTURES.items()}

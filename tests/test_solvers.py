@@ -1,0 +1,179 @@
+"""One test for every solver: convex problems of every kind to 1e-10, and honest ends of the others."""
+
+import pytest
+import torch
+
+import cgdft
+from cgdft import (
+    FragmentCharge,
+    Free,
+    Model,
+    Multipoles,
+    PotentialDifference,
+    ResponseModes,
+    SolverError,
+    SplitCharges,
+    Status,
+    Structure,
+    TotalCharge,
+    check_solver,
+)
+from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles
+from cgdft.solvers import CG, Direct, FixedPoint, Newton
+
+SOLVERS = {
+    "Direct": Direct(),
+    "CG": CG(),
+    "Newton": Newton(),
+    "Anderson": FixedPoint(mixing=0.4, history=12),
+    "linear mixing": FixedPoint(mixing=0.3, history=0, max_iterations=5000),
+}
+ETA = {"H": 0.5, "C": 0.4, "N": 0.43, "O": 0.49, "Na": 0.2, "Cl": 0.36}
+CHI = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.32, "Na": 0.1, "Cl": 0.31}
+WIDTH = {"H": 0.8, "C": 1.2, "N": 1.1, "O": 1.0, "Na": 1.8, "Cl": 1.5}
+FUNCTIONAL = Hartree() + Electronegativity(CHI) + Hardness(ETA)
+
+
+def modes(structure):
+    """Every pair of neighbours exchanges charge a little, and every atom has one polar mode."""
+    n = structure.n_atoms
+    factor = torch.zeros(4 * n, 2 * n, dtype=torch.float64)
+    for i in range(n):
+        other = i + 1 if i + 1 < n and structure.index[i + 1] == structure.index[i] else i - 1
+        if structure.index[other] == structure.index[i]:
+            factor[4 * i, i], factor[4 * other, i] = 0.6, -0.6
+        factor[4 * i + 1 + i % 3, n + i] = 0.8
+    return factor
+
+
+MODELS = {
+    "QEq": QEq(),
+    "QEq + dipoles": QEqDipoles(),
+    "up to quadrupoles": Model(FUNCTIONAL + Hardness(0.2, l=1) + Hardness(0.1, l=2), Multipoles(2, width=WIDTH)),
+    "no constraint": Model(FUNCTIONAL, Multipoles(width=WIDTH), constraints=[]),
+    "grand canonical": Model(FUNCTIONAL, Multipoles(width=WIDTH), constraints=[TotalCharge(potential=0.12)]),
+    "fragments": Model(
+        FUNCTIONAL, Multipoles(width=WIDTH), constraints=[FragmentCharge([0], 0.2), FragmentCharge([1], -0.1), TotalCharge()]
+    ),
+    "battery": Model(
+        FUNCTIONAL, Multipoles(width=WIDTH), constraints=[PotentialDifference([0], [1], 0.3), TotalCharge()]
+    ),
+    "split charges": Model(
+        FUNCTIONAL, Multipoles(1, width=WIDTH), ansatz=SplitCharges(hardness=0.3, reach=1.6)
+    ) + Hardness(0.3, l=1),
+    "response modes": Model(
+        Hartree() + Electronegativity(CHI), Multipoles(1, width=WIDTH), ansatz=ResponseModes(modes), constraints=[]
+    ),
+}  # fmt: skip
+
+
+SLOWLY_MIXED = [("water", "QEq"), ("salt", "QEq + dipoles"), ("batch", "response modes")]
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("where", ["water", "cation", "salt", "batch"])
+def test_solver_on_convex_problems(solver, model, where, structures):
+    structure = structures[where]
+    if solver == "linear mixing" and (where, model) not in SLOWLY_MIXED:
+        return  # it converges, in thousands of iterations
+    problem = MODELS[model].problem(structure)
+    check_solver(SOLVERS[solver], problem)
+    with torch.no_grad():
+        expected = Direct().minimise(problem)
+        got = SOLVERS[solver].minimise(problem)
+    assert float(expected.x.abs().max()) > 1e-2  # not 0 == 0
+    assert float((got.x - expected.x).abs().max()) < 1e-10
+    if problem.fixed:
+        assert float((got.multipliers - expected.multipliers).abs().max()) < 1e-10
+
+
+@pytest.mark.parametrize("solver", ["Newton", "Anderson"])
+def test_anharmonic(solver, structure):
+    model = QEq() + Anharmonic(cubic=0.3, quartic=2.0)
+    solution = model.replace(solver=SOLVERS[solver])(structure)
+    with torch.no_grad():
+        gradient = solution.problem.gradient(solution.minimum.x)
+    assert float(solution.problem.rows.project(gradient).abs().max()) < 1e-11
+    assert float((solution.total_charge - structure.charge).abs().max()) < 1e-11
+    assert float((solution.charges - QEq()(structure).charges).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("solver", [Direct(), CG()])
+def test_quadratic_solvers_refuse_what_they_cannot_solve(solver, structures):
+    with pytest.raises(ValueError, match="'Anharmonic', which is not quadratic; use Newton"):
+        (QEq() + Anharmonic(0.1)).replace(solver=solver)(structures["water"])
+
+
+@pytest.mark.parametrize("solver", [Direct(), CG(), Newton(), None])
+def test_unbounded_functional_says_so(solver):
+    """Two dipoles closer than the cube root of four polarizabilities: the polarization catastrophe."""
+    pair = Structure([18, 18], [[0.0, 0, 0], [0, 0, 3.0]])
+    model = Model(
+        Hartree(self_interaction=False) + Hardness(1.0) + Hardness(1 / 30, l=1), Multipoles(1, width=0.3), solver=solver
+    )
+    with pytest.raises(SolverError, match="no minimum.*polarization catastrophe") as failure:
+        model(pair)
+    assert failure.value.status == [Status.UNBOUNDED]
+    assert len(failure.value.history)
+    solution = model(pair, throw=False)
+    assert solution.status == [Status.UNBOUNDED]
+
+
+def test_unbounded_cubic():
+    model = QEq() + Anharmonic(cubic={"Na": -30.0, "Cl": 0.0})
+    with pytest.raises(SolverError, match="no minimum"):
+        model(Structure([11, 17], [[0.0, 0, 0], [0, 0, 4.5]]))
+
+
+def test_saddle_is_left_or_reported():
+    """A double well in the charges of two like atoms: zero charge is stationary by symmetry, and a saddle."""
+
+    @cgdft.term(local=True)
+    def integer_preferring(rho):
+        return rho.total((rho.charges**2 - 1) ** 2)
+
+    pair = Structure([1, 1], [[0.0, 0, 0], [0, 0, 30.0]])
+    model = Model(Hartree(self_interaction=False) + integer_preferring(), Multipoles(width=1.0), solver=Newton())
+    solution = model(pair)
+    assert float(solution.charges.abs().min()) > 0.9
+    with pytest.raises(SolverError, match="not a minimum"):
+        model.replace(solver=FixedPoint())(pair)
+
+
+def test_no_convergence_raises_with_history(structures):
+    for solver in (CG(max_iterations=2), Newton(max_iterations=1), FixedPoint(max_iterations=3)):
+        model = (QEqDipoles() + Anharmonic(quartic=1.0)) if not isinstance(solver, CG) else QEqDipoles()
+        with pytest.raises(SolverError, match="not converged within max_iterations") as failure:
+            model.replace(solver=solver)(structures["cation"])
+        assert failure.value.history.shape[1] == 1
+
+
+def test_divergence_raises(structures):
+    with pytest.raises(SolverError, match="diverged; reduce the mixing"):
+        QEq().replace(solver=FixedPoint(mixing=3.0, history=0))(structures["cation"])
+
+
+def test_singular_but_solvable_ring():
+    """Split charges around a ring without bond hardness: a null mode that costs nothing; the charges are those of QEq."""
+    ring = Structure([8, 1, 1], [[0.0, 0, 0], [1.8, 0, 0], [0.4, 1.7, 0]])
+    base = Model(FUNCTIONAL, Multipoles(width=WIDTH))
+    expected = base(ring).charges
+    split = base.replace(ansatz=SplitCharges([[0, 1], [1, 2], [2, 0]]))
+    assert float((split(ring).charges - expected).abs().max()) < 1e-12
+    assert float((split.replace(solver=CG())(ring).charges - expected).abs().max()) < 1e-10
+
+
+def test_failure_of_one_member_names_it():
+    far, near = ([[0.0, 0, 0], [0, 0, r]] for r in (12.0, 3.0))
+    batch = Structure.batch([Structure([18, 18], far), Structure([18, 18], near)])
+    model = Model(Hartree(self_interaction=False) + Hardness(1.0) + Hardness(1 / 30, l=1), Multipoles(1, width=0.3))
+    with pytest.raises(SolverError, match=r"structure 1 \(1 of 2 failed\)"):
+        model(batch)
+    assert [s.name for s in model(batch, throw=False).status] == ["CONVERGED", "UNBOUNDED"]
+
+
+def test_model_picks_a_solver_that_can(structures):
+    assert type(QEq()(structures["water"]).solver) is Direct
+    assert type((QEq() + Anharmonic(quartic=1.0))(structures["water"]).solver) is Newton
+    assert isinstance(Model(FUNCTIONAL, Multipoles(width=WIDTH)).ansatz, Free)

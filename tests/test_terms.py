@@ -1,0 +1,153 @@
+"""One test for every term: what it declares and what follows from its energy. A new term is tested by a line in TERMS."""
+
+import pytest
+import torch
+
+import cgdft
+from cgdft import Multipoles, check_term
+from cgdft.functionals import (
+    Anharmonic,
+    Electronegativity,
+    Hardness,
+    Hartree,
+    Pairwise,
+    PointCharges,
+    UniformField,
+)
+from cgdft.units import eV
+
+ELEMENTS = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.31, "Na": 0.1, "Cl": 0.3}
+
+
+@cgdft.term
+def quartic(rho, k=0.05):
+    """E = sum_i k q_i^4 / 24."""
+    return rho.total(k * rho.charges**4 / 24)
+
+
+@cgdft.term(quadratic=True, local=True)
+def stiff_quadrupoles(rho, k=0.5):
+    """E = sum_i k_i |Q_i|^2."""
+    return rho.total(k * (rho.quadrupoles**2).sum(1))
+
+
+TERMS = {
+    "Hartree": Hartree(),
+    "Hartree without self-interaction": Hartree(self_interaction=False),
+    "Electronegativity": Electronegativity(ELEMENTS),
+    "Electronegativity of the environment": Electronegativity(lambda s: 0.1 * s.numbers.sqrt()),
+    "Hardness": Hardness(ELEMENTS),
+    "Hardness l=1": Hardness(0.3, l=1),
+    "Hardness l=2": Hardness(ELEMENTS, l=2),
+    "Anharmonic": Anharmonic(cubic=0.2, quartic=ELEMENTS),
+    "Pairwise": Pairwise(strength=20.0, length=0.5, cutoff=7.0),
+    "UniformField": UniformField((0.01, -0.02, 0.005)),
+    "PointCharges": PointCharges([[4.1, 2.0, -3.3], [-4.0, 1.0, 3.7]], [1.0, -0.6]),
+    "PointCharges with width": PointCharges([[1.1, 1.0, -1.3]], [0.8], width=0.7),
+    "a function": quartic(k=0.1),
+    "a function with flags": stiff_quadrupoles(k=ELEMENTS),
+}
+WIDTHS = {"H": 0.8, "C": 1.1, "N": 1.0, "O": 0.9, "Na": 1.6, "Cl": 1.4}
+
+
+@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("where", ["water", "cation", "triclinic", "charged cell", "batch"])
+def test_term(name, where, structures):
+    structure = structures[where]
+    if name == "UniformField" and structure.pbc.any():
+        with pytest.raises(ValueError, match="`field` must not point along a periodic axis"):
+            TERMS[name].prepare(structure, Multipoles(2, width=WIDTHS))
+        return
+    errors = check_term(TERMS[name], structure, Multipoles(2, width=WIDTHS))
+    assert len(errors) >= 8
+
+
+def test_check_term_sees_what_is_wrong(structures):
+    water = structures["water"]
+
+    @cgdft.term
+    def per_atom(rho):
+        return rho.charges**2
+
+    @cgdft.term
+    def not_translation_invariant(rho):
+        return rho.total(rho.charges * rho.structure.positions[:, 0])
+
+    @cgdft.term
+    def first_atom(rho):
+        return rho.total(rho.charges**2) + rho.charges[0]
+
+    with pytest.raises(ValueError, match=r"return rho.total\(x\)"):
+        check_term(per_atom(), water)
+    with pytest.raises(AssertionError, match="translation"):
+        check_term(not_translation_invariant(), water)
+    with pytest.raises(AssertionError, match=r"permutation|batch"):
+        check_term(first_atom(), water)
+
+    class WrongGradient(Hardness):
+        def gradient(self, rho):
+            return 1.01 * super().gradient(rho)
+
+    with pytest.raises(AssertionError, match="gradient of the term"):
+        check_term(WrongGradient(0.3), water)
+
+    class NotQuadratic(Anharmonic):
+        quadratic = True
+
+    with pytest.raises(AssertionError, match="declared quadratic"):
+        check_term(NotQuadratic(0.1, 0.3), water)
+
+    class NotLocal(Hartree):
+        local = True
+
+    with pytest.raises(AssertionError):
+        check_term(NotLocal(), water)
+
+    class NotConvex(Hartree):
+        def __init__(self):
+            super().__init__(self_interaction=False)
+            self.convex = True
+
+    with pytest.raises(AssertionError, match="declared convex"):
+        check_term(NotConvex(), water)
+
+
+def test_parameters_by_one_rule(structures):
+    water = structures["water"]
+    density = cgdft.Density(water, Multipoles(width=1.0), torch.tensor([[-0.8], [0.5], [0.3]], dtype=torch.float64))
+
+    class Environment(torch.nn.Module):
+        def forward(self, structure):
+            return torch.tensor([4.5, 8.7], dtype=torch.float64)[(structure.numbers == 8).long()] * eV
+
+    table = {"O": 8.7 * eV, "H": 4.5 * eV, "Xe": 1.0}
+    learnt = {"O": torch.nn.Parameter(torch.tensor(8.7 * eV, dtype=torch.float64)), "H": 4.5 * eV}
+    per_atom = torch.tensor([8.7, 4.5, 4.5], dtype=torch.float64) * eV
+    expected = eV * (-0.8 * 8.7 + 0.8 * 4.5)
+    for chi in (table, learnt, per_atom, Environment()):
+        energy = Electronegativity(chi).energy(density)
+        assert energy.shape == (1,)
+        assert abs(float(energy.detach()) - expected) < 1e-14
+    assert [p.shape for p in Electronegativity(learnt).parameters()] == [()]
+    with pytest.raises(ValueError, match="`chi` must have a value for every element, got none for O"):
+        Electronegativity({"H": 1.0}).energy(density)
+    with pytest.raises(ValueError, match=r"`chi` must be \(n_atoms,\) = \(3,\), got shape \(4,\)"):
+        Electronegativity(torch.ones(4)).energy(density)
+    with pytest.raises(ValueError, match="`eta` of H must be greater than zero, got -1.0"):
+        Hardness({"H": -1.0, "O": 1.0})
+    with pytest.raises(ValueError, match="`eta` must be greater than zero"):
+        Hardness(0.0)
+    with pytest.raises(ValueError, match="keyed by chemical symbols, got 'Oxygen'"):
+        Electronegativity({"Oxygen": 1.0})
+    with pytest.raises(TypeError, match="`chi` must be a number, a dict per element"):
+        Electronegativity("high")
+    with pytest.raises(ValueError, match="`width` must be greater than zero"):
+        Multipoles(width=0.0)
+    with pytest.raises(ValueError, match="finite"):
+        Hardness(float("nan"))
+
+
+@pytest.mark.parametrize("bad", [3, -1, 1.5])
+def test_lmax(bad):
+    with pytest.raises(ValueError, match="`lmax` must be 0, 1 or 2"):
+        Multipoles(bad, width=1.0)

@@ -1,0 +1,220 @@
+"""The PySCF side of a reference: self-consistent field in a uniform field, forces, moments, response, potential."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from ase.data import atomic_numbers
+from numpy.typing import NDArray
+
+# PySCF has no types: its objects are Any. It is imported inside functions because it takes a second.
+
+GRID_LEVEL = 3
+FINE_GRID_LEVEL = 5  # where forces cannot follow the grid's motion
+CONV_TOL = 1e-10  # hartree
+CONV_TOL_GRAD = 3e-8  # norm of the orbital gradient; 1e-6 leaves 5e-4 bohr^3 of noise in polarizabilities
+PATIENCE = 20  # iterations, after which a stalled gradient is accepted up to STALLED_TOL_GRAD
+STALLED_TOL_GRAD = 1e-5  # sqrt(CONV_TOL); orbitals that are free to rotate, as the hole of a radical, stall near it
+MAX_CYCLE = 60
+FIELD_STEP = 5e-4  # hartree/(e bohr): within 2e-4 bohr^3 of coupled-perturbed Kohn-Sham for small molecules
+BLOCK = 16_000_000  # numbers held at a time where a matrix or vector per point is needed
+
+
+class NotConverged(RuntimeError):
+    """A self-consistent field did not converge, with second-order optimisation tried too: there is no result."""
+
+
+def build(
+    symbols: Sequence[str], positions: NDArray[np.float64], method: str, charge: int = 0, spin: int | None = None
+) -> Any:
+    """PySCF molecule, positions (n, 3) in bohr, with the effective core potentials that belong to the basis.
+
+    Raises ValueError for a functional or basis that PySCF does not know, or that lacks an element.
+    """
+    from pyscf import gto  # type: ignore[import-untyped]
+    from pyscf.dft import libxc  # type: ignore[import-untyped]
+    from pyscf.lib.exceptions import BasisNotFoundError  # type: ignore[import-untyped]
+
+    xc, basis = method.split("/", 1)
+    expected = f"`method` must be 'xc/basis' with names known to PySCF and libxc, got {method!r}"
+    try:
+        libxc.parse_xc(xc)
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{expected}: no functional {xc!r}; for example 'pbe', 'pbe0', 'wb97x', 'hf'") from error
+    if spin is None:
+        spin = (sum(atomic_numbers[symbol] for symbol in symbols) - charge) % 2
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # PySCF suggests another package before it raises
+            cores = {symbol: gto.basis.load_ecp(basis, symbol) for symbol in set(symbols)}
+            return gto.M(
+                atom=list(zip(symbols, positions.tolist(), strict=True)),
+                unit="Bohr",
+                basis=basis,
+                ecp={symbol: core for symbol, core in cores.items() if core},
+                charge=charge,
+                spin=spin,
+                cart=False,
+                verbose=0,
+            )
+    except (BasisNotFoundError, KeyError, RuntimeError, AssertionError) as error:
+        found = ", ".join(sorted(set(symbols)))
+        raise ValueError(f"{expected}: no basis {basis!r} for {found}; for example 'def2-svp', 'def2-tzvp'") from error
+
+
+def solve(
+    mol: Any,
+    xc: str,
+    *,
+    density_fit: bool,
+    field: NDArray[np.float64],
+    guess: NDArray[np.float64] | None = None,
+    like: Any = None,
+) -> Any:
+    """Converged PySCF mean field of E - field . D, unrestricted where `mol` has unpaired electrons.
+
+    `guess` is a density matrix as PySCF's `make_rdm1` gives it; `like` a mean field of the same molecule, whose grid
+    and fitted integrals are used again. Where the usual iteration fails, second-order optimisation is tried once.
+    Raises `NotConverged`.
+    """
+    from pyscf import dft, scf
+
+    if xc == "hf":
+        mf = scf.UHF(mol) if mol.spin else scf.RHF(mol)
+    else:
+        mf = dft.UKS(mol, xc=xc) if mol.spin else dft.RKS(mol, xc=xc)
+        mf.grids.level = GRID_LEVEL if _grid_can_move(mol, xc) else FINE_GRID_LEVEL
+    no_checkpoint(mf)
+    if density_fit:
+        mf = mf.density_fit()
+    if like is not None and xc != "hf":
+        mf.grids = like.grids
+    if like is not None and density_fit:
+        mf.with_df = like.with_df
+    mf.conv_tol, mf.conv_tol_grad, mf.max_cycle = CONV_TOL, CONV_TOL_GRAD, MAX_CYCLE
+    if field.any():
+        core = mf.get_hcore() + np.einsum("x,xij->ij", field, mol.intor("int1e_r"))
+        nuclear = mol.energy_nuc() - field @ (mol.atom_charges() @ mol.atom_coords())
+        mf.get_hcore = lambda *_: core
+        mf.energy_nuc = lambda *_: nuclear
+    energies: list[float] = []
+    best: dict[str, Any] = {"e_tot": np.inf}
+
+    def keep(state: dict[str, Any]) -> None:
+        energies.append(float(state["e_tot"]))
+        if energies[-1] < best["e_tot"]:
+            best.update({name: state[name] for name in ("e_tot", "mo_coeff", "mo_occ")})
+
+    mf.callback, mf.check_convergence = keep, _converged
+    mf.kernel(guess)
+    if not mf.converged:
+        second = mf.newton()
+        second.conv_tol_grad, second.check_convergence = STALLED_TOL_GRAD, None
+        second.kernel(best["mo_coeff"], best["mo_occ"])
+        for name in ("converged", "e_tot", "mo_coeff", "mo_occ", "mo_energy"):
+            setattr(mf, name, getattr(second, name))
+        mf.converged = mf.converged and mf.e_tot < best["e_tot"] + 1e-7  # else it is an excited solution
+    if not mf.converged:
+        change = f"{abs(energies[-1] - energies[-2]):.1e} hartree" if len(energies) > 1 else "unknown"
+        raise NotConverged(
+            f"{xc}/{mol.basis} did not converge to {CONV_TOL} hartree, or not to its lowest state, in {len(energies)} "
+            f"iterations (last change {change}) in the field {field.tolist()}: check the geometry, `charge` and "
+            "`spin`; a stretched bond or a metal cluster may need more unpaired electrons, or another method"
+        )
+    return mf
+
+
+def no_checkpoint(mf: Any) -> None:
+    """Close and forget the temporary file that PySCF opens for every mean field."""
+    mf._chkfile.close()
+    mf.chkfile = None
+
+
+def _converged(state: dict[str, Any]) -> bool:
+    """PySCF's hook: energy and orbital gradient; a gradient that stalls is given up on after a while."""
+    tolerance = state["conv_tol_grad"] if state["cycle"] < PATIENCE else STALLED_TOL_GRAD
+    return bool(abs(state["e_tot"] - state["last_hf_e"]) < state["conv_tol"] and state["norm_gorb"] < tolerance)
+
+
+def _grid_can_move(mol: Any, xc: str) -> bool:
+    """PySCF has no response of the integration grid for meta-GGAs, nor with effective core potentials."""
+    from pyscf.dft import libxc
+
+    return not libxc.is_meta_gga(xc)
+
+
+def total_density_matrix(mf: Any) -> NDArray[np.float64]:
+    """Density matrix (n_ao, n_ao) of all electrons, spins added."""
+    matrix = np.asarray(mf.make_rdm1())
+    return matrix.sum(axis=0) if matrix.ndim == 3 else matrix
+
+
+def forces(mf: Any, xc: str, field: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F_A = -dE/dR_A (n, 3) in hartree/bohr, with the uniform field's part and the motion of the integration grid."""
+    mol = mf.mol
+    gradient = mf.nuc_grad_method()
+    if xc != "hf":
+        gradient.grid_response = _grid_can_move(mol, xc)
+    core = gradient.get_hcore(mol)
+    position_nabla = mol.intor("int1e_irp").reshape(3, 3, mol.nao, mol.nao)  # <i| r_c d/dx |j> at [c, x]
+    core = core - np.einsum("c,cxij->xji", field, position_nabla)
+    gradient.get_hcore = lambda *_: core
+    return np.asarray(-gradient.kernel() + mol.atom_charges()[:, None] * field)
+
+
+def dipole(mol: Any, density_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """D = sum_A Z_A R_A - integral n(r) r (3,) in e bohr, about the origin of coordinates."""
+    electrons = np.einsum("xij,ji->x", mol.intor("int1e_r"), density_matrix)
+    return np.asarray(mol.atom_charges() @ mol.atom_coords() - electrons)
+
+
+def quadrupole(mol: Any, density_matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1/2 integral rho (3 r_i r_j - r^2 delta_ij), about the origin: Buckingham's traceless (3, 3) in e bohr^2."""
+    moments = mol.intor("int1e_rr").reshape(3, 3, mol.nao, mol.nao)
+    nuclei = np.einsum("a,ai,aj->ij", mol.atom_charges(), mol.atom_coords(), mol.atom_coords())
+    second = nuclei - np.einsum("xyij,ji->xy", moments, density_matrix)
+    return np.asarray(1.5 * second - 0.5 * np.trace(second) * np.eye(3))
+
+
+def polarizability(mf: Any, xc: str, *, density_fit: bool, field: NDArray[np.float64]) -> NDArray[np.float64]:
+    """alpha_ij = dD_i/dF_j (3, 3) in bohr^3, central differences of self-consistent dipoles; not yet symmetrised."""
+    start = np.asarray(mf.make_rdm1())
+    settings = {"density_fit": density_fit, "like": mf}
+    columns = []
+    for step in FIELD_STEP * np.eye(3):
+        plus = solve(mf.mol, xc, field=field + step, guess=start, **settings)
+        mirrored = 2 * start - np.asarray(plus.make_rdm1())  # right to second order in the step
+        minus = solve(mf.mol, xc, field=field - step, guess=mirrored, **settings)
+        change = dipole(mf.mol, total_density_matrix(plus)) - dipole(mf.mol, total_density_matrix(minus))
+        columns.append(change / (2 * FIELD_STEP))
+    return np.stack(columns, axis=1)
+
+
+def electron_density(mol: Any, density_matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """n(r) (m,) in 1/bohr^3 at `points` (m, 3) in bohr."""
+    result = np.empty(len(points))
+    step = max(1, BLOCK // mol.nao)
+    for start in range(0, len(points), step):
+        orbitals = mol.eval_gto("GTOval_sph", points[start : start + step])
+        result[start : start + step] = np.einsum("gi,gi->g", orbitals @ density_matrix, orbitals)
+    return result
+
+
+def electron_potential(
+    mol: Any, density_matrix: NDArray[np.float64], points: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """-integral n(r')/|r - r'| d3r' (m,) in hartree/e at `points` (m, 3) in bohr: exact integrals, no fit."""
+    result = np.empty(len(points))
+    step = max(1, BLOCK // mol.nao**2)
+    for start in range(0, len(points), step):
+        inverse_distance = mol.intor("int1e_grids", hermi=1, grids=points[start : start + step])
+        result[start : start + step] = -np.einsum("gij,ij->g", inverse_distance, density_matrix, optimize=True)
+    return result
+
+
+def nuclear_potential(mol: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """sum_A Z_A/|r - R_A| (m,) in hartree/e at `points` (m, 3) in bohr; infinite on a nucleus."""
+    distance = np.linalg.norm(points[:, None] - mol.atom_coords(), axis=2)
+    with np.errstate(divide="ignore"):
+        return np.asarray((mol.atom_charges() / distance).sum(axis=1))
