@@ -24,18 +24,18 @@ from cgdft.structure import Structure
 from cgdft.units import angstrom, eV, volt
 
 
-class CGDFT(Calculator):  # type: ignore[misc]
+class CGDFT(Calculator):
     """E(R) = min over p of E[p; R] as an ASE calculator.
 
-    `energy` is the internal energy, `free_energy` what forces and stress are the derivatives of: the same at a fixed charge,
-    the grand potential E - V Q at a fixed potential. Zero is that of the model, for the package's own neutral atoms apart.
-    `dipole` is about the origin, which matters for a net charge. Everything else is in `calc.solution`, in atomic units.
+    `energy` is the internal energy, `free_energy` that of which forces and stress are the derivatives: the same at a
+    fixed charge, the grand potential E - V Q at a fixed potential. `dipole` is about the origin, which matters for a
+    net charge. Everything else is in `calc.solution`, in atomic units.
 
     Args:
         model: any model of the package or of your own.
         charge: total charge, e; default: `atoms.info["charge"]`, else the sum of the initial charges.
-        potential: V = dE/dq = -mu, volt, at which the whole is held instead of its charge; the charge of the atoms is then
-            not used.
+        potential: V = dE/dq = -mu, volt, at which the whole is held; its charge is then an answer, and that of
+            the atoms not used.
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the sum of the initial magnetic moments.
 
     Raises:
@@ -45,7 +45,14 @@ class CGDFT(Calculator):  # type: ignore[misc]
         PropertyNotImplementedError: `stress` without a fully periodic cell, `dipole` with a periodic axis.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress", "charges", "dipole"]
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]  # an instance's in ASE's annotations
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+        "charges",
+        "dipole",
+    ]
 
     def __init__(
         self, model: Model, charge: float | None = None, potential: float | None = None, spin: float | None = None
@@ -54,7 +61,7 @@ class CGDFT(Calculator):  # type: ignore[misc]
             raise CalculatorSetupError(f"`model` must be a cgdft.Model, got {model!r}; QEq() makes one, QEq does not")
         if charge is not None and potential is not None:
             raise CalculatorSetupError(f"`charge` or `potential` must be left out, got {charge} e and {potential} V")
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         try:
             self.model = model if potential is None else at_potential(model, potential * volt)
         except ValueError as error:
@@ -64,7 +71,7 @@ class CGDFT(Calculator):  # type: ignore[misc]
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself does not look at charge and spin in `atoms.info`."""
-        changes: list[str] = super().check_state(atoms, tol)
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call,unused-ignore]
         told = [{key: a.info.get(key) for key in ("charge", "spin")} for a in (self.atoms, atoms) if a is not None]
         return changes if len(told) < 2 or told[0] == told[1] else [*changes, "info"]
 
@@ -75,12 +82,14 @@ class CGDFT(Calculator):  # type: ignore[misc]
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Called by ASE: solves where something has changed, then derives the properties asked for."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call,unused-ignore]
         if self.solution is None or system_changes:
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
         if "stress" in properties and not periodic.all():
-            raise PropertyNotImplementedError(f"stress needs a cell periodic along all axes, got pbc {periodic.tolist()}")
+            raise PropertyNotImplementedError(
+                f"stress needs a cell periodic along all axes, got pbc {periodic.tolist()}"
+            )
         if "dipole" in properties and periodic.any():
             raise PropertyNotImplementedError(f"dipole needs open boundaries, got pbc {periodic.tolist()}")
         self.results.update(results(self.solution, properties))
@@ -99,7 +108,7 @@ class CGDFT(Calculator):  # type: ignore[misc]
 
 
 def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any]:
-    """What ASE calls results, of a single structure, in eV, angstrom, e: energies and charges, the rest where asked for.
+    """What ASE calls results, of a single structure, in eV, angstrom, e: energies, charges, and what is asked for.
 
     Args:
         solution: of one structure.
@@ -127,6 +136,8 @@ def at_potential(model: Model, potential: float) -> Model:
     """
     if not any(isinstance(one, TotalCharge) for one in model.constraints):
         names = ", ".join(type(one).__name__ for one in model.constraints) or "none"
-        raise ValueError(f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}")
+        raise ValueError(
+            f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}"
+        )
     held = [TotalCharge(potential=potential) if isinstance(one, TotalCharge) else one for one in model.constraints]
     return model.replace(constraints=held)

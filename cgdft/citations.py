@@ -103,7 +103,7 @@ def _record(path: Path) -> ModelRecord:
             return ModelRecord(
                 name, node.name, f"cgdft.functionals.models.{path.stem}", text.splitlines()[0], keys, _needed(node)
             )
-    raise ValueError(f"{path} must have a docstring and define a callable named like the file, got neither or one of them")
+    raise ValueError(f"{path} must have a docstring and a callable named like the file, got one or none of them")
 
 
 def _needed(node: ast.FunctionDef | ast.ClassDef) -> tuple[str, ...]:

@@ -54,7 +54,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
 ) -> None:
     pass
@@ -73,13 +75,16 @@ def solve(
     charge: Annotated[
         float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
     ] = None,
-    spin: Annotated[float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")] = None,
+    spin: Annotated[
+        float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")
+    ] = None,
     field: Annotated[
         tuple[float, float, float] | None,
         typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom, along axes that are not periodic."),
     ] = None,
     potential: Annotated[
-        float | None, typer.Option(metavar="V", help="Potential V = dE/dq, volt, at which all is held instead of a charge.")
+        float | None,
+        typer.Option(metavar="V", help="Potential V = dE/dq, volt, at which all is held instead of a charge."),
     ] = None,
     index: Annotated[
         str, typer.Option(metavar="INDEX", help="Which structures of the file: a number, or a slice such as : or ::10.")
@@ -115,8 +120,7 @@ def solve(
             part = structures[first : first + size]
             solution = _solve(part, model, charge, spin, field, potential)
             if output is not None:
-                listed_atoms = _annotated(part[0], solution)
-                _write(output, listed_atoms, append=first > 0)
+                _write(output, _annotated(part[0], solution), append=first > 0)
             if plot is not None:
                 solution.plot(plot)
             listed += [solution.to_dict()] if json else _rows(solution, part, first)
@@ -136,7 +140,9 @@ def solve(
     "cgdft validate --suite small --html report.html"
 )
 def validate(
-    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")
+    ] = None,
     model: Annotated[
         list[str] | None, typer.Option(help="Name of a model, repeatable; default: all.", autocompletion=_names)
     ] = None,
@@ -224,7 +230,8 @@ def _complain(message: str) -> int:
 
 
 def _command(given: list[str]) -> str:
-    return f"{given[0]} " if given[0] in {one.callback.__name__ for one in app.registered_commands if one.callback} else ""
+    commands = {one.callback.__name__ for one in app.registered_commands if one.callback}
+    return f"{given[0]} " if given[0] in commands else ""
 
 
 def _read(file: str, index: str) -> list[Atoms]:
@@ -240,7 +247,8 @@ def _read(file: str, index: str) -> list[Atoms]:
             warnings.simplefilter("ignore")
             found = read(file, index=index)
     except Exception as error:
-        raise ValueError(f"{file}: not readable as structures with index {index!r} ({type(error).__name__}: {error})") from error
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{file}: not readable as structures with index {index!r} ({why})") from error
     structures: list[Atoms] = found if isinstance(found, list) else [found]
     if not structures:
         raise ValueError(f"{file}: no structures with index {index!r}")
@@ -278,15 +286,17 @@ def _make(name: str, atoms: list[Atoms]) -> Model:
         import numpy as np
         import torch
 
-        missing = [a for a in atoms if not a.has("initial_charges")]
-        if missing:
+        charges = [a.arrays.get("initial_charges", a.arrays.get("charges")) for a in atoms]
+        found = [q for q in charges if q is not None]
+        if len(found) < len(atoms):
             raise ValueError(
-                f"`--model {name}` takes its charges from the file, got none for {missing[0].get_chemical_formula()}; give "
-                f"initial charges (in extended xyz: the column initial_charges)"
+                f"`--model {name}` takes its charges from the file, got none for some structure; give initial charges "
+                f"(in extended xyz: the column initial_charges)"
             )
-        given["p0"] = torch.from_numpy(np.concatenate([a.get_initial_charges() for a in atoms]))
+        given["p0"] = torch.from_numpy(np.concatenate(found))
     elif record.needs:
-        raise ValueError(f"`--model {name}` needs {', '.join(record.needs)}, which only Python can give: {record.maker}(...)")
+        needs = ", ".join(record.needs)
+        raise ValueError(f"`--model {name}` needs {needs}, which only Python can give: {record.maker}(...)")
     made: Model = getattr(import_module(record.module), record.maker)(**given)
     return made
 
@@ -309,10 +319,11 @@ def _annotated(atoms: Atoms, solution: Solution) -> Atoms:
 
     pbc = solution.structure.pbc[0]
     wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     if solution.model.basis.lmax > 0:
         copy.arrays["dipoles"] = solution.dipoles.detach().numpy() / angstrom
     copy.info["charge"] = float(solution.total_charge[0])
+    copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
     return copy
 

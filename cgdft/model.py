@@ -137,7 +137,7 @@ class Model(nn.Module):
             values += [v for k, v in vars(module).items() if not k.startswith("_") or k == "_function"]
             if hasattr(module, "elements"):
                 values += list(module.elements.values())
-        return torch.is_grad_enabled() and any(
+        return any(
             v.requires_grad if isinstance(v, Tensor) else isinstance(v, Callable) and not isinstance(v, nn.Module)  # type: ignore[arg-type]
             for v in values
         )

@@ -70,7 +70,7 @@ class AtomParameter(nn.Module):
     def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
         """The value of every atom, (n_atoms,)."""
         if self.value is not None:
-            value = self.value
+            value = self.value.to(structure.positions.dtype)
             if value.ndim == 0:
                 return value.expand(structure.n_atoms)
             self._check_shape(value, structure)
@@ -79,7 +79,7 @@ class AtomParameter(nn.Module):
             value = self.module(structure)
             self._check_shape(value, structure)
             self._check(value, f"`{self.name}`")
-            return value
+            return value.to(structure.positions.dtype)
         return self._by_element(structure)
 
     def at(self, structure: Structure) -> AtomParameter:
@@ -106,7 +106,7 @@ class AtomParameter(nn.Module):
         chosen = [values[chemical_symbols[z]] for z in present]
         if not any(isinstance(v, Tensor) for v in chosen):
             return like.new_tensor(chosen)[row[structure.numbers]]
-        return torch.stack([torch.as_tensor(v).to(like) for v in chosen])[row[structure.numbers]]
+        return torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])[row[structure.numbers]]
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
         if value.shape != (structure.n_atoms,):

@@ -15,6 +15,7 @@ from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.patheffects import withStroke
 
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.units import angstrom
@@ -81,7 +82,9 @@ def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
         ValueError: a batch; structure[0] is its first structure.
     """
     if len(structure) != 1:
-        raise ValueError(f"`structure` must be a single one to be drawn, got a batch of {len(structure)}; take structure[0]")
+        raise ValueError(
+            f"`structure` must be a single one to be drawn, got a batch of {len(structure)}; take structure[0]"
+        )
     positions = structure.positions.detach().cpu().numpy()
     cell = structure.cell[0].detach().cpu().numpy()
     if structure.pbc.all():
@@ -129,7 +132,9 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
     draw_potential(right, solution.density, where)
     formula = solution.structure[0].to_ase().get_chemical_formula()
     total = float(solution.total_charge[0].detach())
-    figure.suptitle(f"{solution.model.name}: {formula}, total charge {total:+.3f} e".replace("+0.000", "0").replace("-0.000", "0"))
+    figure.suptitle(
+        f"{solution.model.name}: {formula}, total charge {total:+.3f} e".replace("+0.000", "0").replace("-0.000", "0")
+    )
     if path is not None:
         figure.savefig(path, dpi=160)
     return figure
@@ -141,17 +146,20 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
     charges = solution.charges.detach().cpu().numpy()
     positions, numbers = structure.positions.detach().cpu().numpy(), structure.numbers.cpu().numpy()
     periodic = bool(structure.pbc.all())
-    tilted = Plane(where.origin, _tilt() @ where.axes if periodic else where.axes, where.across, where.up)
-    seen = tilted.project(positions)
-    radii = 0.55 * covalent_radii[numbers] * angstrom
-    order = seen[:, 2].argsort()
-
-    lines = [seen[[i, j], :2] for i, j in _bonds(positions, numbers)]
-    axes.add_collection(LineCollection(lines, colors="0.55", linewidths=2.5, zorder=1))
+    edges = np.zeros((0, 2, 3))
+    atom, drawn = np.arange(len(positions)), positions
     if periodic:
-        edges = tilted.project(_edges(structure.cell[0].detach().cpu().numpy()).reshape(-1, 3)).reshape(-1, 2, 3)
-        axes.add_collection(LineCollection(list(edges[:, :, :2]), colors="0.7", linewidths=0.8, zorder=0))
+        where = Plane(where.origin, _tilt() @ where.axes, where.across, where.up)
+        cell = structure.cell[0].detach().cpu().numpy()
+        edges = where.project(_edges(cell).reshape(-1, 3)).reshape(-1, 2, 3)
+        atom, drawn = _in_cell(positions, cell)
+    seen = where.project(drawn)
+    radii = (0.35 if periodic else 0.55) * covalent_radii[numbers[atom]] * angstrom
+    order = seen[:, 2].argsort()
     most = max(float(np.abs(charges).max()), 1e-6)
+    lines = [seen[[i, j], :2] for i, j in _bonds(drawn, numbers[atom])]
+    axes.add_collection(LineCollection(list(edges[:, :, :2]), colors="0.7", linewidths=0.8, zorder=0))
+    axes.add_collection(LineCollection(lines, colors="0.6", linewidths=2.0, zorder=1))
     circles = PatchCollection(
         [Circle((seen[i, 0], seen[i, 1]), radii[i]) for i in order],
         cmap=COLOURS,
@@ -160,16 +168,24 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
         linewidth=0.8,
         zorder=2,
     )
-    circles.set_array(charges[order])
+    circles.set_array(charges[atom[order]])
     axes.add_collection(circles)
     if len(numbers) <= LABELLED:
-        symbols = structure.symbols
-        for i in order:
-            if not _hidden(i, seen, radii):
-                colour = "white" if abs(charges[i]) > 0.6 * most else "0.1"
-                text = f"{symbols[i]}\n{charges[i]:+.2f}"
-                axes.annotate(text, seen[i, :2], ha="center", va="center", fontsize=8, color=colour, zorder=3)
-    box = np.concatenate([seen[:, :2] - radii[:, None], seen[:, :2] + radii[:, None], *(edges[:, :, :2] if periodic else [])])
+        for i in [i for i in order if not _hidden(i, seen, radii)]:
+            charge = charges[atom[i]]
+            dark = abs(charge) > 0.6 * most
+            halo = circles.to_rgba(charge) if dark else "white"  # legible where it reaches beyond the circle
+            label = axes.annotate(
+                f"{structure.symbols[atom[i]]}\n{charge:+.2f}",
+                (seen[i, 0], seen[i, 1]),
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark else "black",
+                zorder=3,
+            )
+            label.set_path_effects([withStroke(linewidth=2.0, foreground=halo)])
+    box = np.concatenate([seen[:, :2] - radii[:, None], seen[:, :2] + radii[:, None], *edges[:, :, :2]])
     _frame(axes, box.min(0) - 0.7, box.max(0) + 0.7)
     axes.set_title("charges")
     _bar(axes, circles, "charge (e)")
@@ -187,11 +203,17 @@ def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
     axes.contour(where.across, where.up, values, levels=levels, colors="0.2", linewidths=0.4, alpha=0.6)
     seen = where.project(_with_images(structure))
     left, right, low, high = where.extent
-    inside = (seen[:, 0] >= left - 0.1) & (seen[:, 0] <= right + 0.1) & (seen[:, 1] >= low - 0.1) & (seen[:, 1] <= high + 0.1)
+    inside = (
+        (seen[:, 0] >= left - 0.1)
+        & (seen[:, 0] <= right + 0.1)
+        & (seen[:, 1] >= low - 0.1)
+        & (seen[:, 1] <= high + 0.1)
+    )
     near = np.abs(seen[:, 2]) < 0.5
-    axes.scatter(*seen[inside & near, :2].T, s=14, color="0.1", zorder=3, clip_on=False)
+    axes.scatter(seen[inside & near, 0], seen[inside & near, 1], s=14, color="0.1", zorder=3, clip_on=False)
     if not structure.pbc.all():
-        axes.scatter(*seen[inside & ~near, :2].T, s=20, facecolor="none", edgecolor="0.3", linewidth=0.7, zorder=3)
+        off = inside & ~near
+        axes.scatter(seen[off, 0], seen[off, 1], s=20, facecolor="none", edgecolor="0.3", linewidth=0.7, zorder=3)
     _frame(axes, np.array([left, low]), np.array([right, high]))
     axes.set_title("potential in a plane through the structure")
     _bar(axes, image, "potential (hartree/e)", extend="both")
@@ -228,7 +250,7 @@ def _tilt(right: float = 14.0, above: float = 11.0) -> NDArray[np.float64]:
 
 def _bonds(positions: NDArray[np.float64], numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Pairs closer than 1.2 times the sum of their covalent radii, without images."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 
     radii = covalent_radii[numbers] * angstrom
     pairs = cKDTree(positions).query_pairs(2.4 * float(radii.max()))
@@ -244,6 +266,17 @@ def _edges(cell: NDArray[np.float64]) -> NDArray[np.float64]:
             start = i * others[0] + j * others[1]
             edges.append([start, start + cell[k]])
     return np.array(edges)
+
+
+def _in_cell(
+    positions: NDArray[np.float64], cell: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Atoms moved into the cell, those on its faces repeated: the number of each and where it is."""
+    fractions = positions @ np.linalg.inv(cell)
+    inside = fractions - np.floor(fractions + 1e-3)
+    images = np.array([inside + shift for shift in product((0, 1), repeat=3)])
+    _, atom = kept = np.nonzero((images < 1 + 1e-3).all(2))
+    return atom, images[kept] @ cell
 
 
 def _with_images(structure: Structure) -> NDArray[np.float64]:

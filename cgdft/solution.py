@@ -32,11 +32,12 @@ class Solution:
 
     def __init__(self, model: Model, structure: Structure, problem: Problem, solver: Solver, minimum: Minimum) -> None:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
+        self._grad_mode = torch.is_grad_enabled()
 
     @cached_property
     def _graph(self) -> bool:
         """Whether the energy depends on something that requires a gradient."""
-        if not self.model.wants_graph(self.structure):
+        if not (self._grad_mode and self.model.wants_graph(self.structure)):
             return False
         with torch.enable_grad():
             problem = self.model.problem(self.structure)
@@ -152,11 +153,13 @@ class Solution:
 
     # First derivatives.
 
+    @torch.enable_grad()
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
         response = self._respond(int(self._graph), "displacement")
         return -self._slope(response.lagrangian.sum(), response.probe.displacement)
 
+    @torch.enable_grad()
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
         """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric.
 
@@ -171,6 +174,7 @@ class Solution:
 
     # Response: derivatives of the density and of the chemical potential.
 
+    @torch.enable_grad()
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
         """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; open structures only."""
         self._need_open("polarizability")
@@ -178,6 +182,7 @@ class Solution:
         dipole = response.density.dipole
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
 
+    @torch.enable_grad()
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
         """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; open structures only."""
         self._need_open("born_charges")
@@ -185,6 +190,7 @@ class Solution:
         dipole = response.density.dipole
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
 
+    @torch.enable_grad()
     def fukui(self) -> Float[Tensor, " n_atoms"]:
         """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.
 
@@ -196,6 +202,7 @@ class Solution:
         slope = torch.autograd.grad((weight * response.density.charges).sum(), response.probe.charge, create_graph=True)[0]
         return self._slope(slope[:, k].sum(), weight)
 
+    @torch.enable_grad()
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
         k = self._total_row()
@@ -212,6 +219,7 @@ class Solution:
             rho = self.problem.density(self.minimum.x)
             return torch.stack([term.hessian(rho) for term in self.problem.functional]).sum(0)
 
+    @torch.enable_grad()
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """chi_ab = dp_a/dv_b at fixed charges or potentials, (n_structures, n, n), e^2 / hartree; padded with zeros.
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Two nuclei closer than this (bohr) are taken for a mistake in the input.
 COINCIDENT = 0.05
+#: Coordinates beyond this (bohr) are taken for a mistake in the input.
+LARGEST = 1e7
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,6 +94,9 @@ class Structure:
             if not torch.isfinite(value).all():
                 where = torch.nonzero(~torch.isfinite(value))[0].tolist()
                 raise ValueError(f"`{name}` must be finite, got {float(value[tuple(where)])} at index {where}")
+        for name in ("positions", "cell"):
+            if float(getattr(self, name).detach().abs().max()) > LARGEST:
+                raise ValueError(f"`{name}` must be below {LARGEST:g} bohr, got {float(getattr(self, name).detach().abs().max()):g}")
         for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
             cell, axes = self.cell[s].detach(), self.pbc[s]
             lengths = cell.norm(dim=1)

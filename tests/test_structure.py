@@ -1,0 +1,254 @@
+"""Structures, constraints and ansaetze: what they accept, what they refuse and how they say so."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from cgdft import (
+    Density,
+    Fixed,
+    FragmentCharge,
+    Model,
+    Multipoles,
+    PotentialDifference,
+    ResponseModes,
+    SplitCharges,
+    Structure,
+    TotalCharge,
+)
+from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq, UniformField
+from cgdft.units import angstrom
+
+WATER = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.4, 1.7, 0.0]]
+D = torch.float64
+
+BAD = {
+    "NaN position": (dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, float("nan"), 1]]), r"`positions` must be finite.*\[1, 1\]"),
+    "coincident": (dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, 0, 0.01]]), "`positions` must be distinct.*atoms 0 and 1"),
+    "coincident image": (
+        dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, 0, 4.99]], cell=5 * np.eye(3), pbc=True),
+        "`positions` must be distinct",
+    ),
+    "unknown element": (dict(numbers=[8, 150], positions=[[0.0, 0, 0], [0, 0, 2]]), "`numbers` must be atomic numbers"),
+    "no element": (dict(numbers=[0], positions=[[0.0, 0, 0]]), "`numbers` must be atomic numbers"),
+    "shape": (dict(numbers=[8], positions=[0.0, 0, 0]), r"`positions` must be \(n_atoms, 3\)"),
+    "too few numbers": (dict(numbers=[8], positions=[[0.0, 0, 0], [0, 0, 2]]), r"`numbers` must be \(2,\)"),
+    "no atoms": (dict(numbers=[], positions=np.zeros((0, 3))), "at least one atom"),
+    "singular cell": (
+        dict(numbers=[8], positions=[[0.0, 0, 0]], cell=[[5, 0, 0], [0, 5, 0], [5, 5, 0]], pbc=True),
+        "independent lattice vectors",
+    ),
+    "zero cell": (dict(numbers=[8], positions=[[0.0, 0, 0]], pbc=True), "independent lattice vectors"),
+    "left-handed cell": (
+        dict(numbers=[8], positions=[[0.0, 0, 0]], cell=[[0, 5, 0], [5, 0, 0], [0, 0, 5]], pbc=True),
+        "right-handed, got volume -125",
+    ),
+    "infinite charge": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge=float("inf")), "`charge` must be finite"),
+    "index": (dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, 0, 2]], index=[1, 0]), "`index` must be"),
+    "cell shape": (dict(numbers=[8], positions=[[0.0, 0, 0]], cell=np.eye(2)), "`cell` must be"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_structures(name):
+    arguments, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        Structure(**arguments)
+
+
+def test_from_ase_and_back():
+    atoms = bulk("NaCl", "rocksalt", a=5.64)
+    structure = Structure.from_ase(atoms, charge=0.5)
+    assert structure.positions[1].tolist() == pytest.approx((atoms.positions[1] * angstrom).tolist())
+    back = structure.to_ase()
+    assert np.allclose(back.positions, atoms.positions)
+    assert np.allclose(back.cell, atoms.cell)
+    assert back.info["charge"] == 0.5
+    assert float(structure.volume[0]) == pytest.approx(atoms.get_volume() * angstrom**3)
+    assert "bohr" in repr(structure)
+    atoms = molecule("H2O")
+    atoms.info["charge"] = 1
+    assert float(Structure.from_ase(atoms).charge[0]) == 1
+    atoms.set_initial_charges([1.0, 0, 0])
+    assert float(Structure.from_ase(atoms).charge[0]) == 1
+    with pytest.raises(ValueError, match=r"`charge` must be one number, got `charge` = 0, atoms.info\['charge'\] = 1"):
+        Structure.from_ase(atoms, charge=0)
+
+
+def test_batch_is_its_members(structures):
+    batch = structures["batch"]
+    assert len(batch) == 3
+    assert [s.n_atoms for s in batch] == batch.counts.tolist()
+    again = Structure.batch(list(batch))
+    assert torch.equal(again.positions, batch.positions)
+    for model in (QEq(), Model(Hartree() + Electronegativity({"H": 0.1, "O": 0.3, "N": 0.25, "Na": 0.0, "Cl": 0.3}) + Hardness(0.3) + Hardness(0.3, l=1), Multipoles(1, width=1.5))):
+        together = model(batch)
+        alone = [model(s) for s in batch]
+        assert torch.allclose(together.charges, torch.cat([a.charges for a in alone]), atol=1e-12)
+        assert torch.allclose(together.energy, torch.cat([a.energy for a in alone]), atol=1e-12)
+        assert torch.allclose(together.forces(), torch.cat([a.forces() for a in alone]), atol=1e-12)
+        assert torch.allclose(together.hardness(), torch.cat([a.hardness() for a in alone]), atol=1e-12)
+        assert torch.allclose(together.fukui(), torch.cat([a.fukui() for a in alone]), atol=1e-12)
+        for name, energy in together.energies.items():
+            assert torch.allclose(energy, torch.cat([a.energies[name] for a in alone]), atol=1e-12)
+    with pytest.raises(IndexError):
+        batch[3]
+    with pytest.raises(ValueError, match="at least one structure"):
+        Structure.batch([])
+
+
+CONSTRAINTS = {
+    "both of charge and potential": (lambda: TotalCharge(0.0, 0.1), "`charge` or `potential` must be left out"),
+    "fragment with both": (lambda: FragmentCharge([0], 0.0, 0.1), "one of `charge` and `potential` must be given"),
+    "fragment with neither": (lambda: FragmentCharge([0]), "one of `charge` and `potential` must be given"),
+    "atom out of range": (lambda: [FragmentCharge([0, 3], 0.0), TotalCharge()], r"`atoms` must be from 0 to 2.*\[0, 3\]"),
+    "negative atom": (lambda: [FragmentCharge([-1], 0.0), TotalCharge()], "`atoms` must be from 0"),
+    "no atom": (lambda: [FragmentCharge([], 0.0), TotalCharge()], "`atoms` must be a list"),
+    "an atom twice": (lambda: [FragmentCharge([1, 1], 0.0), TotalCharge()], "each atom once"),
+    "mask of another length": (lambda: [FragmentCharge(torch.tensor([True]), 0.0)], r"mask must be \(3,\)"),
+    "overlap": (
+        lambda: [FragmentCharge([0, 1], 0.1), FragmentCharge([1, 2], 0.1)],
+        r"must not overlap, got fragment \[0, 1\] and fragment \[1, 2\]",
+    ),
+    "contradiction": (
+        lambda: [FragmentCharge([0, 1, 2], 1.0), TotalCharge(0.0)],
+        "must be independent, got 'total', which follows from or contradicts",
+    ),
+    "redundant": (lambda: [FragmentCharge([0], 0.0), FragmentCharge([1, 2], 0.0), TotalCharge()], "must be independent"),
+    "not covered": (lambda: [FragmentCharge([0], 0.0)], r"must cover every atom.*got none for atoms \[1, 2\]"),
+    "infinite": (lambda: [TotalCharge(float("inf"))], "`charge` must be finite"),
+    "shared electrodes": (lambda: [PotentialDifference([0, 1], [1, 2], 0.1)], "`first` and `second` must not share"),
+    "per structure": (lambda: [TotalCharge([0.0, 1.0])], r"`charge` must be one number or \(1,\)"),
+}
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_bad_constraints(name):
+    make, message = CONSTRAINTS[name]
+    with pytest.raises(ValueError, match=message):
+        QEq().replace(constraints=make())(Structure([8, 1, 1], WATER))
+
+
+def test_fragments_and_potentials():
+    structure = Structure([8, 1, 1, 8, 1, 1], [*WATER, *[[x + 6.0, y + 1, z] for x, y, z in WATER]])
+    model = QEq()
+    split = model.replace(constraints=[FragmentCharge([0, 1, 2], 0.0), FragmentCharge([3, 4, 5], 0.0)])(structure)
+    assert split.structure.total(split.charges)[0].abs() < 1e-12
+    assert float(split.charges[:3].sum().abs()) < 1e-12
+    v = [float(p[0]) for p in split.potentials.values()]
+    battery = model.replace(constraints=[PotentialDifference([0, 1, 2], [3, 4, 5], v[0] - v[1])])(structure)
+    assert torch.allclose(battery.charges, split.charges, atol=1e-10)
+    held = model.replace(
+        constraints=[FragmentCharge([0, 1, 2], potential=v[0], name="left"), FragmentCharge([3, 4, 5], potential=v[1])]
+    )(structure)
+    assert torch.allclose(held.charges, split.charges, atol=1e-10)
+    assert "V left" in str(held)
+    assert "grand potential" in str(held)
+    more = model.replace(constraints=[PotentialDifference([0, 1, 2], [3, 4, 5], v[0] - v[1] + 0.01)])(structure)
+    assert float(more.charges[:3].sum()) > 1e-4  # charge grows with V
+    assert float(more.grand_potential) < float(more.energy)
+
+
+def test_split_charges_between_qeq_and_nothing():
+    structure = Structure([8, 1, 1], WATER, charge=0.0)
+    base = QEq()
+    free = base(structure).charges
+    none = base.replace(ansatz=SplitCharges(hardness=0.0))(structure)
+    assert torch.allclose(none.charges, free, atol=1e-10)
+    stiff = base.replace(ansatz=SplitCharges(hardness={("O", "H"): 50.0, ("H", "H"): 50.0}))(structure)
+    assert float(stiff.charges.abs().max()) < 0.02
+    assert "Ansatz" in stiff.energies
+    with pytest.raises(ValueError, match="`hardness` must have a value for every pair"):
+        base.replace(ansatz=SplitCharges(hardness={("C", "H"): 1.0}))(structure)
+    with pytest.raises(ValueError, match="`hardness` must be zero or positive"):
+        base.replace(ansatz=SplitCharges(hardness=-1.0))(structure)
+    with pytest.raises(ValueError, match="`bonds` must be atoms from 0 to 2"):
+        base.replace(ansatz=SplitCharges([[0, 5]]))(structure)
+    with pytest.raises(ValueError, match="join atoms of one structure"):
+        base.replace(ansatz=SplitCharges([[0, 4]]))(Structure.batch([structure, structure]))
+    cation = Structure([8, 1, 1], WATER, charge=1.0)
+    assert float(base.replace(ansatz=SplitCharges(hardness=1.0))(cation).total_charge) == pytest.approx(1.0)
+    crystal = Structure.from_ase(bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    bonded = base.replace(ansatz=SplitCharges(hardness=0.0))(crystal)
+    assert torch.allclose(bonded.charges, base(crystal).charges, atol=1e-9)
+
+
+def test_response_modes_are_the_dual_of_a_hardness():
+    """S = 1/eta gives the charges of hardness eta: p = p0 - S v, v the potential and electronegativity."""
+    structure = Structure([8, 1, 1], WATER)
+    eta = torch.tensor([0.5, 0.6, 0.7], dtype=D)
+    chi = torch.tensor([0.3, 0.2, 0.15], dtype=D)
+    primal = Model(Hartree() + Electronegativity(chi) + Hardness(eta), Multipoles(width=1.0))(structure)
+    dual = Model(
+        Hartree() + Electronegativity(chi), Multipoles(width=1.0), ansatz=ResponseModes(torch.diag(eta**-0.5))
+    )(structure)
+    assert torch.allclose(primal.charges, dual.charges, atol=1e-12)
+    assert torch.allclose(primal.energy, dual.energy, atol=1e-12)
+    assert torch.allclose(primal.chemical_potential, dual.chemical_potential, atol=1e-12)
+    insulating = torch.diag(eta**-0.5)
+    insulating[0, 0] = 0.0
+    still = Model(Hartree() + Electronegativity(chi), Multipoles(width=1.0), ansatz=ResponseModes(insulating))(structure)
+    assert float(still.charges[0]) == 0.0
+    assert float(still.charges[1].abs()) > 1e-3
+    with pytest.raises(ValueError, match="`factor` must be"):
+        Model(Hartree(), Multipoles(1, width=1.0), ansatz=ResponseModes(torch.eye(3)))(structure)
+    with pytest.raises(ValueError, match="each belong to one structure"):
+        Model(Hartree(), Multipoles(width=1.0), ansatz=ResponseModes(torch.ones(6, 1, dtype=D)))(
+            Structure.batch([structure, structure])
+        )
+
+
+def test_fixed_shapes():
+    structure = Structure([8, 1, 1], WATER)
+    p0 = torch.zeros(3, 4, dtype=D)
+    p0[:, 1] = 0.3
+    solution = Model(Hartree(), Multipoles(1, width=1.0), ansatz=Fixed(p0))(structure)
+    assert torch.equal(solution.coefficients, p0)
+    with pytest.raises(ValueError, match=r"`p0` must be \(n_atoms, size\) = \(3, 1\)"):
+        Model(Hartree(), Multipoles(width=1.0), ansatz=Fixed(p0))(structure)
+    with pytest.raises(ValueError, match=r"`coefficients` must be \(3, 1\)"):
+        Density(structure, Multipoles(width=1.0), p0)
+
+
+def test_field_along_a_periodic_axis():
+    crystal = Structure.from_ase(bulk("NaCl", "rocksalt", a=5.64))
+    with pytest.raises(ValueError, match="`field` must not point along a periodic axis, got .* set pbc False"):
+        (QEq() + UniformField((0.0, 0.0, 0.01)))(crystal)
+    with pytest.raises(ValueError, match="`field` must be finite"):
+        UniformField((0.0, 0.01))
+
+
+def test_model_refuses_what_it_is_not():
+    with pytest.raises(TypeError, match="`functional` must be a Functional"):
+        Model("qeq", Multipoles(width=1.0))
+    with pytest.raises(TypeError, match="`basis` must be a Multipoles"):
+        Model(Hartree(), basis=1.0)
+    with pytest.raises(TypeError, match="`constraints` must be Constraint objects"):
+        Model(Hartree(), Multipoles(width=1.0), constraints=[0.0])
+    with pytest.raises(TypeError, match="`solver` must be a Solver"):
+        Model(Hartree(), Multipoles(width=1.0), solver="cg")
+    with pytest.raises(TypeError, match="`terms` must be cgdft.Term objects"):
+        from cgdft import Functional
+
+        Functional([lambda rho: 0.0])
+    with pytest.raises(TypeError):
+        QEq() + 1.0
+
+
+def test_solution_prints_itself_and_goes_to_ase(structures):
+    water = QEq()(Structure.from_ase(molecule("H2O")))
+    text = str(water)
+    for word in ("charge (e)", "hartree", "Electronegativity", "chemical potential", "e bohr", "Direct"):
+        assert word in text
+    atoms = water.to_atoms()
+    assert isinstance(atoms, Atoms)
+    assert atoms.arrays["charges"] == pytest.approx(water.charges.tolist())
+    full = Model(QEq().functional + Hardness(0.2, l=1) + Hardness(0.2, l=2), Multipoles(2, width=1.6))
+    atoms = full(Structure.from_ase(molecule("H2O"))).to_atoms()
+    assert atoms.arrays["dipoles"].shape == (3, 3)
+    assert atoms.arrays["quadrupoles"].shape == (3, 5)
+    batch = QEq()(structures["batch"])
+    assert str(batch).count("CONVERGED") == 3
+    assert "CONVERGED" in repr(batch)
