@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cgdft.parameter import AtomParameter, ParameterLike
+from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -78,7 +78,7 @@ class Ansatz(nn.Module, ABC):
 def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structure, basis: Multipoles) -> Tensor:
     """Coefficients (n_atoms, size) from charges or coefficients given in any of the ways of `CoefficientsLike`."""
     if callable(value) and not isinstance(value, AtomParameter):
-        value = value(structure)
+        value = as_tensor(value(structure))
     if isinstance(value, Tensor) and value.ndim == 2:
         if tuple(value.shape) != (structure.n_atoms, basis.size):
             raise ValueError(
@@ -92,6 +92,7 @@ def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structur
 
 
 def _registered(value: CoefficientsLike) -> CoefficientsLike | AtomParameter:
+    value = as_tensor(value)
     if callable(value) or (isinstance(value, Tensor) and value.ndim == 2):
         return value
     return AtomParameter(value, "p0")

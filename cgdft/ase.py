@@ -87,9 +87,7 @@ class CGDFT(Calculator):
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
         if "stress" in properties and not periodic.all():
-            raise PropertyNotImplementedError(
-                f"stress needs a cell periodic along all axes, got pbc {periodic.tolist()}"
-            )
+            raise PropertyNotImplementedError(f"stress needs a cell periodic along all axes, got pbc {periodic.tolist()}")
         if "dipole" in properties and periodic.any():
             raise PropertyNotImplementedError(f"dipole needs open boundaries, got pbc {periodic.tolist()}")
         self.results.update(results(self.solution, properties))
@@ -100,7 +98,7 @@ class CGDFT(Calculator):
             structure = Structure.from_ase(self.atoms, self.charge, self.spin)
             old = self.solution
             same = old is not None and old.structure.numbers.equal(structure.numbers)
-            return self.model(structure, start=old if same else None)  # type: ignore[no-any-return]
+            return self.model(structure, start=old if same else None)
         except SolverError as error:
             raise SCFError(str(error)) from error
         except ValueError as error:
@@ -136,8 +134,6 @@ def at_potential(model: Model, potential: float) -> Model:
     """
     if not any(isinstance(one, TotalCharge) for one in model.constraints):
         names = ", ".join(type(one).__name__ for one in model.constraints) or "none"
-        raise ValueError(
-            f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}"
-        )
+        raise ValueError(f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}")
     held = [TotalCharge(potential=potential) if isinstance(one, TotalCharge) else one for one in model.constraints]
     return model.replace(constraints=held)

@@ -54,9 +54,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors; may stand anywhere.")] = False,
 ) -> None:
     pass
@@ -75,9 +73,7 @@ def solve(
     charge: Annotated[
         float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
     ] = None,
-    spin: Annotated[
-        float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")
-    ] = None,
+    spin: Annotated[float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")] = None,
     field: Annotated[
         tuple[float, float, float] | None,
         typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom, along axes that are not periodic."),
@@ -140,33 +136,33 @@ def solve(
     "cgdft validate --suite small --html report.html"
 )
 def validate(
-    files: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")
-    ] = None,
+    files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option(help="Name of a model, repeatable; default: all.", autocompletion=_names)
+        list[str] | None,
+        typer.Option(help="Name of a model, repeatable; default: QEq and some for comparison.", autocompletion=_names),
     ] = None,
     method: Annotated[str, typer.Option(help="Functional and basis set of the PySCF reference.")] = "pbe/def2-svp",
-    suite: Annotated[str | None, typer.Option(help="A set of structures that comes with the package: small.")] = None,
+    suite: Annotated[
+        str | None, typer.Option(help="A set of molecules that comes with the package; default without FILE: small.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use; default: all.")] = None,
 ) -> None:
     """Compare models with the densities of density-functional theory (PySCF)."""
-    names = model or [one.name for one in known_models() if not one.needs]
-    makers = [model_record(name) for name in names]
-    if not files and suite is None:
-        raise ValueError("`FILE` or `--suite small` must say what to compare on, got neither")
+    for name in model or []:
+        model_record(name)
     if html is not None and not html.parent.is_dir():
         raise ValueError(f"`--html` must be in a folder that exists, got {html}")
     structures = [(Path(file).stem, atoms) for file in files or [] for atoms in _read(file, "-1")]
 
-    from cgdft.validation import run  # type: ignore[attr-defined,unused-ignore]
+    from cgdft.validation import run
+    from cgdft.validation import suite as suites
 
-    if suite is not None:
-        structures += run.suite(suite)
-    models = [_make(one.name, [atoms for _, atoms in structures]) for one in makers]
-    report = run.validate(structures, models, method, html, sys.stderr.isatty(), threads)
+    if suite is not None or not structures:
+        structures += suites.suite(suite or "small")
+    chosen = [_make(name, [atoms for _, atoms in structures]) for name in model] if model else suites.demo_models()
+    report = run.validate(structures, chosen, method, html, sys.stderr.isatty(), threads)
     if json:
         print(jsonlib.dumps(report.to_dict(), indent=2))
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 #: One number, or one per structure of a batch.
-PerStructure = Union[float, Sequence[float], Tensor]
+PerStructure = float | Sequence[float] | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +152,7 @@ def _short(atoms: Sequence[int] | Tensor) -> str:
     return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")
 
 
-def _row(
-    name: str, weights: Tensor, charge: PerStructure | None, potential: PerStructure | None, structure: Structure
-) -> Row:
+def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: PerStructure | None, structure: Structure) -> Row:
     def per_structure(value: PerStructure | None, what: str) -> Tensor | None:
         if value is None:
             return None

@@ -120,7 +120,7 @@ class Density:
                 moved = shift @ self.structure.cell[s]
             else:
                 i, j = all_pairs(torch.zeros_like(rows), torch.zeros(int(self.structure.counts[s]), dtype=torch.int64))
-                j, moved = j + int(self.structure.first[s]), 0.0
+                j, moved = j + int(self.structure.first[s]), points.new_zeros(3)
             u = points[rows[i]] - self.structure.positions[j] - moved
             # g_lm = h_lm(d/dR) g_00, and (-1/u d/du)^n g_00 = g_00 / sigma^2n
             inverse = 1 / widths[j] ** 2
@@ -177,11 +177,14 @@ class Density:
         atoms.cell = box.numpy() / angstrom
         with Path(path).open("w") as file:
             write_cube(
-                file, atoms, data.reshape(counts).numpy(), origin=origin.numpy() / angstrom, comment=f"cgdft {what}, a.u."
+                file,
+                atoms,
+                data.reshape(counts).numpy(),
+                origin=origin.numpy() / angstrom,
+                comment=f"cgdft {what}, a.u.",
             )
 
 
 def sites_of(structure: Structure, basis: Multipoles) -> Sites:
     """The atoms of a structure as centres of the basis."""
     return Sites(structure.positions, structure.index, basis.width(structure), basis.lmax)
-

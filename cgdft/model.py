@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -54,7 +54,11 @@ class Model(nn.Module):
         functional = Functional([functional]) if isinstance(functional, Term) else functional
         ansatz = Free() if ansatz is None else ansatz
         constraints = [TotalCharge()] if constraints is None else list(constraints)
-        for what, value, kind in (("functional", functional, Functional), ("basis", basis, Multipoles), ("ansatz", ansatz, Ansatz)):
+        for what, value, kind in (
+            ("functional", functional, Functional),
+            ("basis", basis, Multipoles),
+            ("ansatz", ansatz, Ansatz),
+        ):
             if not isinstance(value, kind):
                 raise TypeError(f"`{what}` must be a {kind.__name__}, got {value!r}")
         for one in constraints:
@@ -130,17 +134,14 @@ class Model(nn.Module):
 
     def wants_graph(self, structure: Structure) -> bool:
         """Whether something in the model or structure requires a gradient, or may: a plain function could hide it."""
-        holders: list[Any] = [structure, *self.constraints]
-        values = [getattr(holder, field.name) for holder in holders for field in fields(holder)]
+        holders = [holder for holder in (structure, *self.constraints) if is_dataclass(holder)]
+        values: list[Any] = [getattr(holder, field.name) for holder in holders for field in fields(holder)]
         for module in self.modules():
             values += [*module._parameters.values(), *module._buffers.values()]
             values += [v for k, v in vars(module).items() if not k.startswith("_") or k == "_function"]
             if hasattr(module, "elements"):
-                values += list(module.elements.values())
-        return any(
-            v.requires_grad if isinstance(v, Tensor) else isinstance(v, Callable) and not isinstance(v, nn.Module)  # type: ignore[arg-type]
-            for v in values
-        )
+                values += list(module.elements.values())  # type: ignore[operator]
+        return any(v.requires_grad if isinstance(v, Tensor) else callable(v) and not isinstance(v, nn.Module) for v in values)
 
     def __repr__(self) -> str:
         solver = "chosen by the problem" if self.solver is None else repr(self.solver)
@@ -179,4 +180,3 @@ def _moves(problem: Problem, atoms: list[int]) -> bool:
     weights = torch.zeros_like(problem.space.origin)
     weights[atoms, 0] = 1.0
     return bool(problem.space.pull(weights).abs().max() > 1e-12)
-

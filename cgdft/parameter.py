@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Union
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from cgdft.structure import Structure
 
 #: What a parameter may be given as.
-ParameterLike = Union[float, Mapping[str, "float | Tensor"], Tensor, "Callable[[Structure], Tensor]"]
+ParameterLike = Union[
+    float, Mapping[str, "float | Tensor"], Tensor, "Sequence[float]", "NDArray[Any]", "Callable[[Structure], Tensor]"
+]
+
+
+def as_tensor(value: Any) -> Any:
+    """Arrays and sequences of numbers as tensors; everything else as it is."""
+    return torch.as_tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
 
 
 class AtomParameter(nn.Module):
     """A quantity x_i per atom, given in one of four ways; calling it on a structure gives (n_atoms,).
 
     Args:
-        value: a number; a dict per element (`{"O": 8.7 * eV}`; its values may be `nn.Parameter`); a tensor per atom; or a
+        value: a number; a dict per element (`{"O": 8.7 * eV}`; its values may be `nn.Parameter`); a tensor or array per atom; or a
             module (any callable) structure -> (n_atoms,).
         name: how messages call it.
         positive: values must be greater than zero.
@@ -39,6 +49,7 @@ class AtomParameter(nn.Module):
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
         self.value: Tensor | None
+        value = as_tensor(value)
         if isinstance(value, Mapping):
             self.value = None
             unknown = [symbol for symbol in value if symbol not in atomic_numbers or symbol == "X"]

@@ -82,9 +82,7 @@ def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
         ValueError: a batch; structure[0] is its first structure.
     """
     if len(structure) != 1:
-        raise ValueError(
-            f"`structure` must be a single one to be drawn, got a batch of {len(structure)}; take structure[0]"
-        )
+        raise ValueError(f"`structure` must be a single one to be drawn, got a batch of {len(structure)}; take structure[0]")
     positions = structure.positions.detach().cpu().numpy()
     cell = structure.cell[0].detach().cpu().numpy()
     if structure.pbc.all():
@@ -203,12 +201,7 @@ def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
     axes.contour(where.across, where.up, values, levels=levels, colors="0.2", linewidths=0.4, alpha=0.6)
     seen = where.project(_with_images(structure))
     left, right, low, high = where.extent
-    inside = (
-        (seen[:, 0] >= left - 0.1)
-        & (seen[:, 0] <= right + 0.1)
-        & (seen[:, 1] >= low - 0.1)
-        & (seen[:, 1] <= high + 0.1)
-    )
+    inside = (seen[:, 0] >= left - 0.1) & (seen[:, 0] <= right + 0.1) & (seen[:, 1] >= low - 0.1) & (seen[:, 1] <= high + 0.1)
     near = np.abs(seen[:, 2]) < 0.5
     axes.scatter(seen[inside & near, 0], seen[inside & near, 1], s=14, color="0.1", zorder=3, clip_on=False)
     if not structure.pbc.all():
@@ -250,7 +243,7 @@ def _tilt(right: float = 14.0, above: float = 11.0) -> NDArray[np.float64]:
 
 def _bonds(positions: NDArray[np.float64], numbers: NDArray[np.int64]) -> list[tuple[int, int]]:
     """Pairs closer than 1.2 times the sum of their covalent radii, without images."""
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+    from scipy.spatial import cKDTree
 
     radii = covalent_radii[numbers] * angstrom
     pairs = cKDTree(positions).query_pairs(2.4 * float(radii.max()))
@@ -268,9 +261,7 @@ def _edges(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array(edges)
 
 
-def _in_cell(
-    positions: NDArray[np.float64], cell: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _in_cell(positions: NDArray[np.float64], cell: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Atoms moved into the cell, those on its faces repeated: the number of each and where it is."""
     fractions = positions @ np.linalg.inv(cell)
     inside = fractions - np.floor(fractions + 1e-3)

@@ -27,7 +27,9 @@ def as_text(solution: Solution) -> str:
     worst = float(solution.history[-1].max())
     name = type(solution.solver).__name__
     lines.append(f"{name}: {solution.iterations} iteration(s), residual {worst:.1e} hartree/e")
-    lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][:LISTED]
+    lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][
+        :LISTED
+    ]
     return "\n".join(lines)
 
 

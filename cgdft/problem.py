@@ -84,7 +84,7 @@ class Problem:
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""
         rho = self.density(x)
-        parts = [self.charge(row, rho) - row.charge for row in self.fixed]
+        parts = [self.charge(row, rho) - row.charge for row in self.fixed if row.charge is not None]
         return torch.stack(parts, 1) if parts else rho.coefficients.new_zeros(self.n, 0)
 
     def lagrangian(

@@ -37,7 +37,7 @@ class _SaddlePointInverse(torch.autograd.Function):
             return inverse(rx, rl)
 
     @staticmethod
-    def backward(ctx: Any, gx: Tensor, gl: Tensor) -> tuple[None, Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gx: Tensor, gl: Tensor) -> tuple[None, Tensor, Tensor]:
         return None, *_SaddlePointInverse.apply(ctx.inverse, gx, gl)  # type: ignore[no-untyped-call]
 
 
@@ -63,7 +63,13 @@ class Probe:
     def zero(cls, structure: Structure, size: int, n_rows: int, by: tuple[str, ...]) -> Probe:
         """All zero, with a gradient for those named in `by`."""
         n, m = structure.n_atoms, len(structure)
-        shapes = {"displacement": (n, 3), "strain": (m, 3, 3), "field": (m, 3), "potential": (n, size), "charge": (m, n_rows)}
+        shapes = {
+            "displacement": (n, 3),
+            "strain": (m, 3, 3),
+            "field": (m, 3),
+            "potential": (n, size),
+            "charge": (m, n_rows),
+        }
         like = structure.positions
         return cls(**{name: like.new_zeros(shape, requires_grad=name in by) for name, shape in shapes.items()})
 
@@ -89,7 +95,13 @@ class Response:
 
 
 def respond(
-    model: Model, structure: Structure, x: Tensor, multipliers: Tensor, inverse: Inverse, order: int, by: tuple[str, ...] = ()
+    model: Model,
+    structure: Structure,
+    x: Tensor,
+    multipliers: Tensor,
+    inverse: Inverse,
+    order: int,
+    by: tuple[str, ...] = (),
 ) -> Response:
     """Attach the graph to a stationary point: density and multipliers with derivatives exact to `order`, L to one more.
 
@@ -117,7 +129,11 @@ def respond(
             x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()
         for _ in range(order):
             slope = torch.autograd.grad(
-                lagrangian(x, multipliers).sum(), (x, multipliers), create_graph=True, allow_unused=True, materialize_grads=True
+                lagrangian(x, multipliers).sum(),
+                (x, multipliers),
+                create_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
             )
             dx, dl = _SaddlePointInverse.apply(inverse, *slope)  # type: ignore[no-untyped-call]
             x, multipliers = x - dx, multipliers - dl

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Response, respond
+from cgdft.response import Probe, Response, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -251,9 +251,8 @@ class Solution:
         x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
         with torch.no_grad():
             rho = problem.density(x)
-            return Response(
-                problem, None, rho, multipliers, problem.lagrangian(x, multipliers), problem.work(rho), x  # type: ignore[arg-type]
-            )
+            probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
+            return Response(problem, probe, rho, multipliers, problem.lagrangian(x, multipliers), problem.work(rho), x)
 
     def _respond(self, order: int, *by: str) -> Response:
         def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
@@ -271,7 +270,9 @@ class Solution:
 
     def _need_open(self, what: str) -> None:
         if self.structure.pbc.any():
-            raise ValueError(f"`{what}` is defined for structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}")
+            raise ValueError(
+                f"`{what}` is defined for structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}"
+            )
 
     def _total_row(self) -> int:
         names = [row.name for row in self.problem.fixed]
@@ -310,4 +311,3 @@ class Solution:
 
     def __repr__(self) -> str:
         return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
-

@@ -33,7 +33,7 @@ class Status(Enum):
 
 
 class SolverError(RuntimeError):
-    """A solve that did not end in a minimum. `status` per structure, `history` the residual norms, `solution` where it ended."""
+    """A solve that did not end in a minimum; `status` of each structure, `history` of the residual norms."""
 
     def __init__(self, message: str, status: list[Status], history: Tensor) -> None:
         super().__init__(message)

@@ -96,7 +96,9 @@ class Structure:
                 raise ValueError(f"`{name}` must be finite, got {float(value[tuple(where)])} at index {where}")
         for name in ("positions", "cell"):
             if float(getattr(self, name).detach().abs().max()) > LARGEST:
-                raise ValueError(f"`{name}` must be below {LARGEST:g} bohr, got {float(getattr(self, name).detach().abs().max()):g}")
+                raise ValueError(
+                    f"`{name}` must be below {LARGEST:g} bohr, got {float(getattr(self, name).detach().abs().max()):g}"
+                )
         for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
             cell, axes = self.cell[s].detach(), self.pbc[s]
             lengths = cell.norm(dim=1)
@@ -168,15 +170,13 @@ class Structure:
         a, b, c = self.cell.unbind(1)  # not linalg.det, whose second derivative is NaN for the zero cell of an open member
         return (torch.linalg.cross(a, b) * c).sum(1)
 
-    def total(self, values: Float[Tensor, "n_atoms *rest"]) -> Float[Tensor, "n_structures *rest"]:
+    def total(self, values: Float[Tensor, "n_atoms ..."]) -> Float[Tensor, "n_structures ..."]:
         """Sum over the atoms of each structure, (n_atoms, ...) -> (n_structures, ...)."""
         if values.shape[:1] != (self.n_atoms,):
             raise ValueError(f"`values` must be (n_atoms, ...) = ({self.n_atoms}, ...), got shape {tuple(values.shape)}")
         return values.new_zeros(self.n_structures, *values.shape[1:]).index_add(0, self.index, values)
 
-    def deformed(
-        self, displacement: Float[Tensor, "n_atoms 3"], strain: Float[Tensor, "n_structures 3 3"]
-    ) -> Structure:
+    def deformed(self, displacement: Float[Tensor, "n_atoms 3"], strain: Float[Tensor, "n_structures 3 3"]) -> Structure:
         """R -> (R + u)(1 + e), cell -> cell (1 + e): moved and homogeneously strained, differentiable in both."""
         stretch = strain + torch.eye(3, dtype=strain.dtype, device=strain.device)
         moved = copy.copy(self)
@@ -229,7 +229,7 @@ class Structure:
         Raises:
             ValueError: two of these sources disagree, or the structure is invalid.
         """
-        if not hasattr(atoms, "get_positions"):
+        if isinstance(atoms, Sequence):
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
         q = _agreed("charge", charge, atoms.info.get("charge"), atoms.get_initial_charges().sum())
         s = _agreed("spin", spin, atoms.info.get("spin"), atoms.get_initial_magnetic_moments().sum())
@@ -267,7 +267,11 @@ class Structure:
 
 
 def _agreed(name: str, argument: float | None, info: float | None, initial: float) -> float:
-    given = {f"`{name}`": argument, f"atoms.info['{name}']": info, f"sum of initial {name}s": initial if initial else None}
+    given = {
+        f"`{name}`": argument,
+        f"atoms.info['{name}']": info,
+        f"sum of initial {name}s": initial if initial else None,
+    }
     values = {source: float(value) for source, value in given.items() if value is not None}
     if not values:
         return 0.0

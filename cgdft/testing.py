@@ -54,7 +54,9 @@ def check_term(
         error = float((got - expected).detach().abs().max()) / scale if expected.numel() else 0.0
         errors[what] = error
         if not error <= allowed:
-            raise AssertionError(f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e})")
+            raise AssertionError(
+                f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e})"
+            )
 
     energy = checked_energy(term, rho)
     per_atom = any(isinstance(m, AtomParameter) and m.value is not None and m.value.ndim == 1 for m in term.modules())
@@ -62,7 +64,8 @@ def check_term(
         moved = structure.deformed(torch.full_like(structure.positions, 1.7), torch.zeros_like(structure.cell))
         compare("translation", term.energy(Density(moved, basis, p)), energy)
         turned = structure.deformed(
-            torch.zeros_like(structure.positions), (TURN.T - torch.eye(3, dtype=torch.float64)).expand(len(structure), 3, 3)
+            torch.zeros_like(structure.positions),
+            (TURN.T - torch.eye(3, dtype=torch.float64)).expand(len(structure), 3, 3),
         )
         compare("rotation", term.energy(Density(turned, basis, p @ rotation(TURN, basis.lmax).T)), energy)
     if not per_atom and len(structure) == 1:
@@ -165,9 +168,7 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
             errors["inverse"] = max(errors.get("inverse", 0.0), float((back - rx).abs().max()))
             if problem.fixed:
                 errors["inverse"] = max(errors["inverse"], float((charges + rl).abs().max()))
-        inner = [
-            float((a[0] * b[0]).sum() + (a[1] * b[1]).sum()) for a, b in ((pairs[0], solved[1]), (pairs[1], solved[0]))
-        ]
+        inner = [float((a[0] * b[0]).sum() + (a[1] * b[1]).sum()) for a, b in ((pairs[0], solved[1]), (pairs[1], solved[0]))]
         errors["symmetry"] = abs(inner[0] - inner[1]) / (1 + abs(inner[0]))
     for what, error in errors.items():
         if not error <= tolerance:

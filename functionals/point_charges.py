@@ -35,6 +35,9 @@ class PointCharges(Term):
     local = True
     convex = True
     external = True
+    positions: Tensor
+    charges: Tensor
+    index: Tensor | None
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ class UniformField(Term):
     local = True
     convex = True
     external = True
+    field: Tensor
 
     def __init__(self, field: Tensor | Sequence[float]) -> None:
         super().__init__()

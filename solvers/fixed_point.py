@@ -51,14 +51,15 @@ class FixedPoint(Solver):
         rows = problem.rows
         cold = rows.particular(rows.target)
         x = cold if start is None else cold + rows.project(start - cold)
-        scale = None
-        residuals, steps, moves = [], [], []
+        scale, _ = norm_scale(problem, problem.gradient(cold))
+        residuals: list[Tensor] = []
+        steps: list[Tensor] = []
+        moves: list[Tensor] = []
         previous_x, previous_f = x, torch.zeros_like(x)
         for iteration in range(self.max_iterations + 1):
             gradient = problem.gradient(x)
             norm, floor = norm_scale(problem, gradient)
             residuals.append(norm)
-            scale = norm if scale is None else scale
             target = self.tolerance * scale + floor
             lost = ~torch.isfinite(norm) | (norm > 1e8 * (scale + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:

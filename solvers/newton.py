@@ -1,8 +1,9 @@
 """Inexact Newton with conjugate gradients inside and a line search outside, for functionals of any shape.
 
-At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays (|r| <= min(1/2, sqrt(|g|/|g_0|)) |g|).
-Where conjugate gradients meet negative curvature, d follows it downhill. A step is halved until the energy falls by
-Armijo's rule; each structure of a batch has its own step. A stationary point with negative curvature is left along it.
+At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays,
+|r| <= min(1/2, sqrt(|g| / |g_0|)) |g|. Where conjugate gradients meet negative curvature, d follows it downhill. A step is
+halved until the energy falls by Armijo's rule; each structure of a batch has its own step. A stationary point with negative
+curvature is left along it.
 
 Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
 algorithm 7.1.
@@ -42,13 +43,15 @@ class Newton(Solver):
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Newton steps until the gradient vanishes at a point without negative curvature."""
         rows = problem.rows
-        x = rows.particular(rows.target)
-        if start is not None:
-            x = x + rows.project(start - x)
-        energy = problem.objective(x)
-        gradient = problem.gradient(x)
+        cold = rows.particular(rows.target)
+        gradient = problem.gradient(cold)
         scale, floor = norm_scale(problem, gradient)
-        history = [scale]
+        x = cold
+        if start is not None:
+            x = cold + rows.project(start - cold)
+            gradient = problem.gradient(x)
+        energy = problem.objective(x)
+        history = [norm_scale(problem, gradient)[0]]
         runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
         stuck = runaway.clone()
         for iteration in range(self.max_iterations + 1):

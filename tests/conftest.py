@@ -8,8 +8,6 @@ from ase.build import bulk, molecule
 
 from cgdft import Structure
 
-torch.set_num_threads(2)
-
 
 def triclinic() -> Atoms:
     """Six atoms in a skewed cell, no two alike in surroundings."""
@@ -26,6 +24,8 @@ def salt() -> Atoms:
     return atoms
 
 
+torch.set_num_threads(1)  # the tests run in processes of their own; more threads than cores are slower than one
+
 STRUCTURES = {
     "water": lambda: Structure.from_ase(molecule("H2O")),
     "cation": lambda: Structure.from_ase(molecule("CH3OH"), charge=1.0),
@@ -33,7 +33,11 @@ STRUCTURES = {
     "triclinic": lambda: Structure.from_ase(triclinic()),
     "charged cell": lambda: Structure.from_ase(triclinic(), charge=-0.7),
     "batch": lambda: Structure.batch(
-        [Structure.from_ase(molecule("H2O")), Structure.from_ase(triclinic(), charge=0.3), Structure.from_ase(molecule("NH3"))]
+        [
+            Structure.from_ase(molecule("H2O")),
+            Structure.from_ase(triclinic(), charge=0.3),
+            Structure.from_ase(molecule("NH3")),
+        ]
     ),
 }
 

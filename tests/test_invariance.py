@@ -113,7 +113,11 @@ def test_forces_sum_to_zero_and_carry_no_torque(structure):
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
-    st.lists(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=64), min_size=3, max_size=3), min_size=1, max_size=4),
+    st.lists(
+        st.lists(st.floats(allow_nan=True, allow_infinity=True, width=64), min_size=3, max_size=3),
+        min_size=1,
+        max_size=4,
+    ),
     st.integers(-5, 130),
 )
 def test_nonsense_is_refused_or_finite(positions, number):

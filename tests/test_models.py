@@ -97,7 +97,7 @@ def test_qeq_equals_an_independent_calculation(where, charge):
 @pytest.mark.parametrize(
     ("name", "published", "tolerance"),
     [
-        # A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), Table III, at the experimental bond length; Slater integrals
+        # A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), alkali halides; Slater integrals there
         ("LiF", 0.791, 0.01),
     ],
 )
@@ -110,8 +110,15 @@ def test_widths_fit_the_slater_integrals_of_the_paper():
     """Table I's exponents through the closed form of the ns Slater density's Fourier transform."""
     from scipy.optimize import minimize_scalar
 
-    table = {"H": (1, 1.0698), "C": (2, 0.8563), "O": (2, 0.9745), "Na": (3, 0.4364), "Cl": (3, 0.9154)}  # Rappe 1991, Table I
+    table = {
+        "H": (1, 1.0698),
+        "C": (2, 0.8563),
+        "O": (2, 0.9745),
+        "Na": (3, 0.4364),
+        "Cl": (3, 0.9154),
+    }  # Rappe 1991, Table I
     for element, (n, zeta) in table.items():
+
         def slater(k, n=n, zeta=zeta):
             return (2 * zeta) ** (2 * n + 1) / (2 * n) * ((2 * zeta - 1j * k) ** (-2 * n)).imag / k
 
@@ -119,7 +126,11 @@ def test_widths_fit_the_slater_integrals_of_the_paper():
         r = (np.arange(600) + 0.5) * 0.1
         k = (np.arange(6000) + 0.5) * 0.005
         exact = 2 / np.pi * 0.005 * (slater(k)[None] ** 2 * np.sinc(k[None] * r[:, None] / np.pi)).sum(1)
-        best = minimize_scalar(lambda s: ((erf(r / (2 * s)) / r - exact) ** 2).sum(), bounds=(0.3, 8), method="bounded").x  # noqa: B023
+
+        def error(sigma, r=r, exact=exact):
+            return ((erf(r / (2 * sigma)) / r - exact) ** 2).sum()
+
+        best = minimize_scalar(error, bounds=(0.3, 8), method="bounded").x
         assert abs(best - WIDTH[element]) < 2e-3
 
 

@@ -226,9 +226,7 @@ def test_fixed_potential_forces():
     zero = torch.zeros(1, 3, 3, dtype=torch.float64)
     up, down = (model(start.deformed(s * u, zero)).grand_potential for s in (1.0, -1.0))
     assert abs(float((down - up) / (2 * h)) - float(solution.forces()[0, 2])) < 1e-8
-    omega = [
-        model.replace(constraints=[TotalCharge(potential=-mu)])(start).grand_potential for mu in (-0.2 - h, -0.2 + h)
-    ]
+    omega = [model.replace(constraints=[TotalCharge(potential=-mu)])(start).grand_potential for mu in (-0.2 - h, -0.2 + h)]
     charge = model.replace(constraints=[TotalCharge(potential=0.2)])(start).total_charge
     assert abs(float((omega[1] - omega[0]) / (2 * h) - charge)) < 1e-7
 
@@ -248,7 +246,10 @@ def test_ansatz_derivatives(name):
             "response modes": ResponseModes(factor, p0),
         }[name]
         model = Model(
-            Hartree() + Electronegativity(0.1) + Anharmonic(quartic=0.3), Multipoles(width=1.0), ansatz=ansatz, constraints=[]
+            Hartree() + Electronegativity(0.1) + Anharmonic(quartic=0.3),
+            Multipoles(width=1.0),
+            ansatz=ansatz,
+            constraints=[],
         )
         solution = model(structure)
         return solution.energy, solution.charges, solution.forces()

@@ -85,7 +85,7 @@ def hirshfeld(
 
     Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7.
     """
-    from pyscf.dft import gen_grid  # type: ignore[import-untyped]
+    from pyscf.dft import gen_grid
 
     grid = gen_grid.Grids(mol)
     grid.level, grid.prune = level, None

@@ -32,9 +32,9 @@ def build(
 
     Raises ValueError for a functional or basis that PySCF does not know, or that lacks an element.
     """
-    from pyscf import gto  # type: ignore[import-untyped]
-    from pyscf.dft import libxc  # type: ignore[import-untyped]
-    from pyscf.lib.exceptions import BasisNotFoundError  # type: ignore[import-untyped]
+    from pyscf import gto
+    from pyscf.dft import libxc
+    from pyscf.lib.exceptions import BasisNotFoundError
 
     xc, basis = method.split("/", 1)
     expected = f"`method` must be 'xc/basis' with names known to PySCF and libxc, got {method!r}"

@@ -42,7 +42,7 @@ def _pro_atom(symbol: str, method: str) -> ProAtom:
 
     Source: Lehtola, Phys. Rev. A 101, 012516 (2020), for the occupations.
     """
-    from pyscf.scf import ADIIS, atom_hf, atom_ks  # type: ignore[import-untyped]
+    from pyscf.scf import ADIIS, atom_hf, atom_ks
 
     xc, basis = method.split("/", 1)
     mol = build([symbol], np.zeros((1, 3)), method)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -22,6 +22,9 @@ from cgdft.validation.mean_field import NotConverged
 from cgdft.validation.pro_atoms import pro_atoms
 from cgdft.validation.request import Request
 from cgdft.validation.surfaces import picture_plane, van_der_waals_shells
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
 
 __all__ = ["CorruptCache", "NotConverged", "Reference", "cached", "reference"]
 
@@ -73,6 +76,19 @@ class Reference:
     plane_potential: NDArray[np.float64]
     plane_potential_difference: NDArray[np.float64]
     provenance: dict[str, Any]
+
+    def structure(self) -> "Structure":
+        """The same nuclei, total charge and unpaired electrons as a `cgdft.Structure`, for models to be called on."""
+        import torch  # here, so that references need no torch
+
+        from cgdft.structure import Structure
+
+        return Structure(
+            torch.from_numpy(self.numbers.copy()),
+            torch.from_numpy(self.positions.copy()),
+            charge=torch.tensor(float(self.charge)),
+            spin=torch.tensor(float(self.spin)),
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one HDF5 file, whole or not at all."""
@@ -154,7 +170,7 @@ def _stored(request: Request, folder: Path) -> list[Path]:
 
 
 def _compute(request: Request, threads: int | None) -> Reference:
-    from pyscf import lib  # type: ignore[import-untyped]
+    from pyscf import lib
 
     start = time.perf_counter()
     threads = threads or min(2, lib.num_threads())  # the latter follows OMP_NUM_THREADS

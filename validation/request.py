@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.distance import pdist  # type: ignore[import-untyped]
+from scipy.spatial.distance import pdist
 
 from cgdft.units import angstrom
 

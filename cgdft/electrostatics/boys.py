@@ -24,7 +24,7 @@ def boys(t: Tensor, n: int) -> Tensor:
     Source: S. F. Boys, Proc. R. Soc. A 200, 542 (1950); downward recursion as in T. Helgaker, P. Jorgensen, J. Olsen,
     Molecular Electronic-Structure Theory (2000), eq. 9.8.14.
     """
-    return _Boys.apply(t, n)  # type: ignore[no-any-return, no-untyped-call]
+    return _Boys.apply(t, n)  # type: ignore[no-untyped-call]
 
 
 class _Boys(torch.autograd.Function):
@@ -35,7 +35,7 @@ class _Boys(torch.autograd.Function):
         return _values(t, n)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (t,) = ctx.saved_tensors
         return -(grad * boys(t, ctx.n + 1)[1:]).sum(0), None
 

@@ -130,9 +130,7 @@ class Coulomb:
                     right = self._factor(s[waves.sources], waves.sources, waves.source_width, self.sources, k)
                 total = (weight * (left.conj() * right).real).sum()
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
-            energy = energy.index_add(
-                0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None]
-            )
+            energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
         return energy
 
     def potential(self, s: Float[Tensor, "ns size_s"]) -> Float[Tensor, "nt size_t"]:
@@ -191,25 +189,32 @@ class Coulomb:
     def _periodic_pairs(
         self, s: int, split: float, self_interaction: bool, order: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        width = torch.cat([self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]])
-        widest = float(width.detach().clamp(min=split).max())
-        # without a site tighter than the split the waves are everything
-        cutoff = self._range * math.sqrt(2 * (split**2 + widest**2)) if bool((width < split).any()) else 1e-3
+        sources, targets = self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]
+        smooth = torch.cat([self._smooth(targets, split, True), self._smooth(sources, split)]).detach().max()
+        tight = bool((sources < split).any())  # else the waves are everything
+        cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2)) if tight else 1e-3
         if self.same:
             i, j, shift = periodic_pairs(self.structure, s, cutoff)
         else:
             rows = torch.nonzero(self.targets.index == s).flatten()
             i, j, shift = point_pairs(self.targets.positions[rows], self.structure, s, cutoff)
             i, j = rows[i], self._source_of_atom[j]
+        itself = (i == j) & (shift == 0).all(1) if self.same else torch.zeros_like(i, dtype=torch.bool)
+        needed = (self.sources.width[j] < split) | (self._smooth(self.targets.width[i], split, True) > self.targets.width[i])
+        i, j, shift, itself = (one[needed | itself] for one in (i, j, shift, itself))
         t, w = self.targets.width[i], self.sources.width[j]
         u = self.targets.positions[i] - self.sources.positions[j] - shift @ self.structure.cell[s]
         a = 1 / (2 * (t**2 + w**2))
-        b = 1 / (2 * (t.clamp(min=split) ** 2 + w.clamp(min=split) ** 2))
+        b = 1 / (2 * (self._smooth(t, split, True) ** 2 + self._smooth(w, split) ** 2))
         r2 = _square(u)
         whole = gaussian_coulomb(r2, a, order)
-        if self.same and not self_interaction:
-            whole = torch.where((i == j) & (shift == 0).all(1), 0.0, whole)
+        if not self_interaction:
+            whole = torch.where(itself, 0.0, whole)
         return i, j, u, whole - gaussian_coulomb(r2, b, order)
+
+    def _smooth(self, width: Tensor, split: float, target: bool = False) -> Tensor:
+        """Widths in the wave sum. Targets of their own, such as points, stay as they are: smooth sources are enough."""
+        return width if target and not self.same else width.clamp(min=split)
 
     @property
     def _source_of_atom(self) -> Tensor:
@@ -220,7 +225,7 @@ class Coulomb:
     def _waves_of(self, s: int, split: float) -> _Waves:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
-        t, w = self.targets.width[targets].clamp(min=split), self.sources.width[sources].clamp(min=split)
+        t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
         cell = self.structure.cell[s]
         smallest = float((t.detach().min() ** 2 + w.detach().min() ** 2).sqrt())
         limit = self._range * math.sqrt(2) / smallest

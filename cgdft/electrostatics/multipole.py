@@ -101,7 +101,7 @@ def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | 
 
 
 def fourier(p: Tensor, k: Tensor) -> Tensor:
-    """sum_lm p_lm h_lm(-i k), complex: a multipole's Fourier transform over that of its Gaussian. (n, size), (K, 3) -> (n, K)."""
+    """sum_lm p_lm h_lm(-i k), complex: a multipole's Fourier transform over its Gaussian's; (n, size), (K, 3) to (n, K)."""
     real, imaginary = p[:, :1].expand(-1, len(k)), torch.zeros(len(p), len(k), dtype=k.dtype, device=k.device)
     if p.shape[1] > 1:
         imaginary = -(p[:, 1:4] @ k.T)

@@ -44,8 +44,8 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
     i, j = np.concatenate([itself, i.astype(np.int64)]), np.concatenate([itself, j.astype(np.int64)])
     shift = np.concatenate([np.zeros((len(positions), 3)), shift])
     device = structure.positions.device
-    to = lambda a: torch.from_numpy(a).to(device)  # noqa: E731
-    return atoms[to(i)], atoms[to(j)], to(shift).to(structure.positions.dtype)
+    first, second = torch.from_numpy(i).to(device), torch.from_numpy(j).to(device)
+    return atoms[first], atoms[second], torch.from_numpy(shift).to(structure.positions)
 
 
 def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Charges that are given and do not respond: latent, formal, or those of a reference.
 
-Source: song2024
+Source: cheng2025
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cgdft.model import Model
 from cgdft.parameter import ParameterLike
 
 
-def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "Fixed") -> Model:  # noqa: N802
+def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "Fixed") -> Model:
     """E = Hartree energy of the multipoles p0, which stay as they are.
 
     Args:
@@ -22,4 +22,4 @@ def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 
         lmax: highest multipole of p0.
         name: how reports call it.
     """
-    return Model(Hartree(), Multipoles(lmax, width=width), ansatz=Fixed(p0), name=name, references=("song2024",))
+    return Model(Hartree(), Multipoles(lmax, width=width), ansatz=Fixed(p0), name=name, references=("cheng2025",))

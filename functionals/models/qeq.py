@@ -14,8 +14,8 @@ from cgdft.model import Model
 from cgdft.units import eV
 
 #: Electronegativity chi and hardness J (eV): A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), Table I; J of hydrogen
-#: at zero charge. Width sigma (bohr): of the Gaussian whose Coulomb integral is closest to that of Table I's Slater orbitals, in
-#: the integral over all distances of the squared error; docs/examples/qeq_slater_integrals.py recomputes it.
+#: at zero charge. Width sigma (bohr): of the Gaussian whose Coulomb integral is closest to that of Table I's Slater orbitals,
+#: in the integral over all distances of the squared error; docs/examples/qeq_slater_integrals.py recomputes it.
 PARAMETERS = {
     "H": (4.5280, 13.8904, 0.8609),  # Rappe 1991, Table I; width: fit to its Slater orbital
     "Li": (3.006, 4.772, 3.7301),  # Rappe 1991, Table I; width: fit to its Slater orbital
@@ -44,7 +44,7 @@ def functional() -> Functional:
     return Hartree(self_interaction=False) + Electronegativity(CHI) + Hardness(HARDNESS)
 
 
-def QEq() -> Model:  # noqa: N802
+def QEq() -> Model:
     """E = sum_i chi_i q_i + J_i q_i^2 / 2 + sum_(i<j) q_i q_j J_ij(r), minimised at fixed total charge.
 
     Differs from the paper in two ways: J_ij is between Gaussians fitted to its Slater orbitals, and the hardness of hydrogen

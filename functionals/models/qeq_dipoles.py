@@ -36,7 +36,7 @@ POLARIZABILITY = {
 }
 
 
-def QEqDipoles(polarizability: Mapping[str, float] = POLARIZABILITY) -> Model:  # noqa: N802
+def QEqDipoles(polarizability: Mapping[str, float] = POLARIZABILITY) -> Model:
     """E = QEq of charges and dipoles + sum_i d_i^2 / (2 alpha_i), minimised at fixed total charge.
 
     Args:

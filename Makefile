@@ -1,0 +1,50 @@
+# Everything runs in a virtual environment of its own, made at first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One thread a process: the tests run in two processes, and PySCF slows down when threads outnumber free cores.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test test-slow lint types docs format clean
+
+demo: $(VENV)/.installed
+	mkdir -p demo
+	$(BIN)/cgdft validate --html demo/report.html --json demo/report.json
+
+test: lint types docs
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/.tested
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/.tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.tested
+	$(BIN)/mypy
+
+docs: $(VENV)/.tested
+	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html
+
+format: $(VENV)/.tested
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# torch alone and first, so that nothing else brings a build for GPUs.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,docs]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,27 @@
+"""Sphinx configuration."""
+
+project = "cgdft"
+author = "The cgdft authors"
+copyright = "The cgdft authors, MIT licence"
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 3
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+html_theme = "pydata_sphinx_theme"
+html_title = "cgdft"
+html_show_sourcelink = False
+html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"exclude-members": "forward"}
+default_role = "literal"  # `name` in a docstring is code
+
+
+def plain_bars(app, what, name, obj, options, lines):
+    """|x| in a formula is no substitution."""
+    lines[:] = [line.replace("|", "\\|") for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", plain_bars)

@@ -1,0 +1,359 @@
+"""The command line: results on stdout, one line about an error on stderr, and nothing heavy imported without need."""
+
+import json
+import os
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import read, write
+
+import cgdft
+from cgdft import Structure, citations
+from cgdft.cli import main
+from cgdft.functionals import QEq, QEqDipoles, UniformField
+from cgdft.units import eV, volt_per_angstrom
+
+HEAVY = ("torch", "pyscf", "e3nn", "ase", "matplotlib")
+
+
+@pytest.fixture
+def water(tmp_path):
+    path = tmp_path / "water.xyz"
+    write(path, molecule("H2O"))
+    return str(path)
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    path = tmp_path / "run.extxyz"
+    write(path, [molecule("H2O"), molecule("NH3"), molecule("CH4")])
+    return str(path)
+
+
+def run(capsys, *arguments):
+    code = main([str(a) for a in arguments])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def error(capsys, *arguments):
+    code, out, err = run(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("cgdft: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    return err
+
+
+# What a user sees.
+
+
+def test_solve_prints_the_solution(capsys, water):
+    code, out, err = run(capsys, "solve", water)
+    assert (code, err) == (0, "")
+    assert out == str(QEq()(Structure.from_ase(read(water)))) + "\n"
+    assert "hartree" in out
+
+
+def test_solve_json_is_in_atomic_units(capsys, water):
+    code, out, _ = run(capsys, "solve", water, "--model", "qeq-dipoles", "--charge", "-1", "--json")
+    assert code == 0
+    solution = QEqDipoles()(Structure.from_ase(read(water), charge=-1.0))
+    assert json.loads(out)["energy"] == pytest.approx(float(solution.energy[0]), rel=1e-12)
+    assert json.loads(out)["total_charge"] == pytest.approx(-1.0)
+    assert "atomic units" in json.loads(out)["units"]
+
+
+def test_solve_field_is_in_volt_per_angstrom(capsys, water):
+    _, out, _ = run(capsys, "solve", water, "--field", "0", "0", "-0.5", "--json")
+    model = QEq() + UniformField([0.0, 0.0, -0.5 * volt_per_angstrom])
+    assert json.loads(out)["charges"] == pytest.approx(model(Structure.from_ase(read(water))).charges.tolist())
+    _, without, _ = run(capsys, "solve", water, "--json")
+    assert json.loads(without)["charges"] != pytest.approx(json.loads(out)["charges"], abs=1e-3)
+
+
+def test_solve_potential_is_grand_canonical(capsys, water):
+    solution = QEq()(Structure.from_ase(read(water), charge=0.25))
+    volts = float(solution.potentials["total"][0]) / eV
+    _, out, _ = run(capsys, "solve", water, "--potential", volts, "--json")
+    assert json.loads(out)["total_charge"] == pytest.approx(0.25)
+
+
+def test_solve_several_structures(capsys, trajectory):
+    _, out, err = run(capsys, "solve", trajectory, "--index", ":")
+    assert err == ""
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["H2O", "H3N", "CH4"]
+    _, out, _ = run(capsys, "solve", trajectory, "--index", ":", "--json")
+    listed = json.loads(out)
+    energies = [float(QEq()(Structure.from_ase(atoms)).energy[0]) for atoms in read(trajectory, ":")]
+    assert [one["energy"] for one in listed] == pytest.approx(energies)
+    assert [float(line.split()[3]) for line in run(capsys, "solve", trajectory, "--index", ":")[1].splitlines()[2:]] == (
+        pytest.approx(energies, abs=1e-8)
+    )
+    _, out, _ = run(capsys, "solve", trajectory, "--index", "0")
+    assert "H2O" in out
+
+
+def test_solve_output_is_what_ase_reads(capsys, trajectory, tmp_path):
+    path = tmp_path / "charges.extxyz"
+    code, _, _ = run(capsys, "solve", trajectory, "--index", ":2", "--model", "qeq-dipoles", "--output", path)
+    assert code == 0
+    back = read(path, ":")
+    assert [atoms.get_chemical_formula() for atoms in back] == ["H2O", "H3N"]
+    solution = QEqDipoles()(Structure.from_ase(molecule("H2O")))
+    assert back[0].get_potential_energy() == pytest.approx(float(solution.energy[0]) / eV, rel=1e-7)
+    np.testing.assert_allclose(back[0].get_charges(), solution.charges, atol=1e-7)
+    np.testing.assert_allclose(back[0].get_forces(), solution.forces() * 51.4220675, atol=1e-6)
+    np.testing.assert_allclose(back[0].arrays["dipoles"], solution.dipoles * 0.5291772, atol=1e-7)
+    assert back[0].info["charge"] == 0.0
+    run(capsys, "solve", trajectory, "--output", path)
+    assert len(read(path, ":")) == 1  # written anew, not added to
+
+
+def test_solve_a_crystal_and_plot_it(capsys, tmp_path):
+    write(tmp_path / "salt.cif", bulk("NaCl", "rocksalt", a=5.64))
+    code, out, _ = run(capsys, "solve", tmp_path / "salt.cif", "--plot", tmp_path / "salt.png")
+    assert code == 0
+    assert "TTT" in out
+    assert (tmp_path / "salt.png").stat().st_size > 5000
+
+
+def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water):
+    atoms = molecule("H2O")
+    atoms.set_initial_charges([-0.8, 0.4, 0.4])
+    write(tmp_path / "charged.extxyz", [atoms, atoms])
+    for index in ("0", ":"):
+        code, _, _ = run(capsys, "solve", tmp_path / "charged.extxyz", "--model", "latent-charges", "--index", index)
+        assert code == 0
+    assert json.loads(run(capsys, "solve", tmp_path / "charged.extxyz", "--model", "latent-charges", "--json")[1])[
+        "charges"
+    ] == pytest.approx([-0.8, 0.4, 0.4])
+    assert "initial charges" in error(capsys, "solve", water, "--model", "latent-charges")
+
+
+def test_models_lists_every_model_file(capsys):
+    code, out, _ = run(capsys, "models")
+    assert code == 0
+    folder = citations.HERE.parent / "functionals" / "models"
+    for path in folder.glob("[!_]*.py"):
+        assert path.stem.replace("_", "-") in out
+    assert "p0" in out
+
+
+def test_models_can_be_made_and_their_sources_are_known():
+    for record in citations.models():
+        maker = getattr(sys.modules.get(record.module) or __import__(record.module, fromlist=["_"]), record.maker)
+        assert record.keys
+        assert "@" in citations.bibtex(record.keys)
+        if not record.needs:
+            assert set(maker().references) == set(record.keys)
+
+
+def test_cite(capsys, tmp_path):
+    _, out, _ = run(capsys, "cite")
+    assert out.count("@") == 1
+    assert f"version = {{{cgdft.__version__}}}" in out
+    _, out, _ = run(capsys, "cite", "qeq-dipoles", "qeq", "pyscf2020", "--output", tmp_path / "a.bib")
+    assert out == ""
+    text = (tmp_path / "a.bib").read_text()
+    for key in ("@software{cgdft,", "@article{rappe1991,", "@article{tessman1953,", "@article{pyscf2020,"):
+        assert text.count(key) == 1
+    assert text.count("{") == text.count("}")
+
+
+def test_version_help_and_examples(capsys):
+    assert run(capsys, "--version")[1] == f"cgdft {cgdft.__version__}\n"
+    for arguments in ([], ["--help"], ["solve", "--help"], ["validate", "--help"], ["cite", "--help"]):
+        code, out, _ = run(capsys, *arguments)
+        assert code == 0
+        assert "Examples" in out
+
+
+def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypatch):
+    called = {}
+
+    class Report:
+        def table(self):
+            return "the table"
+
+        def to_dict(self):
+            return {"a": 1.0}
+
+    def validate(structures, models, method, html, progress, threads):
+        called.update(locals())
+        return Report()
+
+    runner = types.SimpleNamespace(validate=validate)
+    suites = types.SimpleNamespace(suite=lambda name: [(name, molecule("NH3"))], demo_models=lambda: ["demo"])
+    package = types.ModuleType("cgdft.validation")
+    package.run, package.suite = runner, suites
+    monkeypatch.setitem(sys.modules, "cgdft.validation", package)
+    page = tmp_path / "r.html"
+    arguments = ["validate", water, "--suite", "small", "--model", "qeq", "--method", "hf/sto-3g", "--html", page]
+    assert run(capsys, *arguments)[1] == "the table\n"
+    assert [name for name, _ in called["structures"]] == ["water", "small"]
+    assert [model.name for model in called["models"]] == ["QEq"]
+    assert (called["method"], called["html"], called["progress"]) == ("hf/sto-3g", page, False)
+    assert json.loads(run(capsys, *arguments, "--json")[1]) == {"a": 1.0}
+    run(capsys, "validate")
+    assert ([name for name, _ in called["structures"]], called["models"]) == (["small"], ["demo"])
+
+
+# Errors.
+
+
+def broken(tmp_path):
+    water = molecule("H2O")
+    nan = water.copy()
+    nan.positions[1, 2] = np.nan
+    files = {
+        "empty.xyz": "",
+        "garbage.xyz": "not a\nstructure\nat all\n",
+        "garbage.dat": "\x00\x01\x02",
+        "garbage.cif": "data_\nloop_\n_nothing\n",
+        "short.xyz": "3\n\nO 0 0 0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    write(tmp_path / "nan.extxyz", nan)
+    write(tmp_path / "helium.xyz", Atoms("He"))
+    write(tmp_path / "twice.xyz", Atoms("H2"))
+    write(tmp_path / "flat.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]], cell=[[3, 0, 0], [3, 0, 0], [0, 0, 3]], pbc=True))
+    write(tmp_path / "slab.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]], cell=[3, 3, 3], pbc=[True, True, False]))
+    write(tmp_path / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64))
+    water.set_initial_charges([-1, 0, 0])
+    water.info["charge"] = 1.0
+    write(tmp_path / "two-charges.extxyz", water)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.xyz", "no file"),
+        ("empty.xyz", "not readable"),
+        ("garbage.xyz", "not readable"),
+        ("garbage.dat", "not readable"),
+        ("garbage.cif", "not readable"),
+        ("short.xyz", "not readable"),
+        (".", "no file"),
+        ("nan.extxyz", "`positions` must be finite"),
+        ("helium.xyz", "none for He"),
+        ("twice.xyz", "must be distinct"),
+        ("flat.extxyz", "singular cell"),
+        ("slab.extxyz", "`pbc` must be"),
+        ("two-charges.extxyz", "`charge` must be one number"),
+    ],
+)
+def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
+    broken(tmp_path)
+    assert message in error(capsys, "solve", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "qe"], "did you mean qeq?"),
+        (["--charge", "1", "--potential", "2"], "--charge"),
+        (["--charge", "much"], "--charge"),
+        (["--charge", "nan"], "finite"),
+        (["--field", "1", "2"], "--field"),
+        (["--index", "7"], "index '7'"),
+        (["--index", "5:"], "no structures"),
+        (["--index", "x"], "index 'x'"),
+        (["--output", "out.pdb"], ".extxyz"),
+        (["--output", "no/such/folder/out.xyz"], "folder"),
+        (["--plot", "out.gif"], ".png"),
+        (["--colour"], "--colour"),
+    ],
+)
+def test_a_bad_option_is_one_line(capsys, water, arguments, message):
+    assert message in error(capsys, "solve", water, *arguments)
+
+
+def test_other_bad_commands_are_one_line(capsys, tmp_path, trajectory):
+    broken(tmp_path)
+    assert "periodic axis" in error(capsys, "solve", tmp_path / "salt.extxyz", "--field", 0, 0, 1)
+    assert "--index" in error(capsys, "solve", trajectory, "--index", ":", "--plot", tmp_path / "a.png")
+    assert "solve" in error(capsys, "sole")
+    assert "FILE" in error(capsys, "solve")
+    assert "qeq" in error(capsys, "cite", "qe")
+    assert "small" in error(capsys, "validate", "--suite", "large")
+    assert "did you mean" in error(capsys, "validate", trajectory, "--model", "qek")
+
+
+def test_a_solver_that_fails_tells_its_status(capsys, water, monkeypatch):
+    import cgdft.functionals.models.qeq as qeq
+    from cgdft import Model, Multipoles
+    from cgdft.functionals import Hardness, Hartree
+
+    soft = Model(Hartree(self_interaction=False) + Hardness(0.01), Multipoles(width=1.0))
+    monkeypatch.setattr(qeq, "QEq", lambda: soft)
+    assert "no minimum" in error(capsys, "solve", water)
+
+
+def test_debug_shows_the_error_itself(capsys, water):
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["solve", water, "--model", "qe", "--debug"])
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["--debug", "solve", water, "--model", "qe"])
+    assert main(["--debug"]) == 0
+
+
+def test_an_interrupt_is_one_line(capsys, water, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cgdft.cli._read", interrupt)
+    assert run(capsys, "solve", water) == (130, "", "cgdft: interrupted\n")
+
+
+# In a process of its own.
+
+
+def process(*command, **environment):
+    """Run with stdout and stderr as pipes: 80 columns, no colours."""
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [None, ["--help"], ["models"], ["cite", "qeq"], ["solve", "--help"], "completion"],
+    ids=["import", "help", "models", "cite", "solve help", "completion"],
+)
+def test_nothing_heavy_is_imported(arguments):
+    tail = f"\nprint('LOADED', [m for m in {HEAVY} if m in sys.modules])"
+    environment = {}
+    if arguments is None:
+        code = "import sys, cgdft"
+    elif arguments == "completion":
+        environment = {"_CGDFT_COMPLETE": "complete_bash", "COMP_WORDS": "cgdft solve --model q", "COMP_CWORD": "3"}
+        code = "import sys, cgdft.cli\ntry:\n    cgdft.cli.main([])\nexcept SystemExit:\n    pass"
+    else:
+        code = f"import sys, cgdft.cli\nassert cgdft.cli.main({arguments}) == 0"
+    done = process("-c", code + tail, **environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+    assert "\x1b" not in done.stdout
+    if arguments == "completion":
+        assert "qeq-dipoles" in done.stdout
+        assert "latent" not in done.stdout
+
+
+def test_a_pipe_gets_plain_text_and_an_exit_code(water, tmp_path):
+    done = process("-m", "cgdft", "solve", water)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    assert "charge (e)" in done.stdout
+    (tmp_path / "empty.xyz").touch()
+    done = process("-m", "cgdft", "solve", str(tmp_path / "empty.xyz"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("cgdft: ")
+    assert done.stderr.count("\n") == 1

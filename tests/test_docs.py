@@ -1,0 +1,36 @@
+"""Every code block of README and manual runs as printed; so does every example."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda p: p.stem)
+def test_code_blocks_of_a_page(page, tmp_path, monkeypatch):
+    """The blocks of a page share their names, as a reader's session does."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    if page.stem == "quickstart":  # begins by including the README's blocks
+        names["__name__"] = "quickstart"
+    for block in FENCE.findall(page.read_text()):
+        exec(compile(block, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
+def test_example(script, tmp_path):
+    assert len(script.read_text().splitlines()) < 80
+    environment = {**os.environ, "MPLBACKEND": "Agg"}
+    run = subprocess.run([sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    printed = script.with_suffix(".txt")
+    if printed.exists():
+        assert run.stdout == printed.read_text()

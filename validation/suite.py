@@ -1,0 +1,63 @@
+"""The molecules and models of `cgdft validate` where nothing else is asked for."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ase import Atoms
+from ase.build import molecule
+from ase.collections import s22
+
+from cgdft.validation.reference import Reference
+
+if TYPE_CHECKING:
+    from cgdft.model import Model
+
+#: Width of fixed Gaussians, bohr: outside 1.4 van der Waals radii they act as point multipoles.
+POINT_LIKE = 0.5
+
+
+def small_suite() -> list[tuple[str, Atoms]]:
+    """Six molecules (name, atoms) without charge or unpaired electrons: polar, ionic, quadrupolar, hydrogen-bonded.
+
+    Source: geometries of the G2 set in ase.build.molecule, MP2(full)/6-31G(d), Curtiss et al., J. Chem. Phys. 106,
+    1063 (1997); the water dimer of the S22 set in ase.collections, CCSD(T), Jurecka et al., Phys. Chem. Chem. Phys. 8,
+    1985 (2006).
+    """
+    names = ("H2O", "LiF", "CO2", "(H2O)2", "NaCl", "CH3OH")
+    return [(name, s22["Water_dimer"] if name == "(H2O)2" else molecule(name)) for name in names]
+
+
+def suite(name: str) -> list[tuple[str, Atoms]]:
+    """A set of molecules (name, atoms) by its name; there is "small".
+
+    Raises ValueError for another name.
+    """
+    if name != "small":
+        raise ValueError(f"`suite` must be 'small', got {name!r}")
+    return small_suite()
+
+
+def fixed(lmax: int = 0, width: float = POINT_LIKE) -> "Callable[[Reference], Model]":
+    """Reference -> model whose density is that reference's Hirshfeld multipoles up to l = `lmax`: nothing responds.
+
+    It is the best that multipoles of this definition can do for the potential, and has no response.
+    Arguments: `lmax` 0, 1 or 2; `width` of the Gaussians in bohr.
+    """
+
+    def make(reference: Reference) -> "Model":
+        import torch
+
+        from cgdft.functionals import LatentCharges
+
+        name = "Fixed charges" if lmax == 0 else f"Fixed l <= {lmax}"
+        model = LatentCharges(torch.from_numpy(reference.multipoles[:, : (lmax + 1) ** 2].copy()), width, lmax, name)
+        return model.replace(constraints=[])  # the charges add up but for the error of an integration grid
+
+    return make
+
+
+def demo_models() -> "list[Model | Callable[[Reference], Model]]":
+    """QEq, QEq with dipoles, and the reference's own charges (l = 0) and charges with dipoles (l <= 1), held fixed."""
+    from cgdft.functionals import QEq, QEqDipoles
+
+    return [QEq(), QEqDipoles(), fixed(0), fixed(1)]
