@@ -32,8 +32,8 @@ class AtomParameter(nn.Module):
     """A quantity x_i per atom, given in one of four ways; calling it on a structure gives (n_atoms,).
 
     Args:
-        value: a number; a dict per element (`{"O": 8.7 * eV}`; its values may be `nn.Parameter`); a tensor or array per atom; or a
-            module (any callable) structure -> (n_atoms,).
+        value: a number; a dict per element (`{"O": 8.7 * eV}`; its values may be `nn.Parameter`); a tensor or array per atom;
+            or a module (any callable) structure -> (n_atoms,).
         name: how messages call it.
         positive: values must be greater than zero.
 
@@ -49,31 +49,31 @@ class AtomParameter(nn.Module):
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
         self.value: Tensor | None
-        value = as_tensor(value)
-        if isinstance(value, Mapping):
+        given: Any = as_tensor(value)
+        if isinstance(given, Mapping):
             self.value = None
-            unknown = [symbol for symbol in value if symbol not in atomic_numbers or symbol == "X"]
+            unknown = [symbol for symbol in given if symbol not in atomic_numbers or symbol == "X"]
             if unknown:
                 raise ValueError(f"`{name}` must be keyed by chemical symbols, got {unknown[0]!r}")
-            self.elements = {s: v for s, v in value.items() if not isinstance(v, nn.Parameter)}
-            learnt = {s: v for s, v in value.items() if isinstance(v, nn.Parameter)}
+            self.elements = {s: v for s, v in given.items() if not isinstance(v, nn.Parameter)}
+            learnt = {s: v for s, v in given.items() if isinstance(v, nn.Parameter)}
             self.table = nn.ParameterDict(learnt) if learnt else None
-            for symbol, v in value.items():
+            for symbol, v in given.items():
                 self._check(torch.as_tensor(v, dtype=torch.float64), f"`{name}` of {symbol}")
-        elif isinstance(value, Tensor):
-            if isinstance(value, nn.Parameter):
-                self.value = value
+        elif isinstance(given, Tensor):
+            if isinstance(given, nn.Parameter):
+                self.value = given
             else:
-                self.register_buffer("value", value if value.is_floating_point() else value.double(), persistent=True)
-            self._check(value, f"`{name}`")
-        elif callable(value):
-            self.value, self.module = None, value
+                self.register_buffer("value", given if given.is_floating_point() else given.double(), persistent=True)
+            self._check(given, f"`{name}`")
+        elif callable(given):
+            self.value, self.module = None, given
         else:
             try:
-                number = torch.tensor(float(value), dtype=torch.float64)
+                number = torch.tensor(float(given), dtype=torch.float64)
             except (TypeError, ValueError):
                 raise TypeError(
-                    f"`{name}` must be a number, a dict per element, a tensor per atom or a module, got {value!r}"
+                    f"`{name}` must be a number, a dict per element, a tensor per atom or a module, got {given!r}"
                 ) from None
             self._check(number, f"`{name}`")
             self.register_buffer("value", number)

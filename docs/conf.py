@@ -1,5 +1,8 @@
 """Sphinx configuration."""
 
+from docutils.nodes import SkipNode
+from latex2mathml.converter import convert
+
 project = "cgdft"
 author = "The cgdft authors"
 copyright = "The cgdft authors, MIT licence"
@@ -8,9 +11,11 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
+html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
 html_title = "cgdft"
 html_show_sourcelink = False
+html_sidebars = {"**": []}
 html_theme_options = {"show_prev_next": False, "navigation_with_keys": False}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
@@ -23,5 +28,18 @@ def plain_bars(app, what, name, obj, options, lines):
     lines[:] = [line.replace("|", "\\|") for line in lines]
 
 
+def inline_math(writer, node):
+    """MathML, which browsers draw themselves: no script from elsewhere."""
+    writer.body.append(convert(node.astext()))
+    raise SkipNode
+
+
+def display_math(writer, node):
+    """As `inline_math`, on a line of its own."""
+    writer.body.append(f'<div style="margin: 1em 0">{convert(node.astext(), display="block")}</div>')
+    raise SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
     app.connect("autodoc-process-docstring", plain_bars)

@@ -213,7 +213,7 @@ def test_table_has_names_numbers_and_units(comparison):
         assert word in text
     assert f"{score(comparison, 'QEq', 'H2O').charges_rms:.3f}" in text
     assert f"{100 * score(comparison, 'QEq', 'LiF').potential_inner:.1f}" in text
-    assert max(map(len, text.splitlines())) <= 140
+    assert max(map(len, text.splitlines())) <= 80
     assert repr(comparison) == "Comparison(QEq, Fixed charges, Fixed l <= 1, Fixed l <= 2; H2O, LiF)"
 
 

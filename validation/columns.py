@@ -15,7 +15,8 @@ class Column:
 
     Arguments:
         key: field of `Score`.
-        head: two lines above the unit.
+        head: two lines above the unit, in the report.
+        short: the same where there is little room, in the terminal; None leaves the column out there.
         unit: as printed, of the value times `factor`.
         digits: after the point.
         about: a sentence for readers of the report.
@@ -24,6 +25,7 @@ class Column:
 
     key: str
     head: tuple[str, str]
+    short: tuple[str, str] | None
     unit: str
     digits: int
     about: str
@@ -60,23 +62,33 @@ COLUMNS = (
     Column(
         "charges_rms",
         ("charges", "rms"),
+        ("charge", "rms"),
         "e",
         3,
         "root mean square over the atoms of the difference between the model's charge and the Hirshfeld charge",
     ),
-    Column("charges_max", ("charges", "max"), "e", 3, "the largest of these differences"),
+    Column("charges_max", ("charges", "max"), None, "e", 3, "the largest of these differences"),
     Column(
         "dipoles_rms",
         ("dipoles", "rms"),
+        ("dipole", "rms"),
         "e bohr",
         3,
         "root mean square over the atoms of the length of the difference between the model's atomic dipole and the "
         "Hirshfeld one; a model without atomic dipoles counts as zero",
     ),
-    Column("dipole_error", ("mol. dip.", "|dD|"), "e bohr", 3, "length of the error of the molecule's dipole vector D"),
+    Column(
+        "dipole_error",
+        ("mol. dip.", "|dD|"),
+        ("D", "error"),
+        "e bohr",
+        3,
+        "length of the error of the molecule's dipole vector D",
+    ),
     Column(
         "quadrupole_error",
         ("mol. quad.", "|dTheta|"),
+        ("Theta", "error"),
         "e bohr^2",
         3,
         "Frobenius norm of the error of the traceless quadrupole tensor Theta, about the centre of nuclear charge",
@@ -84,6 +96,7 @@ COLUMNS = (
     Column(
         "potential_inner",
         ("potential", "inner"),
+        ("V", "inner"),
         "%",
         1,
         "rms(V - V_ref) / rms(V_ref) on surfaces at 1.4 to 2 van der Waals radii, where the next molecule's atoms are",
@@ -92,6 +105,7 @@ COLUMNS = (
     Column(
         "potential_outer",
         ("potential", "outer"),
+        ("V", "outer"),
         "%",
         1,
         "the same at 2.25 to 3 van der Waals radii",
@@ -100,14 +114,16 @@ COLUMNS = (
     Column(
         "polarizability",
         ("polariz.", "trace/3"),
+        ("alpha", "mean"),
         "bohr^3",
-        2,
+        1,
         "isotropic polarizability, a value and not an error",
         error=False,
     ),
     Column(
         "polarizability_error",
         ("polariz.", "error"),
+        ("alpha", "error"),
         "%",
         1,
         "Frobenius norm of the error of the polarizability tensor, relative to that of the reference's tensor",
@@ -116,6 +132,7 @@ COLUMNS = (
     Column(
         "hardness",
         ("hardness", "dmu/dN"),
+        ("eta", "dmu/dN"),
         "hartree/e^2",
         3,
         "the model's d2E/dN2 of the whole molecule, a value and not an error; the reference's would need its ions",
@@ -124,6 +141,8 @@ COLUMNS = (
 )
 
 LEGEND = (
-    "Charges and dipoles are compared with Hirshfeld's; V_ref is the potential of the difference density (without "
-    "superposed neutral atoms). The row `reference` has the size of each quantity: the error of a model that says zero."
+    "Charges and dipoles of atoms are compared with Hirshfeld's; D, Theta: dipole and quadrupole of the molecule; V: "
+    "potential on 1.4-2 (inner) and 2.25-3 (outer) van der Waals radii, without superposed neutral atoms; alpha: "
+    "polarizability, a third of its trace and the error of the tensor; eta: the model's hardness. The row `reference` "
+    "has the size of each quantity: the error of a model that says zero."
 )

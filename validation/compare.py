@@ -65,24 +65,28 @@ class Comparison:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left", caption_style="", header_style="bold")
-        table.add_column("\n\n")
-        for column in COLUMNS:
-            table.add_column("\n".join((*column.head, column.unit)), justify="right", no_wrap=True)
+        shown = [(column, column.short) for column in COLUMNS if column.short is not None]
+        table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption_style="", header_style="bold")
+        table.add_column("", min_width=15)
+        for column, head in shown:
+            unit, _, below = column.unit.partition("/")
+            table.add_column("\n".join((*head, unit, below and f"/{below}")), justify="right", no_wrap=True)
+
+        def cells(score: Score, values: bool = True) -> list[str]:
+            return [column.text(score) if values or column.error else "" for column, _ in shown]
+
         for molecule, reference in self.references.items():
             table.add_row(Text(molecule, style="bold"))
-            table.add_row("  reference", *(column.text(scale(molecule, reference)) for column in COLUMNS), style="dim")
+            table.add_row("  reference", *cells(scale(molecule, reference)), style="dim")
             for score in self.of_molecule(molecule):
-                cells = [column.text(score) for column in COLUMNS] if not score.reason else ["failed"]
-                table.add_row(Text(f"  {score.model}"), *cells)
+                table.add_row(Text(f"  {score.model}"), *(["failed"] if score.reason else cells(score)))
             table.add_row()
         if len(self.references) > 1:
             table.add_row(Text(f"mean of {len(self.references)}", style="bold"))
             for model in self.models:
                 mean, count = self.mean(model)
                 note = "" if count == len(self.references) else f" (of {count})"
-                cells = [column.text(mean) if column.error else "" for column in COLUMNS]
-                table.add_row(Text(f"  {model}{note}"), *cells)
+                table.add_row(Text(f"  {model}{note}"), *cells(mean, values=False))
         reasons = [f"{score.model} on {score.molecule} failed: {score.reason}" for score in self.scores if score.reason]
         reasons += [f"{name} has no reference: {reason}" for name, reason in self.failed.items()]
         methods = ", ".join(sorted({reference.method for reference in self.references.values()}))
@@ -92,7 +96,7 @@ class Comparison:
     def __str__(self) -> str:
         from rich.console import Console
 
-        console = Console(width=140, color_system=None, force_terminal=False, legacy_windows=False)
+        console = Console(width=100, color_system=None, force_terminal=False, legacy_windows=False)
         with console.capture() as captured:
             console.print(self.table())
         return "\n".join(line.rstrip() for line in captured.get().splitlines())
