@@ -9,7 +9,8 @@ export OMP_NUM_THREADS ?= 1
 
 demo: $(VENV)/.installed
 	mkdir -p demo
-	$(BIN)/cgdft validate --html demo/report.html --json demo/report.json
+	$(BIN)/cgdft validate --html demo/report.html
+	@echo "Pictures: demo/report.html"
 
 test: lint types docs
 	$(BIN)/pytest -n 2 -m "not slow"

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cgdft.charge_state import stated_charge, stated_spin
 from cgdft.units import angstrom
 
 if TYPE_CHECKING:
@@ -231,8 +232,7 @@ class Structure:
         """
         if isinstance(atoms, Sequence):
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
-        q = _agreed("charge", charge, atoms.info.get("charge"), atoms.get_initial_charges().sum())
-        s = _agreed("spin", spin, atoms.info.get("spin"), atoms.get_initial_magnetic_moments().sum())
+        q, s = stated_charge(atoms, charge) or 0.0, stated_spin(atoms, spin) or 0.0
         return cls(
             torch.from_numpy(atoms.numbers.copy()),
             torch.from_numpy(atoms.get_positions() * angstrom),
@@ -264,18 +264,3 @@ class Structure:
         pbc = sorted({"".join("TF"[not p] for p in row) for row in self.pbc.tolist()})
         charges = ", ".join(f"{q:g}" for q in self.charge[:3].tolist()) + (", ..." if len(self) > 3 else "")
         return f"Structure({head}{formula}, {self.n_atoms} atoms, positions in bohr, pbc {'/'.join(pbc)}, charge {charges} e)"
-
-
-def _agreed(name: str, argument: float | None, info: float | None, initial: float) -> float:
-    given = {
-        f"`{name}`": argument,
-        f"atoms.info['{name}']": info,
-        f"sum of initial {name}s": initial if initial else None,
-    }
-    values = {source: float(value) for source, value in given.items() if value is not None}
-    if not values:
-        return 0.0
-    if max(values.values()) - min(values.values()) > 1e-6:
-        told = ", ".join(f"{source} = {value:g}" for source, value in values.items())
-        raise ValueError(f"`{name}` must be one number, got {told}; remove all but one")
-    return next(iter(values.values()))

@@ -12,7 +12,6 @@ from ase.build import molecule
 
 from cgdft.units import angstrom
 from cgdft.validation import mean_field
-from cgdft.validation import reference as module
 from cgdft.validation.cache import read_record, write_record
 from cgdft.validation.coarse_grain import hirshfeld, molecular_moments, solid_harmonics
 from cgdft.validation.pro_atoms import pro_atoms
@@ -227,9 +226,7 @@ def test_shells_are_deterministic():
 
 
 def test_open_shells_ions_and_hartree_fock(folder):
-    radical = reference(
-        Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), "HF/def2-SVP", spin=1, polarizability=False, cache=folder
-    )
+    radical = reference(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), "HF/def2-SVP", spin=1, polarizability=False, cache=folder)
     assert radical.method == "hf/def2-svp"
     assert radical.multipoles[:, 0].sum() == pytest.approx(0, abs=1e-6)
     assert radical.dipole[2] > 0.5
@@ -275,7 +272,7 @@ def test_file_holds_everything(cases, tmp_path):
 
 
 def test_second_call_computes_nothing(cases, folder, monkeypatch):
-    monkeypatch.setattr(module, "_compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(sys.modules["cgdft.validation.reference"], "_compute", lambda *_: pytest.fail("computed again"))
     same(reference(water(), "PBE/def2-SVP", charge=0, spin=0, cache=folder), cases["H2O"])
     assert reference(water(), polarizability=False, cache=folder).polarizability is not None  # more is at hand
     assert cached(water(), cache=folder).is_file()
@@ -313,7 +310,7 @@ def test_damaged_file_is_computed_again(cases, folder, damage, tmp_path, monkeyp
         path.write_bytes(b"")
     with pytest.raises(CorruptCache, match="must be "):
         Reference.load(path)
-    monkeypatch.setattr(module, "_compute", lambda *_: cases["H2O"])
+    monkeypatch.setattr(sys.modules["cgdft.validation.reference"], "_compute", lambda *_: cases["H2O"])
     same(reference(water(), cache=tmp_path), cases["H2O"])
     assert "computed again" in caplog.text
     same(Reference.load(path), cases["H2O"])
@@ -369,7 +366,7 @@ def test_provenance_says_how(cases):
         (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), {"spin": 2}, "`spin` must be the odd number .* 9 electrons"),
         (water(), {"spin": 1}, "`spin` must be the even number"),
         (Atoms("H"), {"charge": 1}, "`charge` must leave at least one electron"),
-        (Atoms("He", info={"charge": 1}), {"charge": 0}, r"`charge` must agree with atoms.info\['charge'\] = 1, got 0"),
+        (Atoms("He", info={"charge": 1}), {"charge": 0}, r"`charge` must be one number, got .* atoms.info\['charge'\] = 1"),
         (Atoms("He", charges=[0.5]), {}, "`charge` must be a whole number .* got 0.5"),
         (Atoms("He", pbc=True), {}, "`atoms` must be a molecule .* atoms.pbc = False"),
         (Atoms("He", [[np.nan, 0, 0]]), {}, "`atoms` must have finite positions"),

@@ -62,9 +62,7 @@ def stockholder_densities(
     points: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """rho_A^0(r - R_A) (n_atoms, m) in 1/bohr^3 of neutral spherical atoms, at `points` (m, 3) in bohr."""
-    return np.stack(
-        [pro_atoms[symbol].density(points - centre) for symbol, centre in zip(symbols, positions, strict=True)]
-    )
+    return np.stack([pro_atoms[symbol].density(points - centre) for symbol, centre in zip(symbols, positions, strict=True)])
 
 
 def hirshfeld(

@@ -25,9 +25,7 @@ class NotConverged(RuntimeError):
     """A self-consistent field did not converge, with second-order optimisation tried too: there is no result."""
 
 
-def build(
-    symbols: Sequence[str], positions: NDArray[np.float64], method: str, charge: int = 0, spin: int | None = None
-) -> Any:
+def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, charge: int = 0, spin: int | None = None) -> Any:
     """PySCF molecule, positions (n, 3) in bohr, with the effective core potentials that belong to the basis.
 
     Raises ValueError for a functional or basis that PySCF does not know, or that lacks an element.
@@ -138,7 +136,7 @@ def _converged(state: dict[str, Any]) -> bool:
 
 
 def _grid_can_move(mol: Any, xc: str) -> bool:
-    """PySCF has no response of the integration grid for meta-GGAs, nor with effective core potentials."""
+    """PySCF has no response of the integration grid for meta-GGAs."""
     from pyscf.dft import libxc
 
     return not libxc.is_meta_gga(xc)
@@ -201,9 +199,7 @@ def electron_density(mol: Any, density_matrix: NDArray[np.float64], points: NDAr
     return result
 
 
-def electron_potential(
-    mol: Any, density_matrix: NDArray[np.float64], points: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def electron_potential(mol: Any, density_matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:
     """-integral n(r')/|r - r'| d3r' (m,) in hartree/e at `points` (m, 3) in bohr: exact integrals, no fit."""
     result = np.empty(len(points))
     step = max(1, BLOCK // mol.nao**2)

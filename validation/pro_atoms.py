@@ -63,8 +63,6 @@ def _pro_atom(symbol: str, method: str) -> ProAtom:
     atom.conv_tol = 1e-10
     atom.kernel()
     if not atom.converged:
-        raise NotConverged(
-            f"the neutral spherical {symbol} atom did not converge with {xc} and {basis}: try another method"
-        )
+        raise NotConverged(f"the neutral spherical {symbol} atom did not converge with {xc} and {basis}: try another method")
     density_matrix = np.asarray((atom.mo_coeff * atom.mo_occ) @ atom.mo_coeff.T)
     return ProAtom(mol, density_matrix)

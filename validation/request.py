@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
+from cgdft.charge_state import stated_charge, stated_spin
 from cgdft.units import angstrom
 
 FORMAT = 1  # raise it when the stored numbers or their meaning change
@@ -61,9 +62,7 @@ class Request:
         if len(atoms) == 0:
             raise ValueError("`atoms` must hold at least one atom, got none")
         if (numbers < 1).any() or (numbers >= len(chemical_symbols)).any():
-            raise ValueError(
-                f"`atoms` must be made of known elements, got atomic numbers {sorted(set(numbers.tolist()))}"
-            )
+            raise ValueError(f"`atoms` must be made of known elements, got atomic numbers {sorted(set(numbers.tolist()))}")
         if not np.isfinite(positions).all():
             raise ValueError("`atoms` must have finite positions, got NaN or infinity: check how they were made")
         if len(atoms) > 1 and (closest := float(pdist(positions).min())) < CLOSEST:
@@ -72,15 +71,13 @@ class Request:
                 "remove the duplicate atom, or check that positions are in angstrom"
             )
         total = _charge(atoms, charge)
-        unpaired = _spin(int(numbers.sum()) - total, total, spin)
+        unpaired = _spin(int(numbers.sum()) - total, total, stated_spin(atoms, spin))
         vector = np.zeros(3) if field is None else np.array(field, dtype=np.float64)
         if vector.shape != (3,) or not np.isfinite(vector).all():
             raise ValueError(f"`field` must be three finite numbers in hartree/(e bohr), got {field!r}")
         name = method.strip().lower()
         if not all(name.partition("/")):
-            raise ValueError(
-                f"`method` must be 'xc/basis', for example 'pbe/def2-svp' or 'hf/def2-svp', got {method!r}"
-            )
+            raise ValueError(f"`method` must be 'xc/basis', for example 'pbe/def2-svp' or 'hf/def2-svp', got {method!r}")
         return cls(numbers, positions, total, unpaired, name, vector, bool(density_fit), bool(polarizability))
 
     @property
@@ -106,12 +103,8 @@ class Request:
 
 
 def _charge(atoms: Atoms, charge: int | None) -> int:
-    """Total charge: the argument, else atoms.info["charge"], else the sum of initial charges."""
-    stated = atoms.info.get("charge")
-    if charge is not None and stated is not None and charge != stated:
-        raise ValueError(f"`charge` must agree with atoms.info['charge'] = {stated}, got {charge}: remove one of them")
-    chosen = charge if charge is not None else stated
-    value = float(chosen if chosen is not None else np.sum(atoms.arrays.get("initial_charges", 0.0)))
+    """Total charge, a whole number."""
+    value = stated_charge(atoms, charge) or 0.0
     if not np.isfinite(value) or abs(value - round(value)) > 1e-6:
         raise ValueError(
             f"`charge` must be a whole number of elementary charges, got {value} "
@@ -120,7 +113,7 @@ def _charge(atoms: Atoms, charge: int | None) -> int:
     return round(value)
 
 
-def _spin(electrons: int, charge: int, spin: int | None) -> int:
+def _spin(electrons: int, charge: int, spin: float | None) -> int:
     """Number of unpaired electrons; no spin is guessed for an odd number of electrons."""
     if electrons < 1:
         raise ValueError(f"`charge` must leave at least one electron, got charge {charge} and {electrons} electrons")

@@ -75,7 +75,6 @@ def picture_plane(positions: NDArray[np.float64], margin: float = 5.0, size: int
         open_axis = cartesian - taken.T @ (taken @ cartesian)
         axes.append(open_axis / np.linalg.norm(open_axis))
     across, up = (
-        np.linspace((centred @ axis).min() - margin, (centred @ axis).max() + margin, size)[:, None] * axis
-        for axis in axes
+        np.linspace((centred @ axis).min() - margin, (centred @ axis).max() + margin, size)[:, None] * axis for axis in axes
     )
     return np.asarray(positions.mean(axis=0) + up[:, None] + across[None, :])
