@@ -157,7 +157,7 @@ class Solution:
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
         response = self._respond(int(self._graph), "displacement")
-        return -self._slope(response.lagrangian.sum(), response.probe.displacement)
+        return self._slope(-response.lagrangian.sum(), response.probe.displacement)
 
     @torch.enable_grad()
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -266,7 +266,7 @@ class Solution:
         (slope,) = torch.autograd.grad(
             value, by, create_graph=self._graph, retain_graph=True, allow_unused=True, materialize_grads=True
         )
-        return slope if self._graph else slope.detach()
+        return slope + 0.0 if self._graph else slope.detach() + 0.0  # no negative zeros in tables
 
     def _need_open(self, what: str) -> None:
         if self.structure.pbc.any():

@@ -103,3 +103,25 @@ def norm_scale(problem: Problem, gradient: Tensor) -> tuple[Tensor, Tensor]:
     full = rows.dot(gradient, gradient).sqrt()
     projected = rows.project(gradient)
     return rows.dot(projected, projected).sqrt(), 1e-15 + 2e-15 * full
+
+
+def require_quadratic(problem: Problem, solver: Solver) -> None:
+    """Raise a ValueError that names the first term that is not quadratic."""
+    for term in problem.functional:
+        if not term.quadratic:
+            raise ValueError(
+                f"`solver` must be able to solve the functional, got {type(solver).__name__}() with '{term.name}', "
+                f"which is not quadratic; use Newton()"
+            )
+
+
+def beginning(problem: Problem, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """x to begin with, the gradient there, and the norm of the projected gradient of a cold start, which sets the scale."""
+    rows = problem.rows
+    x = rows.particular(rows.target)
+    gradient = problem.gradient(x)
+    scale, _ = norm_scale(problem, gradient)
+    if start is not None:
+        x = x + rows.project(start - x)
+        gradient = problem.gradient(x)
+    return x, gradient, scale

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.solver import Inverse, Minimum, Solver, SolverError, Status, norm_scale, saddle_point_inverse
+from cgdft.solver import (
+    Inverse,
+    Minimum,
+    Solver,
+    SolverError,
+    Status,
+    beginning,
+    norm_scale,
+    require_quadratic,
+    saddle_point_inverse,
+)
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.tangent import jacobi, tangent_cg
 
@@ -27,18 +37,10 @@ class CG(Solver):
 
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Conjugate gradients on the constrained quadratic energy."""
-        wrong = [term.name for term in problem.functional if not term.quadratic]
-        if wrong:
-            raise ValueError(f"`solver` must be able to solve the functional, got CG() with '{wrong[0]}', which is not "
-                             f"quadratic; use Newton()")  # fmt: skip
+        require_quadratic(problem, self)
         rows = problem.rows
-        cold = rows.particular(rows.target)
-        gradient = problem.gradient(cold)
-        scale, floor = norm_scale(problem, gradient)
-        x = cold
-        if start is not None:
-            x = cold + rows.project(start - cold)
-            gradient = problem.gradient(x)
+        x, gradient, scale = beginning(problem, start)
+        _, floor = norm_scale(problem, gradient)
         result = tangent_cg(
             problem.curvature(x),
             -rows.project(gradient),

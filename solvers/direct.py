@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.solver import Inverse, Minimum, Solver, SolverError, Status, norm_scale, saddle_point_inverse
+from cgdft.solver import Inverse, Minimum, Solver, SolverError, Status, norm_scale, require_quadratic, saddle_point_inverse
 from cgdft.solvers.curvature import tangent_hessian
 
 
@@ -22,10 +22,7 @@ class Direct(Solver):
 
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """One solve, and one step of iterative refinement."""
-        wrong = [term.name for term in problem.functional if not term.quadratic]
-        if wrong:
-            raise ValueError(f"`solver` must be able to solve the functional, got Direct() with '{wrong[0]}', which is not "
-                             f"quadratic; use Newton()")  # fmt: skip
+        require_quadratic(problem, self)
         rows = problem.rows
         x = rows.particular(rows.target)
         factors = _Factors(problem, x)

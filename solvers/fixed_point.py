@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cgdft.problem import Problem
 from cgdft.rows import ConstraintRows
-from cgdft.solver import Inverse, Minimum, Solver, Status, norm_scale
+from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.tangent import jacobi
@@ -50,8 +50,7 @@ class FixedPoint(Solver):
         """Mix until input and output agree."""
         rows = problem.rows
         cold = rows.particular(rows.target)
-        x = cold if start is None else cold + rows.project(start - cold)
-        scale, _ = norm_scale(problem, problem.gradient(cold))
+        x, _, scale = beginning(problem, start)
         residuals: list[Tensor] = []
         steps: list[Tensor] = []
         moves: list[Tensor] = []

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.solver import Inverse, Minimum, Solver, Status, norm_scale
+from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.tangent import jacobi, tangent_cg
@@ -43,13 +43,7 @@ class Newton(Solver):
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Newton steps until the gradient vanishes at a point without negative curvature."""
         rows = problem.rows
-        cold = rows.particular(rows.target)
-        gradient = problem.gradient(cold)
-        scale, floor = norm_scale(problem, gradient)
-        x = cold
-        if start is not None:
-            x = cold + rows.project(start - cold)
-            gradient = problem.gradient(x)
+        x, gradient, scale = beginning(problem, start)
         energy = problem.objective(x)
         history = [norm_scale(problem, gradient)[0]]
         runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)

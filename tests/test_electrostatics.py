@@ -257,3 +257,11 @@ def test_mixed_boundaries_are_refused():
     slab = Structure([1], [[0.0, 0, 0]], 5.0 * np.eye(3), [True, True, False])
     with pytest.raises(ValueError, match="`pbc` must be all False or all True"):
         Hartree().energy(Density(slab, Multipoles(width=1.0), torch.ones(1, 1, dtype=D)))
+
+
+def test_too_many_pairs_are_refused_before_the_work():
+    n = 11_000
+    grid = torch.arange(n, dtype=D)
+    structure = Structure(torch.ones(n), torch.stack([3 * grid, 0 * grid, 0 * grid], 1))
+    with pytest.raises(ValueError, match=r"at most 1e\+08 pairs of sites in open space"):
+        Hartree().energy(Density(structure, Multipoles(width=1.0), torch.ones(n, 1, dtype=D)))

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Numbers held at once while a matrix or a wave sum is accumulated.
 CHUNK = 4_000_000
+#: Pairs of sites in open space held at once, some 15 numbers each with derivatives: 12 GB.
+LARGEST = 100_000_000
 #: Time of one wave at one site over that of one pair; only the speed depends on it.
 WAVE_COST = 0.05
 
@@ -101,6 +103,7 @@ class Coulomb:
                 f"structure {s}; for a slab or wire make all axes periodic and leave vacuum"
             )
         self._range = math.sqrt(-math.log(accuracy) + 2 * (self.sources.lmax + self.targets.lmax))
+        self._check_size(periodic)
         i, j = self._open_pairs(periodic)
         u = self.targets.positions[i] - self.sources.positions[j]
         a = 1 / (2 * (self.targets.width[i] ** 2 + self.sources.width[j] ** 2))
@@ -109,7 +112,6 @@ class Coulomb:
         radial = gaussian_coulomb(_square(u), a, order)
         pairs = [(i, j, u, radial if self_interaction else torch.where(itself, 0.0, radial))]
         self.waves: list[_Waves] = []
-        self._excess: list[tuple[Tensor, Tensor]] = []
         for s in torch.nonzero(periodic).flatten().tolist():
             split = self._split(s)
             pairs.append(self._periodic_pairs(s, split, self_interaction, order))
@@ -171,6 +173,16 @@ class Coulomb:
             padded = torch.nn.functional.pad(block, (0, n - m, 0, n - m))
             matrix = matrix.index_add(0, waves.sources.new_tensor([waves.structure]), padded[None])
         return matrix
+
+    def _check_size(self, periodic: Tensor) -> None:
+        n = self.structure.n_structures
+        here = torch.bincount(self.targets.index, minlength=n) * torch.bincount(self.sources.index, minlength=n)
+        pairs = int(here[~periodic].sum())
+        if pairs > LARGEST:
+            raise ValueError(
+                f"`structure` must have at most {LARGEST:g} pairs of sites in open space, where all of them are held at once, "
+                f"got {pairs:g} ({int(here.max()) ** 0.5:.0f} sites in the largest structure); solve smaller batches or parts"
+            )
 
     def _open_pairs(self, periodic: Tensor) -> tuple[Tensor, Tensor]:
         if not periodic.any():
