@@ -338,6 +338,8 @@ def test_bad_run_is_refused_before_it_starts(change, message, tmp_path):
 
 
 SCRIPT = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job starts with it ignored
 import sys
 from ase import Atoms
 from cgdft.functionals import QEq

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from cgdft import Model, Multipoles, Structure
+from cgdft import Model, Multipoles, SolverError, Structure
 from cgdft.functionals import Electronegativity, Hardness, Hartree, LatentCharges, QEq, QEqDipoles
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
 from cgdft.functionals.models.qeq_dipoles import POLARIZABILITY
@@ -173,3 +173,11 @@ def test_dipoles_give_benzene_its_response_out_of_plane():
     full = QEqDipoles()(benzene).polarizability()[0].diagonal()
     assert float(flat[2].abs()) < 1e-10
     assert float(full[2]) > 20
+
+
+def test_published_functional_has_no_minimum_for_hydrogen():
+    """J_HH(1.4 bohr) exceeds the published hardness, with Slater's integral (0.525) as with the Gaussian one."""
+    with pytest.raises(SolverError, match="no minimum"):
+        QEq()(Structure([1, 1], [[0.0, 0, 0], [0, 0, 1.4]]))
+    far = QEq()(Structure([1, 1], [[0.0, 0, 0], [0, 0, 3.0]]))
+    assert float(far.charges.abs().max()) < 1e-12
