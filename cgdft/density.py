@@ -115,7 +115,7 @@ class Density:
         result = points.new_zeros(len(points))
         for s in range(len(self.structure)):
             rows = torch.nonzero(index == s).flatten()
-            if self.structure.pbc[s].all():
+            if self.structure.pbc[s].any():
                 i, j, shift = point_pairs(points[rows], self.structure, s, 9 * float(widths.detach().max()))
                 moved = shift @ self.structure.cell[s]
             else:

@@ -53,7 +53,7 @@ def _one(solution: Solution) -> list[str]:
     for name, potential in solution.potentials.items():
         label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
         lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} hartree" + ("" if name == "total" else "/e"))
-    if not structure.pbc.any():
+    if not structure.pbc.all():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
         lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")
     return lines
@@ -90,10 +90,9 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         result["quadrupoles"] = solution.quadrupoles.tolist()
     if "total" in solution.potentials:
         result["chemical_potential"] = float(solution.chemical_potential[0].detach())
-    if structure.pbc.any():
-        if structure.pbc.all():
-            result["stress"] = solution.stress()[0].tolist()
-    else:
+    if structure.pbc.any() and float(structure.volume[0]) > 0:
+        result["stress"] = solution.stress()[0].tolist()
+    if not structure.pbc.all():
         result["dipole"] = solution.dipole[0].tolist()
         result["polarizability"] = solution.polarizability()[0].tolist()
     return result

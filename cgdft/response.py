@@ -120,7 +120,7 @@ def respond(
             rho = problem.density(x)
             total = problem.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
             if "field" in by:
-                total = total - (probe.field * rho.dipole).sum(1)
+                total = total - (probe.field[:, None] @ moved.open_projector @ rho.dipole[:, :, None])[:, 0, 0]
             if "potential" in by:
                 total = total + moved.total((probe.potential * rho.coefficients).sum(1))
             return total

@@ -92,18 +92,22 @@ class Solution:
 
     @property
     def dipole(self) -> Float[Tensor, "n_structures 3"]:
-        """D about the origin, (n_structures, 3), e bohr.
+        """D about the origin, (n_structures, 3), e bohr; of slabs and wires the components along open directions, else zero.
 
         Raises:
-            ValueError: a periodic structure, whose dipole depends on the choice of the cell.
+            ValueError: a structure periodic along all axes, whose dipole depends on the choice of the cell.
         """
-        self._need_open("dipole")
-        return self.density.dipole
+        return self._open_part("dipole", self.density.dipole)
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
-        """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2; open structures only."""
-        self._need_open("quadrupole")
+        """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2.
+
+        Raises:
+            ValueError: a periodic structure.
+        """
+        if self.structure.pbc.any():
+            raise ValueError(f"`quadrupole` needs structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}")
         return self.density.quadrupole
 
     @property
@@ -160,34 +164,47 @@ class Solution:
         return self._slope(-response.lagrangian.sum(), response.probe.displacement)
 
     @torch.enable_grad()
-    def stress(self) -> Float[Tensor, "n_structures 3 3"]:
-        """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric.
-
-        Raises:
-            ValueError: a structure without a cell.
-        """
-        if not self.structure.pbc.all():
-            raise ValueError(f"`stress` needs cells periodic along all axes, got pbc {self.structure.pbc.tolist()[:3]}")
+    def virial(self) -> Float[Tensor, "n_structures 3 3"]:
+        """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
         response = self._respond(int(self._graph), "strain")
         slope = self._slope(response.lagrangian.sum(), response.probe.strain)
-        return 0.5 * (slope + slope.transpose(1, 2)) / self.structure.volume[:, None, None]
+        return 0.5 * (slope + slope.transpose(1, 2))
+
+    def stress(self) -> Float[Tensor, "n_structures 3 3"]:
+        """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric; V is that of the cell, vacuum included.
+
+        Raises:
+            ValueError: a structure without a periodic axis or without a volume; see `virial`.
+        """
+        if not (self.structure.pbc.any(1) & (self.structure.volume > 0)).all():
+            raise ValueError(
+                f"`stress` needs periodic cells with a volume, got pbc {self.structure.pbc.tolist()[:3]} and volumes "
+                f"{self.structure.volume.tolist()[:3]} bohr^3; `virial` is its product with the volume"
+            )
+        return self.virial() / self.structure.volume[:, None, None]
 
     # Response: derivatives of the density and of the chemical potential.
 
     @torch.enable_grad()
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
-        """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; open structures only."""
-        self._need_open("polarizability")
+        """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; of slabs and wires along open directions.
+
+        Raises:
+            ValueError: a structure periodic along all axes.
+        """
         response = self._respond(1 + int(self._graph), "field")
-        dipole = response.density.dipole
+        dipole = self._open_part("polarizability", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
 
     @torch.enable_grad()
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
-        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; open structures only."""
-        self._need_open("born_charges")
+        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; of slabs and wires for a along open directions.
+
+        Raises:
+            ValueError: a structure periodic along all axes.
+        """
         response = self._respond(1 + int(self._graph), "displacement")
-        dipole = response.density.dipole
+        dipole = self._open_part("born_charges", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
 
     @torch.enable_grad()
@@ -268,11 +285,10 @@ class Solution:
         )
         return slope + 0.0 if self._graph else slope.detach() + 0.0  # no negative zeros in tables
 
-    def _need_open(self, what: str) -> None:
-        if self.structure.pbc.any():
-            raise ValueError(
-                f"`{what}` is defined for structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}"
-            )
+    def _open_part(self, what: str, dipole: Tensor) -> Tensor:
+        if self.structure.pbc.all(1).any():
+            raise ValueError(f"`{what}` is defined for structures with an open axis, got pbc {self.structure.pbc.tolist()[:3]}")
+        return (self.structure.open_projector @ dipole[:, :, None])[:, :, 0] if self.structure.pbc.any() else dipole
 
     def _total_row(self) -> int:
         names = [row.name for row in self.problem.fixed]

@@ -171,6 +171,13 @@ class Structure:
         a, b, c = self.cell.unbind(1)  # not linalg.det, whose second derivative is NaN for the zero cell of an open member
         return (torch.linalg.cross(a, b) * c).sum(1)
 
+    @property
+    def open_projector(self) -> Float[Tensor, "n_structures 3 3"]:
+        """Projector on the directions perpendicular to every periodic axis, (n_structures, 3, 3)."""
+        eye = torch.eye(3, dtype=self.cell.dtype, device=self.cell.device)
+        periodic = torch.where(self.pbc[:, :, None], self.cell.detach(), 0.0)
+        return eye - torch.linalg.pinv(periodic) @ periodic
+
     def total(self, values: Float[Tensor, "n_atoms ..."]) -> Float[Tensor, "n_structures ..."]:
         """Sum over the atoms of each structure, (n_atoms, ...) -> (n_structures, ...)."""
         if values.shape[:1] != (self.n_atoms,):

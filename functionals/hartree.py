@@ -25,15 +25,13 @@ DENSE = 200_000_000
 class Hartree(Term):
     """E = 1/2 integral integral rho(r) rho(r') / |r - r'|, rho the Gaussian multipoles of the basis.
 
-    Open structures exactly, periodic cells by Ewald sums with a uniform background for a net charge.
+    Open structures exactly; slabs, wires and bulk by Ewald sums. A net charge in bulk has a uniform background; in slabs and
+    wires it is felt as it is, and the potential of a far plane or line has no zero at infinity (`electrostatics/boundary.py`).
 
     Args:
         self_interaction: whether a multipole interacts with itself (q^2 / (2 sqrt(pi) sigma) for a charge). With it the
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
         accuracy: relative truncation of the Ewald sums.
-
-    Raises:
-        ValueError: at the call, boundary conditions other than open or periodic along all axes.
     """
 
     quadratic = True
@@ -47,7 +45,7 @@ class Hartree(Term):
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
         """The Coulomb operator of these positions."""
-        return _HartreeAt(self._operator(structure, sites_of(structure, basis)), self.convex)
+        return _HartreeAt(self._operator(structure, sites_of(structure, basis)), self.self_interaction)
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
@@ -62,9 +60,12 @@ class _HartreeAt(Term):
 
     quadratic = True
 
-    def __init__(self, coulomb: Coulomb, convex: bool) -> None:
+    def __init__(self, coulomb: Coulomb, self_interaction: bool) -> None:
         super().__init__()
-        self.coulomb, self.convex = coulomb, convex
+        self.coulomb, self.self_interaction = coulomb, self_interaction
+        # the kernels of slabs and wires are positive for neutral densities only: their zero of potential is not at infinity
+        pbc = coulomb.structure.pbc
+        self.convex = self_interaction and not bool((pbc.any(1) & ~pbc.all(1)).any())
         n = int(coulomb.structure.counts.max()) * coulomb.sources.size
         constant = not (torch.is_grad_enabled() and coulomb.radial.requires_grad)
         self.dense = coulomb.matrix() if constant and len(coulomb.structure) * n * n <= DENSE else None
@@ -97,7 +98,7 @@ class _HartreeAt(Term):
         return self.dense if self.dense is not None else self.coulomb.matrix()
 
     def diagonal(self, rho: Density) -> Tensor:
-        if not self.convex:
+        if not self.self_interaction:
             return torch.zeros_like(rho.coefficients)
         width, lmax = self.coulomb.sources.width, rho.basis.lmax
         itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)

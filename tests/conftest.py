@@ -26,12 +26,27 @@ def salt() -> Atoms:
 
 torch.set_num_threads(1)  # the tests run in processes of their own; more threads than cores are slower than one
 
+
+def slab() -> Atoms:
+    """Periodic along the first and third axis, no second cell vector given."""
+    cell = [[5.0, 0.3, 0.0], [0.0, 0.0, 0.0], [0.4, 0.0, 5.5]]
+    return Atoms("NaClOH", [[0, 0, 0], [2.6, 0.2, 2.5], [0.8, 2.4, 0.4], [1.2, 3.2, 0.9]], cell=cell, pbc=[True, False, True])
+
+
+def wire() -> Atoms:
+    """Periodic along the second axis."""
+    cell = [[0.0, 0, 0], [0.5, 4.0, 0.2], [0.0, 0, 0]]
+    return Atoms("OHNa", [[0, 0, 0], [0.8, 0.5, 0.1], [0.3, 2.2, 1.1]], cell=cell, pbc=[False, True, False])
+
+
 STRUCTURES = {
     "water": lambda: Structure.from_ase(molecule("H2O")),
     "cation": lambda: Structure.from_ase(molecule("CH3OH"), charge=1.0),
     "salt": lambda: Structure.from_ase(salt()),
     "triclinic": lambda: Structure.from_ase(triclinic()),
     "charged cell": lambda: Structure.from_ase(triclinic(), charge=-0.7),
+    "slab": lambda: Structure.from_ase(slab(), charge=0.4),
+    "wire": lambda: Structure.from_ase(wire()),
     "batch": lambda: Structure.batch(
         [
             Structure.from_ase(molecule("H2O")),

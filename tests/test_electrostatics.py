@@ -253,10 +253,84 @@ def test_cube_file(tmp_path):
         density.write_cube(tmp_path / "a.cube", "spin")
 
 
-def test_mixed_boundaries_are_refused():
-    slab = Structure([1], [[0.0, 0, 0]], 5.0 * np.eye(3), [True, True, False])
-    with pytest.raises(ValueError, match="`pbc` must be all False or all True"):
-        Hartree().energy(Density(slab, Multipoles(width=1.0), torch.ones(1, 1, dtype=D)))
+SHEET = torch.tensor([[0.0, 0, 0], [2.0, 3, 1.0], [4, 1, -2.0], [1, 4, 2.5]], dtype=D)
+WIDTHS = torch.tensor([0.6, 0.8, 1.0, 0.5], dtype=D)
+CHARGED = torch.tensor([0.7, -0.4, 0.5, -0.1], dtype=D)
+
+
+def energy_of(positions, cell, pbc, q):
+    structure = Structure([1] * len(positions), positions, cell, pbc)
+    return float(Hartree().energy(Density(structure, Multipoles(width=WIDTHS), q[:, None])))
+
+
+def test_charged_slab_is_parry_s_sum():
+    """Two-dimensional Ewald sum with the erfc terms written out; D. E. Parry, Surf. Sci. 49, 433 (1975)."""
+    cell = np.array([[6.0, 0, 0], [1.0, 5.5, 0]])
+    area, division, expected = 6 * 5.5, 0.5, 0.0
+    dual = 2 * np.pi * np.linalg.inv(cell[:, :2]).T
+    for i in range(4):
+        for j in range(4):
+            a = 1 / math.sqrt(2 * float(WIDTHS[i] ** 2 + WIDTHS[j] ** 2))
+            u = (SHEET[i] - SHEET[j]).numpy()
+            total = 0.0
+            for m in np.array([[m, n] for m in range(-7, 8) for n in range(-7, 8)]):
+                r = np.linalg.norm(u + m @ cell)
+                total += 2 / math.sqrt(math.pi) * (a - division) if r < 1e-9 else (math.erf(a * r) - math.erf(division * r)) / r
+            z = u[2]
+            total -= (
+                2 * np.pi / area * (z * math.erf(division * z) + math.exp(-((division * z) ** 2)) / (division * np.pi**0.5))
+            )
+            for m in np.array([[m, n] for m in range(-9, 10) for n in range(-9, 10) if (m, n) != (0, 0)]):
+                g = m @ dual
+                k = np.linalg.norm(g)
+                up = math.exp(k * z) * math.erfc(k / (2 * division) + division * z)
+                down = math.exp(-k * z) * math.erfc(k / (2 * division) - division * z)
+                total += np.pi / (area * k) * math.cos(g @ u[:2]) * (up + down)
+            expected += 0.5 * float(CHARGED[i] * CHARGED[j]) * total
+    for axis in range(3):  # any axis may be the open one
+        order = torch.arange(3).roll(axis + 1)
+        flat = torch.zeros(3, 3, dtype=D)
+        flat[:2] = torch.tensor(cell)
+        turned = flat[order][:, order]
+        pbc = torch.tensor([True, True, False])[order]
+        assert energy_of(SHEET[:, order], turned, pbc, CHARGED) == pytest.approx(expected, abs=1e-11)
+
+
+def test_neutral_slab_is_bulk_with_its_dipole_removed():
+    """I.-C. Yeh, M. L. Berkowitz, J. Chem. Phys. 111, 3155 (1999): exact for much vacuum."""
+    cell = torch.tensor([[6.0, 0, 0], [1.0, 5.5, 0], [0, 0, 70.0]], dtype=D)
+    q = CHARGED - CHARGED.mean()
+    dipole = float((q * SHEET[:, 2]).sum())
+    bulk = energy_of(SHEET, cell, True, q) + 2 * math.pi * dipole**2 / float(torch.linalg.det(cell))
+    assert energy_of(SHEET, cell, [True, True, False], q) == pytest.approx(bulk, abs=1e-12)
+
+
+def test_wire_is_its_sum_over_images():
+    """sum_n 1/|r + n c|, less (2/c) ln((2N + 1) c) for a net charge: the potential -2 lambda ln(r) of a far line."""
+    axis = torch.tensor([1.0, 2.0, 5.0], dtype=D)
+    cell = torch.stack([torch.zeros(3, dtype=D), torch.zeros(3, dtype=D), axis])
+    period, images = float(axis.norm()), 40_000
+    n = np.arange(-images, images + 1)
+    expected = 0.0
+    for i in range(4):
+        for j in range(4):
+            a = 1 / math.sqrt(2 * float(WIDTHS[i] ** 2 + WIDTHS[j] ** 2))
+            r = np.linalg.norm((SHEET[i] - SHEET[j]).numpy() + n[:, None] * axis.numpy(), axis=1)
+            value = np.where(r > 1e-9, erf(a * r) / np.maximum(r, 1e-9), 2 * a / math.sqrt(math.pi)).sum()
+            expected += 0.5 * float(CHARGED[i] * CHARGED[j]) * (value - 2 / period * math.log((2 * images + 1) * period))
+    assert energy_of(SHEET, cell, [False, False, True], CHARGED) == pytest.approx(expected, abs=2e-8)
+
+
+def test_charged_plane_far_away():
+    """A sheet of charge density s has the potential -2 pi s |z|, a line of density l -2 l ln(r)."""
+    square = torch.tensor([[3.0, 0, 0], [0, 3.0, 0], [0, 0, 0]], dtype=D)
+    one = Multipoles(width=0.7)
+    sheet = Density(Structure([1], [[0.3, 0.2, 0.1]], square, [True, True, False]), one, torch.ones(1, 1, dtype=D))
+    far = torch.tensor([[1.0, 1.0, 30.1], [2.0, 0.0, -49.9]], dtype=D)
+    assert sheet.potential(far).tolist() == pytest.approx([-2 * math.pi / 9 * 30, -2 * math.pi / 9 * 50], abs=1e-10)
+    line = Density(Structure([1], [[0.3, 0.2, 0.1]], square, [True, False, False]), one, torch.ones(1, 1, dtype=D))
+    far = torch.tensor([[1.0, 20.2, 0.1], [2.0, 0.2, -39.9]], dtype=D)
+    assert line.potential(far).tolist() == pytest.approx([-2 / 3 * math.log(20), -2 / 3 * math.log(40)], abs=1e-10)
 
 
 def test_too_many_pairs_are_refused_before_the_work():

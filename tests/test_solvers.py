@@ -72,12 +72,17 @@ SLOWLY_MIXED = [("water", "QEq"), ("salt", "QEq + dipoles"), ("batch", "response
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("where", ["water", "cation", "salt", "batch"])
+@pytest.mark.parametrize("where", ["water", "cation", "salt", "slab", "batch"])
 def test_solver_on_convex_problems(solver, model, where, structures):
     structure = structures[where]
     if solver == "linear mixing" and (where, model) not in SLOWLY_MIXED:
         return  # it converges, in thousands of iterations
     problem = MODELS[model].problem(structure)
+    if where == "slab" and model in ("no constraint", "grand canonical"):
+        with torch.no_grad():  # the energy of a charged slab falls without bound: its field reaches to infinity
+            ended = SOLVERS[solver].minimise(problem).status[0]
+        assert ended is not Status.CONVERGED
+        return
     check_solver(SOLVERS[solver], problem)
     with torch.no_grad():
         expected = Direct().minimise(problem)

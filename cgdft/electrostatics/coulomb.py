@@ -1,17 +1,14 @@
-"""The Coulomb operator between Gaussian multipoles: open space exactly, periodic cells by Ewald's method.
+"""The Coulomb operator between Gaussian multipoles: open space exactly, periodic structures by Ewald's method.
 
 The interaction of two Gaussian charges of widths sigma_i, sigma_j is erf(a r) / r, a^2 = 1 / (2 (sigma_i^2 + sigma_j^2)).
-In a periodic cell it is divided, with smoother widths s_i = max(sigma_i, s), into
+With periodic axes it is divided, with smoother widths s_i = max(sigma_i, s), into
 
     [erf(a r) - erf(b r)] / r                             summed over the images within a cutoff, b^2 = 1 / (2 (s_i^2 + s_j^2))
-    (4 pi / V) sum_(k != 0) exp(-(s_i^2 + s_j^2) k^2 / 2) exp(i k r) / k^2          summed over waves
-    -(2 pi / V) (s_i^2 - sigma_i^2 + s_j^2 - sigma_j^2)   so that the average potential is zero, whatever the division.
-
-The k = 0 wave is left out: a cell with a net charge has a uniform neutralising background, and the average of the potential
-over the cell is zero (no dipolar term: the medium around is a conductor).
+    1/V sum_k K(k) exp(-(s_i^2 + s_j^2) k^2 / 2) exp(i k r)      summed over waves, K(k) the kernel of the boundary conditions
+    -(2 pi / V) (s_i^2 - sigma_i^2 + s_j^2 - sigma_j^2)   in bulk, so that the average potential is zero, whatever the division.
 
 Source: P. P. Ewald, Ann. Phys. 369, 253 (1921); Gaussian charges as in T. R. Gingrich, M. Wilson, Chem. Phys. Lett. 500,
-178 (2010); multipoles as in W. Smith, CCP5 Newsletter 46, 18 (1998), in solid harmonics.
+178 (2010); multipoles as in W. Smith, CCP5 Newsletter 46, 18 (1998), in solid harmonics; boundaries: see `boundary`.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.multipole import fourier, gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
 
@@ -56,7 +54,7 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class _Waves:
-    """Half of the waves of one structure, with weights 8 pi exp(...) / (V k^2) shared between both sides."""
+    """Half of the waves of one structure, with their weights (8 pi / (V k^2) in bulk)."""
 
     structure: int
     k: Float[Tensor, "K 3"]
@@ -65,6 +63,7 @@ class _Waves:
     sources: Int[Tensor, " ns"]
     target_width: Float[Tensor, " nt"]
     source_width: Float[Tensor, " ns"]
+    box: Box
 
 
 class Coulomb:
@@ -81,7 +80,7 @@ class Coulomb:
         accuracy: relative truncation of the Ewald sums.
 
     Raises:
-        ValueError: boundary conditions other than open or periodic along all three axes.
+        ValueError: more pairs of sites in open space than memory holds.
     """
 
     def __init__(
@@ -94,14 +93,7 @@ class Coulomb:
     ) -> None:
         self.same = targets is None
         self.structure, self.sources, self.targets = structure, sources, targets or sources
-        periodic = structure.pbc.all(1)
-        mixed = structure.pbc.any(1) & ~periodic
-        if mixed.any():
-            s = int(torch.nonzero(mixed)[0])
-            raise ValueError(
-                f"`pbc` must be all False or all True for the Coulomb interaction, got {structure.pbc[s].tolist()} in "
-                f"structure {s}; for a slab or wire make all axes periodic and leave vacuum"
-            )
+        periodic = structure.pbc.any(1)
         self._range = math.sqrt(-math.log(accuracy) + 2 * (self.sources.lmax + self.targets.lmax))
         self._check_size(periodic)
         i, j = self._open_pairs(periodic)
@@ -113,9 +105,9 @@ class Coulomb:
         pairs = [(i, j, u, radial if self_interaction else torch.where(itself, 0.0, radial))]
         self.waves: list[_Waves] = []
         for s in torch.nonzero(periodic).flatten().tolist():
-            split = self._split(s)
+            split, box = self._split(s)
             pairs.append(self._periodic_pairs(s, split, self_interaction, order))
-            self.waves.append(self._waves_of(s, split))
+            self.waves.append(self._waves_of(s, split, box))
         self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
         self.u, self.radial = torch.cat([p[2] for p in pairs]), torch.cat([p[3] for p in pairs], 1)
 
@@ -192,11 +184,18 @@ class Coulomb:
         i, j = all_pairs(self.targets.index[rows], self.sources.index[columns])
         return rows[i], columns[j]
 
-    def _split(self, s: int) -> float:
-        """Width of the smooth part that makes the sums over pairs and waves equally dear."""
-        n = max(1, int((self.sources.index == s).sum()))
-        volume = float(self.structure.volume[s].detach())
-        return float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
+    def _split(self, s: int) -> tuple[float, Box]:
+        """Width of the smooth part that makes the sums over pairs and waves equally dear, and the box of the waves."""
+        here, there = self.sources.index == s, self.targets.index == s
+        positions = torch.cat([self.sources.positions[here], self.targets.positions[there]])
+        widest = float(torch.cat([self.sources.width[here], self.targets.width[there]]).detach().max())
+        n, cell, pbc = max(1, int(here.sum())), self.structure.cell[s], self.structure.pbc[s]
+        split = 0.0
+        for _ in range(8 if not pbc.all() else 1):  # the box of a slab or wire depends on the split and the split on the box
+            box = Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
+            volume = float(box.volume.detach())
+            split = float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
+        return split, Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
 
     def _periodic_pairs(
         self, s: int, split: float, self_interaction: bool, order: int
@@ -234,23 +233,23 @@ class Coulomb:
             raise ValueError("`sources` must be the atoms of `structure` when targets are given")
         return torch.arange(self.structure.n_atoms, device=self.sources.index.device)
 
-    def _waves_of(self, s: int, split: float) -> _Waves:
+    def _waves_of(self, s: int, split: float, box: Box) -> _Waves:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
-        cell = self.structure.cell[s]
+        cell = box.cell
         smallest = float((t.detach().min() ** 2 + w.detach().min() ** 2).sqrt())
         limit = self._range * math.sqrt(2) / smallest
         most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
         steps = [torch.arange(-m, m + 1, device=cell.device) for m in most]
         whole = torch.cartesian_prod(*steps)
         a, b, c = whole.T
-        whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c > 0))))].to(cell)
+        whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c >= 0))))].to(cell)
         to_k = 2 * math.pi * torch.linalg.inv(cell).T
         whole = whole[_square(whole @ to_k.detach()) <= limit**2]
         k = whole @ to_k
-        weight = 8 * math.pi / (self.structure.volume[s] * _square(k))
-        return _Waves(s, k, weight, targets, sources, t, w)
+        half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
+        return _Waves(s, k, 2 * half * box.kernel(k) / box.volume, targets, sources, t, w, box)
 
     def _pieces(self, waves: _Waves, size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         length = max(1, CHUNK // (max(len(waves.targets), len(waves.sources), 1) * size))
@@ -267,7 +266,7 @@ class Coulomb:
         return width**2 - sites.width[which] ** 2
 
     def _per_volume(self, waves: _Waves) -> Tensor:
-        return 2 * math.pi / self.structure.volume[waves.structure]
+        return 2 * math.pi * waves.box.background / waves.box.volume
 
     def _background(self, waves: _Waves, p: Tensor, s: Tensor) -> Tensor:
         q, z = p[waves.targets, 0], s[waves.sources, 0]

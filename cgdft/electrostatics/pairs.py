@@ -36,7 +36,7 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
     neighbours = NeighborList(cutoff=float(cutoff), full_list=True)
     i, j, shift = neighbours.compute(
         points=positions,
-        box=structure.cell[s].detach().cpu().numpy(),
+        box=_completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy(),
         periodic=structure.pbc[s].cpu().numpy(),
         quantities="ijS",
     )
@@ -53,18 +53,19 @@ def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> 
     from scipy.spatial import cKDTree
 
     atoms = torch.nonzero(structure.index == s).flatten()
-    cell = structure.cell[s].detach().cpu().numpy()
+    pbc = structure.pbc[s].cpu().numpy()
+    cell = _completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy()
     inverse = np.linalg.inv(cell)
     reach = cutoff * np.linalg.norm(inverse, axis=0)  # a sphere of this radius spans so many cells
     fractional = points.detach().cpu().numpy() @ inverse
-    whole = np.floor(fractional)
+    whole = np.floor(fractional) * pbc
     home = (fractional - whole) @ cell
     sources = structure.positions[atoms].detach().cpu().numpy() @ inverse
-    wrapped = np.floor(sources)
-    steps = [np.arange(-np.ceil(r) - 1, np.ceil(r) + 2) for r in reach]
+    wrapped = np.floor(sources) * pbc
+    steps = [np.arange(-np.ceil(r) - 1, np.ceil(r) + 2) if p else np.zeros(1) for r, p in zip(reach, pbc, strict=True)]
     shifts = np.stack(np.meshgrid(*steps, indexing="ij"), -1).reshape(-1, 3)
     images = (sources - wrapped)[:, None, :] + shifts[None]
-    inside = ((images >= -reach) & (images <= 1 + reach)).all(-1)
+    inside = ((images >= -reach) & (images <= 1 + reach) | ~pbc).all(-1)
     atom, step = np.nonzero(inside)
     found = cKDTree(home).sparse_distance_matrix(cKDTree(images[atom, step] @ cell), cutoff, output_type="coo_matrix")
     i, image = found.row.astype(np.int64), found.col.astype(np.int64)
@@ -75,3 +76,10 @@ def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> 
         atoms[torch.from_numpy(atom[image]).to(device)],
         torch.from_numpy(shift).to(structure.positions),
     )
+
+
+def _completed(cell: Tensor, pbc: Tensor) -> Tensor:
+    """The cell with independent vectors along open axes, where none need be given."""
+    from cgdft.electrostatics.boundary import perpendicular
+
+    return cell if pbc.all() else torch.where(pbc[:, None], cell, perpendicular(cell, pbc))

@@ -1,0 +1,133 @@
+"""What lies beyond the cell: the Coulomb kernel of waves for bulk, slab and wire.
+
+Along open axes the density has an end. There the cell is replaced by a box of length 2 R, where no two points of the density
+are further apart than R, and 1/r by a kernel cut at R: exact, since no pair sees the cut, nor, across the box, an image. Its
+Fourier transform is known,
+
+    bulk  4 pi / k^2, and nothing for k = 0: a uniform background neutralises the cell, the average potential is zero
+    slab  4 pi / k^2 [1 - exp(-k_p R) cos(k_n R)],  k = 0: -2 pi R^2;  a far charged plane has the potential -2 pi sigma |z|
+    wire  4 pi / k^2 [1 + k_p R J_1(k_p R) K_0(|k_a| R) - |k_a| R J_0(k_p R) K_1(|k_a| R)],
+          k_a = 0: 4 pi / k^2 [1 - J_0(k_p R) - k_p R ln(R) J_1(k_p R)],  k = 0: pi R^2 (1 - 2 ln R);
+          a far charged line has the potential -2 lambda ln(r)
+
+with k_n along the normal of a slab, k_a along the axis of a wire and k_p perpendicular to these.
+
+Source: C. A. Rozzi, D. Varsano, A. Marini, E. K. U. Gross, A. Rubio, Phys. Rev. B 73, 205119 (2006), eqs. 19-26.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """The periodic box of the waves: `cell` (3, 3), right-handed, and which of its axes are periodic in the structure, (3,).
+
+    `radius` is R above; it does not matter in bulk.
+    """
+
+    cell: Float[Tensor, "3 3"]
+    periodic: Bool[Tensor, " 3"]
+    radius: float
+
+    @classmethod
+    def around(cls, cell: Float[Tensor, "3 3"], pbc: Bool[Tensor, " 3"], positions: Float[Tensor, "n 3"], tail: float) -> Box:
+        """The box of a density that reaches `tail` (bohr, for pairs) beyond its centres at `positions`."""
+        open_axes = torch.nonzero(~pbc).flatten().tolist()
+        if not open_axes:
+            return cls(cell, pbc, math.inf)
+        directions = perpendicular(cell, pbc)
+        across = positions.detach() @ directions[open_axes].detach().T
+        span = float((across.max(0).values - across.min(0).values).norm())
+        radius = span + tail
+        rows = [2 * radius * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
+        return cls(torch.stack(rows), pbc, radius)
+
+    @property
+    def volume(self) -> Float[Tensor, ""]:
+        """Volume, bohr^3."""
+        return torch.linalg.det(self.cell)
+
+    @property
+    def background(self) -> bool:
+        """Whether a net charge is neutralised by a uniform background."""
+        return bool(self.periodic.all())
+
+    def kernel(self, k: Float[Tensor, "K 3"]) -> Float[Tensor, " K"]:
+        """Fourier transform of the kernel, (K,), bohr^2; differentiable in k. k = 0 is meant to be at most one row."""
+        k2 = (k * k).sum(1)
+        zero = k2.detach() == 0
+        safe = torch.where(zero, 1.0, k2)
+        n_open = int((~self.periodic).sum())
+        if n_open == 0:
+            return torch.where(zero, 0.0, 4 * math.pi / safe)
+        r = self.radius
+        if n_open == 1:
+            normal = torch.nn.functional.normalize(self.cell[~self.periodic][0], dim=0)
+            along = k @ normal
+            parallel = _length(k - along[:, None] * normal)
+            cut = 1 - torch.exp(-parallel * r) * torch.cos(along * r)
+            return torch.where(zero, -2 * math.pi * r**2, 4 * math.pi / safe * cut)
+        axis = torch.nn.functional.normalize(self.cell[self.periodic][0], dim=0)
+        along = (k @ axis).abs()
+        across = _length(k - (k @ axis)[:, None] * axis)
+        j0, j1 = _Bessel.apply(across * r, "j")  # type: ignore[no-untyped-call]
+        flat = along.detach() < 1e-12
+        k0, k1 = _Bessel.apply(torch.where(flat, 1.0, along * r), "k")  # type: ignore[no-untyped-call]
+        waves = 1 + across * r * j1 * k0 - along * r * j0 * k1
+        line = 1 - j0 - across * r * math.log(r) * j1
+        cut = torch.where(flat, line, waves)
+        return torch.where(zero, math.pi * r**2 * (1 - 2 * math.log(r)), 4 * math.pi / safe * cut)
+
+
+def _length(v: Tensor) -> Tensor:
+    """|v| with a derivative of zero where v = 0."""
+    square = (v * v).sum(1)
+    zero = square.detach() < 1e-24
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
+
+
+def perpendicular(cell: Tensor, pbc: Tensor) -> Tensor:
+    """Rows: unit vectors, for open axes perpendicular to the periodic ones and to each other, right-handed in their place."""
+    periodic = torch.nonzero(pbc).flatten().tolist()
+    rows: list[Tensor] = [torch.nn.functional.normalize(cell[a], dim=0) if a in periodic else cell[a] for a in range(3)]
+    if len(periodic) == 2:
+        (a,) = (axis for axis in range(3) if axis not in periodic)
+        rows[a] = torch.nn.functional.normalize(torch.linalg.cross(cell[(a + 1) % 3], cell[(a + 2) % 3]), dim=0)
+    else:
+        (a,) = periodic
+        least = torch.eye(3).to(cell)[int(rows[a].detach().abs().argmin())]
+        rows[(a + 1) % 3] = torch.nn.functional.normalize(torch.linalg.cross(least, rows[a]), dim=0)
+        rows[(a + 2) % 3] = torch.linalg.cross(rows[a], rows[(a + 1) % 3])
+    return torch.stack(rows)
+
+
+class _Bessel(torch.autograd.Function):
+    """(J_0, J_1) or (K_0, K_1), to any order: J_0' = -J_1, J_1' = J_0 - J_1/x; K_0' = -K_1, K_1' = -K_0 - K_1/x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+        ctx.kind = kind
+        ctx.save_for_backward(x)
+        from scipy import special  # torch.special.bessel_j0 and j1 are wrong by 4e-7 for large x
+
+        functions = (special.j0, special.j1) if kind == "j" else (special.k0, special.k1)
+        values = x.detach().cpu().numpy()
+        zeroth, first = (torch.from_numpy(function(values)).to(x) for function in functions)
+        return zeroth, first
+
+    @staticmethod
+    def backward(ctx: Any, g0: Tensor, g1: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors
+        zeroth, first = _Bessel.apply(x, ctx.kind)  # type: ignore[no-untyped-call]
+        zero = x.detach() == 0
+        ratio = torch.where(zero, 0.5, first / torch.where(zero, 1.0, x))
+        sign = 1 if ctx.kind == "j" else -1
+        return -g0 * first + g1 * (sign * zeroth - ratio), None
