@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.structure import Structure
 
-#: A matrix of so many numbers is kept (1.6 GB); above, the operator is applied from its pairs and waves.
-DENSE = 200_000_000
+#: Up to so many coefficients in a structure, and numbers in all (1.6 GB), the operator is kept as a matrix.
+DENSE, NUMBERS = 3000, 200_000_000
 
 
 class Hartree(Term):
@@ -68,7 +68,7 @@ class _HartreeAt(Term):
         self.convex = self_interaction and not bool((pbc.any(1) & ~pbc.all(1)).any())
         n = int(coulomb.structure.counts.max()) * coulomb.sources.size
         constant = not (torch.is_grad_enabled() and coulomb.radial.requires_grad)
-        self.dense = coulomb.matrix() if constant and len(coulomb.structure) * n * n <= DENSE else None
+        self.dense = coulomb.matrix() if constant and n <= DENSE and len(coulomb.structure) * n * n <= NUMBERS else None
         self._place = (coulomb.structure.index, coulomb.structure.local)
 
     @property

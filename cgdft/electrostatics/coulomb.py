@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.mesh import Mesh, choose
 from cgdft.electrostatics.multipole import fourier, gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 CHUNK = 4_000_000
 #: Pairs of sites in open space held at once, some 15 numbers each with derivatives: 12 GB.
 LARGEST = 100_000_000
+#: From so many sites on a periodic structure the smooth part is summed on a mesh.
+MESH_FROM = 200
 #: Time of one wave at one site over that of one pair; only the speed depends on it.
 WAVE_COST = 0.05
 
@@ -54,16 +57,15 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class _Waves:
-    """Half of the waves of one structure, with their weights (8 pi / (V k^2) in bulk)."""
+    """The smooth part of one structure: by a mesh, or by half of the waves with their weights (8 pi / (V k^2) in bulk)."""
 
     structure: int
-    k: Float[Tensor, "K 3"]
-    weight: Float[Tensor, " K"]
     targets: Int[Tensor, " nt"]
     sources: Int[Tensor, " ns"]
     target_width: Float[Tensor, " nt"]
     source_width: Float[Tensor, " ns"]
     box: Box
+    mesh: Mesh | None
 
 
 class Coulomb:
@@ -94,7 +96,8 @@ class Coulomb:
         self.same = targets is None
         self.structure, self.sources, self.targets = structure, sources, targets or sources
         periodic = structure.pbc.any(1)
-        self._range = math.sqrt(-math.log(accuracy) + 2 * (self.sources.lmax + self.targets.lmax))
+        self.accuracy = accuracy
+        self._range = math.sqrt(-math.log(accuracy) + 3 * (self.sources.lmax + self.targets.lmax))
         self._check_size(periodic)
         i, j = self._open_pairs(periodic)
         u = self.targets.positions[i] - self.sources.positions[j]
@@ -117,12 +120,16 @@ class Coulomb:
         pair = pair_energy(p[self.i], s[self.j], self.u, self.radial)
         energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)))
         for waves in self.waves:
-            for k, weight in self._pieces(waves):
+            for k, weight in self._pieces(waves) if waves.mesh is None else ():
                 left = self._factor(p[waves.targets], waves.targets, waves.target_width, self.targets, k)
                 right = left
                 if not (self.same and p is s):
                     right = self._factor(s[waves.sources], waves.sources, waves.source_width, self.sources, k)
                 total = (weight * (left.conj() * right).real).sum()
+                energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
+            if waves.mesh is not None:
+                left = p[waves.targets]
+                total = waves.mesh.bilinear(left, left if p is s else s[waves.sources])
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
             energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
         return energy
@@ -195,6 +202,8 @@ class Coulomb:
             box = Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
             volume = float(box.volume.detach())
             split = float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
+            if self.same and n >= MESH_FROM:  # pairs against mesh points 0.4 widths apart
+                split = float((volume**2 / n**2 * 0.1 / (0.4**3 * 32 / 3 * math.pi * self._range**3)) ** (1 / 6))
         return split, Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
 
     def _periodic_pairs(
@@ -237,9 +246,16 @@ class Coulomb:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
-        cell = box.cell
-        smallest = float((t.detach().min() ** 2 + w.detach().min() ** 2).sqrt())
-        limit = self._range * math.sqrt(2) / smallest
+        mesh = None
+        if self.same and len(sources) >= MESH_FROM and not w.requires_grad:
+            shape, order = choose(box, len(sources), float(w.min()), self.sources.lmax, 0.2 * self.accuracy)
+            mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order)
+        return _Waves(s, targets, sources, t, w, box, mesh)
+
+    def _k(self, waves: _Waves) -> tuple[Tensor, Tensor]:
+        """Half of the waves, (K, 3), and their weights, (K,)."""
+        cell, t, w = waves.box.cell, waves.target_width.detach(), waves.source_width.detach()
+        limit = self._range * math.sqrt(2) / float((t.min() ** 2 + w.min() ** 2).sqrt())
         most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
         steps = [torch.arange(-m, m + 1, device=cell.device) for m in most]
         whole = torch.cartesian_prod(*steps)
@@ -249,11 +265,12 @@ class Coulomb:
         whole = whole[_square(whole @ to_k.detach()) <= limit**2]
         k = whole @ to_k
         half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
-        return _Waves(s, k, 2 * half * box.kernel(k) / box.volume, targets, sources, t, w, box)
+        return k, 2 * half * waves.box.kernel(k) / waves.box.volume
 
     def _pieces(self, waves: _Waves, size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
         length = max(1, CHUNK // (max(len(waves.targets), len(waves.sources), 1) * size))
-        return zip(waves.k.split(length), waves.weight.split(length), strict=True)
+        k, weight = self._k(waves)
+        return zip(k.split(length), weight.split(length), strict=True)
 
     def _phases(self, which: Tensor, width: Tensor, sites: Sites, k: Tensor) -> Tensor:
         smooth = torch.exp(-0.5 * width[:, None] ** 2 * _square(k))

@@ -1,0 +1,172 @@
+"""The smooth part of the Coulomb operator on a mesh, in O(N log N): spread, transform, multiply, transform back, gather.
+
+A multipole h_lm(d/dR) g_00(r - R; s) is spread with the derivatives of a product of cardinal B-splines M_n in its place, and
+
+    p . A . p' = 1/V sum_k G(k) exp(-(s_i^2 + s_j^2) k^2 / 2) rho(k)^* rho'(k),    G = K U^2 / (sum_m U(k_m)^2)^2,
+
+with K the kernel of the boundary conditions, U the transform of the spline and k_m the aliases of k: the influence function
+with the least mean square error. Sites of one width share a mesh. A is symmetric to rounding, since gathering is the transpose
+of spreading, and everything is differentiable to any order that the splines allow.
+
+Source: U. Essmann et al., J. Chem. Phys. 103, 8577 (1995); R. W. Hockney, J. W. Eastwood, Computer Simulation Using Particles
+(1988), sec. 8-3; V. Ballenegger, J. J. Cerda, C. Holm, J. Chem. Theory Comput. 8, 936 (2012), eq. 22.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.multipole import theta
+
+
+def spline(x: Tensor, order: int) -> Tensor:
+    """M_n(x + j), j = 0 .. n - 1, for 0 <= x < 1: values of the cardinal B-spline, (..., n). n >= 2.
+
+    M_n(x) = [x M_(n-1)(x) + (n - x) M_(n-1)(x - 1)] / (n - 1).
+    """
+    values = torch.stack([x, 1 - x], -1)
+    for n in range(3, order + 1):
+        j = x[..., None] + torch.arange(n, dtype=x.dtype, device=x.device)
+        before = torch.nn.functional.pad(values, (1, 0))
+        here = torch.nn.functional.pad(values, (0, 1))
+        values = (j * here + (n - j) * before) / (n - 1)
+    return values
+
+
+def spline_derivatives(x: Tensor, order: int, highest: int) -> list[Tensor]:
+    """M_n and its derivatives up to `highest` at x + j, (..., n) each: M_n' (x) = M_(n-1)(x) - M_(n-1)(x - 1)."""
+    result = []
+    for d in range(highest + 1):
+        values = spline(x, order - d)
+        for _ in range(d):
+            values = torch.nn.functional.pad(values, (0, 1)) - torch.nn.functional.pad(values, (1, 0))
+        result.append(values)
+    return result
+
+
+class Mesh:
+    """A for multipoles at given positions in a periodic box.
+
+    Args:
+        positions: (n, 3), bohr.
+        width: (n,), bohr, > 0; without a gradient.
+        lmax: highest multipole.
+        box: cell and kernel.
+        shape: mesh points along each axis.
+        order: of the splines, at least 3 + lmax.
+    """
+
+    def __init__(
+        self, positions: Float[Tensor, "n 3"], width: Float[Tensor, " n"], lmax: int, box: Box, shape: list[int], order: int
+    ) -> None:
+        self.shape, self.order, self.lmax = shape, order, lmax
+        counts = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
+        self.to_mesh = torch.linalg.inv(box.cell) * counts
+        u = positions @ self.to_mesh
+        whole = u.detach().floor()
+        self.weights = spline_derivatives(u - whole, order, lmax)  # (n, 3, order) each
+        steps = torch.arange(order, device=u.device)
+        index = (whole.long()[:, :, None] - steps) % counts.long()[:, None]
+        self.place = (index[:, 0, :, None, None] * shape[1] + index[:, 1, None, :, None]) * shape[2] + index[
+            :, 2, None, None, :
+        ]
+        self.widths, self.group = torch.unique(width.detach(), return_inverse=True)
+        self._transform(box)
+
+    def bilinear(self, p: Float[Tensor, "n size"], s: Float[Tensor, "n size"]) -> Float[Tensor, ""]:
+        """p . A . s, hartree."""
+        left = self._density(p)
+        right = left if p is s else self._density(s)
+        return (self.influence * (left.conj() * right).real).sum()
+
+    def _density(self, p: Tensor) -> Tensor:
+        """rho(k) on the half of the mesh that a real transform keeps."""
+        total = torch.zeros_like(self.influence, dtype=torch.complex128)
+        values = self._values(p)
+        for g in range(len(self.widths)):
+            mine = self.group == g
+            mesh = values.new_zeros(math.prod(self.shape)).index_add(0, self.place[mine].flatten(), values[mine].flatten())
+            total = total + self.smooth[g] * torch.fft.rfftn(mesh.reshape(self.shape))
+        return total
+
+    def _values(self, p: Tensor) -> Tensor:
+        """What each site adds to its mesh points, (n, order, order, order)."""
+
+        def product(a: int, b: int, c: int) -> Tensor:
+            x, y, z = (self.weights[d][:, axis] for axis, d in enumerate((a, b, c)))
+            return x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+
+        def times(c: Tensor, w: Tensor) -> Tensor:
+            return c[:, None, None, None] * w
+
+        values = times(p[:, 0], product(0, 0, 0))
+        if self.lmax > 0:
+            d = p[:, 1:4] @ self.to_mesh
+            for axis in range(3):
+                orders = [int(axis == a) for a in range(3)]
+                values = values + times(d[:, axis], product(*orders))
+        if self.lmax > 1:
+            q = self.to_mesh.T @ theta(p) @ self.to_mesh
+            for a in range(3):
+                for b in range(a, 3):
+                    orders = [int(axis == a) + int(axis == b) for axis in range(3)]
+                    values = values + times((1 if a == b else 2) * q[:, a, b], product(*orders))
+        return values
+
+    def _transform(self, box: Box) -> None:
+        device = box.cell.device
+        whole = [torch.fft.fftfreq(n, 1 / n, dtype=torch.float64, device=device) for n in self.shape]
+        whole[2] = torch.arange(self.shape[2] // 2 + 1, dtype=torch.float64, device=device)
+        m = torch.stack(torch.meshgrid(*whole, indexing="ij"), -1)
+        k = 2 * math.pi * m @ torch.linalg.inv(box.cell).T
+        k2 = (k * k).sum(-1)
+        ratio = torch.ones_like(k2)
+        for axis, n in enumerate(self.shape):
+            x = m[..., axis] / n
+            alias = torch.stack([torch.sinc(x + a) ** (2 * self.order) for a in range(-3, 4)])
+            ratio = ratio * alias[3] / alias.sum(0) ** 2
+        half = torch.full_like(k2, 2.0)  # a wave stands for its opposite, which a real transform leaves out
+        half[..., 0] = 1.0
+        if self.shape[2] % 2 == 0:
+            half[..., -1] = 1.0
+        kernel = box.kernel(k.reshape(-1, 3)).reshape(k2.shape)
+        self.influence = half * kernel * ratio / box.volume
+        self.smooth = [torch.exp(-0.5 * w**2 * k2) for w in self.widths]
+
+
+def mesh_shape(box: Box, spacing: float) -> list[int]:
+    """Mesh points along each axis for planes of points at most `spacing` (bohr) apart."""
+    heights = 1 / torch.linalg.inv(box.cell.detach()).norm(dim=0)
+    return [next_fast_len(max(4, math.ceil(float(h) / spacing)), real=True) for h in heights]
+
+
+#: Relative error of A p at a spacing of half the smallest width, by order of the spline, for l = 0; each l costs a factor of
+#: EACH_L and one power of the spacing. Measured on random sites in a triclinic cell, with a factor of 3 to spare.
+ERROR = {6: 2e-6, 8: 5e-8, 10: 2e-9, 12: 1e-10}
+EACH_L = 6.0
+
+
+def estimated_error(order: int, ratio: float, lmax: int) -> float:
+    """Relative error for a spacing of `ratio` smallest widths: ERROR EACH_L^lmax (2 ratio)^(order + 1 - lmax)."""
+    return ERROR[order] * EACH_L**lmax * (2 * ratio) ** (order + 1 - lmax)
+
+
+def choose(box: Box, n: int, width: float, lmax: int, accuracy: float) -> tuple[list[int], int]:
+    """The cheapest mesh and order of spline that reach a relative accuracy, for n sites of smallest width `width` (bohr)."""
+    best: tuple[float, list[int], int] | None = None
+    for order in ERROR:
+        ratio = 0.5 * (accuracy / ERROR[order] / EACH_L**lmax) ** (1 / (order + 1 - lmax))
+        if ratio < 0.15 and order != max(ERROR):
+            continue
+        shape = mesh_shape(box, min(ratio, 0.8) * width)
+        cost = n * order**3 * (lmax + 1) ** 2 + 30.0 * math.prod(shape)
+        if best is None or cost < best[0]:
+            best = cost, shape, order
+    assert best is not None
+    return best[1], best[2]
