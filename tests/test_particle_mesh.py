@@ -38,6 +38,9 @@ def test_accuracy_asked_is_accuracy_got(pbc, lmax, accuracy, monkeypatch):
     assert operator.waves[0].mesh is not None
     error = float((operator.potential(p) - exact).norm() / exact.norm())
     assert error < accuracy
+    with torch.no_grad():  # gathered instead of derived
+        gathered = operator.potential(p)
+    assert float((gathered - operator.potential(p)).norm() / exact.norm()) < 1e-13
     q = torch.randn(p.shape, generator=torch.Generator().manual_seed(5), dtype=D)
     a, b = (q * operator.potential(p)).sum(), (p * operator.potential(q)).sum()
     assert abs(float(a - b)) < 1e-12 * float((q * exact).abs().sum())

@@ -116,6 +116,9 @@ class Coulomb:
 
     def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, " n_structures"]:
         """p . A . s of each structure, hartree."""
+        return self._bilinear(p, s, with_mesh=True)
+
+    def _bilinear(self, p: Tensor, s: Tensor, with_mesh: bool) -> Tensor:
         energy = self.u.new_zeros(self.structure.n_structures)
         pair = pair_energy(p[self.i], s[self.j], self.u, self.radial)
         energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)))
@@ -127,7 +130,7 @@ class Coulomb:
                     right = self._factor(s[waves.sources], waves.sources, waves.source_width, self.sources, k)
                 total = (weight * (left.conj() * right).real).sum()
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
-            if waves.mesh is not None:
+            if waves.mesh is not None and with_mesh:
                 left = p[waves.targets]
                 total = waves.mesh.bilinear(left, left if p is s else s[waves.sources])
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
@@ -139,8 +142,13 @@ class Coulomb:
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             probe = s.new_zeros(len(self.targets.positions), self.targets.size, requires_grad=True)
-            energy = self.bilinear(probe, s).sum()
-        return torch.autograd.grad(energy, probe, create_graph=graph)[0]
+            energy = self._bilinear(probe, s, with_mesh=graph).sum()
+        felt = torch.autograd.grad(energy, probe, create_graph=graph)[0]
+        if not graph:
+            for waves in self.waves:
+                if waves.mesh is not None:
+                    felt[waves.targets] += waves.mesh.potential(s[waves.sources])
+        return felt
 
     def matrix(self) -> Float[Tensor, "n_structures n n"]:
         """A of each structure among its own sites, padded with zeros to the largest; coefficients of an atom adjoin."""

@@ -22,7 +22,10 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.multipole import theta
+from cgdft.electrostatics.multipole import QUADRUPOLE, theta
+
+#: Mesh values held at once while the potential is gathered.
+CHUNK = 20_000_000
 
 
 def spline(x: Tensor, order: int) -> Tensor:
@@ -85,6 +88,36 @@ class Mesh:
         right = left if p is s else self._density(s)
         return (self.influence * (left.conj() * right).real).sum()
 
+    def potential(self, s: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
+        """A . s, without a graph: the transpose of spreading, applied to the potential on the mesh."""
+        rho = self._density(s) * self.influence / self.half
+        result = torch.zeros_like(s)
+        for g in range(len(self.widths)):
+            field = torch.fft.irfftn(self.smooth[g] * rho, s=self.shape).reshape(-1) * math.prod(self.shape)
+            rows = torch.nonzero(self.group == g).flatten()
+            for piece in rows.split(max(1, CHUNK // self.order**3)):
+                result[piece] = self._gather(field, piece)
+        return result
+
+    def _gather(self, field: Tensor, rows: Tensor) -> Tensor:
+        local = field[self.place[rows].flatten()].reshape(len(rows), self.order, self.order, self.order)
+        weights = [w[rows] for w in self.weights]
+
+        def felt(a: int, b: int, c: int) -> Tensor:
+            flat = torch.einsum("nijk,nk->nij", local, weights[c][:, 2])
+            return torch.einsum("nij,nj,ni->n", flat, weights[b][:, 1], weights[a][:, 0])
+
+        parts = [felt(0, 0, 0)[:, None]]
+        if self.lmax > 0:
+            slope = torch.stack([felt(*[int(axis == a) for a in range(3)]) for axis in range(3)], 1)
+            parts.append(slope @ self.to_mesh.T)
+        if self.lmax > 1:
+            second = [[felt(*[int(c == a) + int(c == b) for c in range(3)]) for b in range(3)] for a in range(3)]
+            curved = torch.stack([torch.stack(row, 1) for row in second], 1)
+            cartesian = self.to_mesh @ curved @ self.to_mesh.T
+            parts.append(torch.einsum("nab,mab->nm", cartesian, QUADRUPOLE.to(cartesian) / 3))
+        return torch.cat(parts, 1)
+
     def _density(self, p: Tensor) -> Tensor:
         """rho(k) on the half of the mesh that a real transform keeps."""
         total = torch.zeros_like(self.influence, dtype=torch.complex128)
@@ -136,7 +169,7 @@ class Mesh:
         if self.shape[2] % 2 == 0:
             half[..., -1] = 1.0
         kernel = box.kernel(k.reshape(-1, 3)).reshape(k2.shape)
-        self.influence = half * kernel * ratio / box.volume
+        self.half, self.influence = half, half * kernel * ratio / box.volume
         self.smooth = [torch.exp(-0.5 * w**2 * k2) for w in self.widths]
 
 
