@@ -179,8 +179,6 @@ def test_errors_are_those_of_ase():
         CGDFT(QEq()).calculate(Atoms("He"))
     with pytest.raises(InputError, match="finite"):
         CGDFT(QEq()).calculate(Atoms("H2", positions=[[0, 0, 0], [0, 0, np.nan]]))
-    with pytest.raises(InputError, match="pbc"):
-        CGDFT(QEq()).calculate(Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], cell=[9, 9, 9], pbc=[True, True, False]))
     soft = QEq().replace(functional=QEq().functional.terms[0] + Hardness(0.01))
     with pytest.raises(SCFError, match="no minimum"):
         CGDFT(soft).calculate(water())
