@@ -95,7 +95,8 @@ class Model(nn.Module):
             return self.solver
         if not self.functional.quadratic:
             return Newton()
-        return Direct() if problem.rows.longest <= DIRECT else CG()
+        explicit = all(term.explicit for term in problem.functional)
+        return Direct() if explicit and problem.rows.longest <= DIRECT else CG()
 
     def forward(self, structure: Structure, start: Solution | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.

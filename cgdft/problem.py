@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -12,13 +13,13 @@ from torch import Tensor
 
 from cgdft.constraint import Row, check
 from cgdft.density import Density
+from cgdft.functional import Functional
 from cgdft.rows import ConstraintRows
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
-    from cgdft.functional import Functional
     from cgdft.structure import Structure
     from cgdft.terms import Term
 
@@ -142,6 +143,15 @@ class Problem:
                 start[:, 0] -= row.potential[self.structure.index] * row.weights
         return start, blocks
 
+    def approximate(self) -> Problem | None:
+        """The same problem with terms that are cheaper and nearly right; None if there are none."""
+        terms = [term.approximate() for term in self.functional]
+        if all(one is two for one, two in zip(terms, self.functional, strict=True)):
+            return None
+        other = copy.copy(self)
+        other.functional = Functional(terms)
+        return other
+
     def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the objective for each structure, padded with zeros to the largest."""
         rho = self.density(x)
@@ -177,6 +187,16 @@ class Problem:
         if space.stiffness is not None:
             diagonal = diagonal + space.stiffness
         return torch.where(diagonal > 1e-8, diagonal, diagonal.detach().abs().max().clamp(min=1e-3))
+
+    @cached_property
+    def convex(self) -> bool:
+        """Whether the terms say that the objective has no negative curvature in the space of allowed changes."""
+        with torch.no_grad():
+            ones = torch.zeros_like(self.space.origin)
+            ones[:, 0] = 1.0
+            total = self.space.pull(ones)
+            changeable = self.rows.project(total).abs().max() > 1e-9 * total.abs().max().clamp(min=1.0) if len(total) else False
+        return all(term.convex or (term.convex_if_neutral and not changeable) for term in self.functional)
 
     @cached_property
     def rows(self) -> ConstraintRows:

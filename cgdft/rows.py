@@ -87,15 +87,23 @@ class ConstraintRows:
 
     def dot(self, u: Float[Tensor, " n_x"], v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """u . v of each structure."""
+        if self.n == 1:
+            return torch.dot(u, v)[None]
         return u.new_zeros(self.n).index_add(0, self.index, u * v)
+
+    def each(self, values: Tensor) -> Tensor:
+        """A value per structure for each x, or one for all."""
+        return values if self.n == 1 else values[self.index]
 
     def coordinates(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """B v."""
+        if self.n == 1:
+            return (self.basis @ v)[None]
         return v.new_zeros(self.n, len(self.basis)).index_add(0, self.index, (self.basis * v).T)
 
     def along(self, c: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
         """B^T c."""
-        return (self.basis * c[self.index].T).sum(0)
+        return c[0] @ self.basis if self.n == 1 else (self.basis * c[self.index].T).sum(0)
 
     def project(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """(1 - B^T B) v: the part that changes no constrained charge."""

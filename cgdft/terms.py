@@ -31,12 +31,16 @@ class Term(nn.Module, ABC):
         quadratic: the Hessian in the coefficients does not depend on them.
         local: the Hessian couples no two atoms.
         convex: the Hessian has no negative eigenvalue, whatever the coefficients.
+        convex_if_neutral: that holds for changes that leave the total charge as it is.
+        explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
     """
 
     quadratic: bool = False
     local: bool = False
     convex: bool = False
+    convex_if_neutral: bool = False
+    explicit: bool = True
     external: bool = False
 
     @property
@@ -117,6 +121,13 @@ class Term(nn.Module, ABC):
         if not self.local:
             return torch.zeros_like(rho.coefficients)
         return self.blocks(rho).diagonal(dim1=1, dim2=2)
+
+    def approximate(self) -> Term:
+        """A cheaper term whose Hessian is nearly this one's, for a prepared term; default: itself.
+
+        Solvers iterate with it and correct the result by the term itself.
+        """
+        return self
 
     def _slope(self, rho: Density) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():

@@ -3,7 +3,7 @@
 from cgdft.functionals.anharmonic import Anharmonic
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
-from cgdft.functionals.hartree import Hartree
+from cgdft.functionals.hartree import Hartree, Operator
 from cgdft.functionals.models.latent_charges import LatentCharges
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
@@ -17,6 +17,7 @@ __all__ = [
     "Hardness",
     "Hartree",
     "LatentCharges",
+    "Operator",
     "Pairwise",
     "PointCharges",
     "QEq",

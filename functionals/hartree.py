@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density, sites_of
+from cgdft.electrostatics.compiled import CompiledCoulomb
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import gaussian_coulomb
 from cgdft.terms import Term
@@ -18,8 +22,21 @@ if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.structure import Structure
 
-#: Up to so many coefficients in a structure, and numbers in all (1.6 GB), the operator is kept as a matrix.
-DENSE, NUMBERS = 3000, 200_000_000
+#: Up to so many coefficients in an open and in a periodic structure, and numbers in all (1.6 GB), the operator is a matrix.
+OPEN, PERIODIC, NUMBERS = 3000, 250, 200_000_000
+#: Relative error of the operator with which solvers iterate.
+ROUGH = 1e-3
+#: Relative errors by default: of explicit sums, and of those on a mesh.
+EXPLICIT, ON_A_MESH = 1e-12, 1e-8
+
+
+class Operator(Enum):
+    """How the Coulomb operator is applied; all agree within the accuracy asked for."""
+
+    DENSE = "as a matrix, by explicit sums over pairs and waves"
+    EWALD = "by explicit sums over pairs and waves"
+    MESH = "by sums over pairs and a particle mesh in torch: any device, differentiable to any order"
+    COMPILED = "by sums over pairs and a particle mesh in compiled loops: on the processor, open structures too"
 
 
 class Hartree(Term):
@@ -31,45 +48,78 @@ class Hartree(Term):
     Args:
         self_interaction: whether a multipole interacts with itself (q^2 / (2 sqrt(pi) sigma) for a charge). With it the
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
-        accuracy: relative truncation of the Ewald sums.
+        accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
+        operator: how it is applied; default: as a matrix up to 3000 coefficients in a structure (250 in a periodic one), in
+            compiled loops above; in torch where a GPU holds the structure or widths are learned.
+
+    Raises:
+        ValueError: an accuracy out of range; at the call, an operator that cannot treat the structure.
     """
 
     quadratic = True
 
-    def __init__(self, self_interaction: bool = True, accuracy: float = 1e-12) -> None:
+    def __init__(self, self_interaction: bool = True, accuracy: float | None = None, operator: Operator | None = None) -> None:
         super().__init__()
-        if not 1e-15 <= accuracy < 1:
+        if accuracy is not None and not 1e-15 <= accuracy < 1:
             raise ValueError(f"`accuracy` must be between 1e-15 and 1, got {accuracy!r}")
-        self.self_interaction, self.accuracy = self_interaction, accuracy
+        if operator is not None and not isinstance(operator, Operator):
+            raise TypeError(f"`operator` must be an Operator, got {operator!r}")
+        self.self_interaction, self.accuracy, self.operator = self_interaction, accuracy, operator
         self.convex = self_interaction
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
         """The Coulomb operator of these positions."""
-        return _HartreeAt(self._operator(structure, sites_of(structure, basis)), self.self_interaction)
+        return _HartreeAt(self, structure, sites_of(structure, basis))
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
-        return 0.5 * self._operator(rho.structure, rho.sites).bilinear(rho.coefficients, rho.coefficients)
+        return self.coulomb(rho.structure, rho.sites, self._chosen(rho.structure, rho.sites)).energy(rho.coefficients)
 
-    def _operator(self, structure: Structure, sites: Sites) -> Coulomb:
-        return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=self.accuracy)
+    def coulomb(
+        self, structure: Structure, sites: Sites, operator: Operator, accuracy: float | None = None
+    ) -> Coulomb | CompiledCoulomb:
+        """The operator of given sites."""
+        on_mesh = operator in (Operator.MESH, Operator.COMPILED)
+        accuracy = accuracy or self.accuracy or (ON_A_MESH if on_mesh else EXPLICIT)
+        if on_mesh and sites.width.requires_grad:
+            raise ValueError(f"`operator` must be one with derivatives by the widths, got {operator}; choose Operator.EWALD")
+        if operator is Operator.COMPILED:
+            if structure.positions.device.type != "cpu":
+                raise ValueError(f"`operator` must be one for {structure.positions.device}, got {operator}")
+            return CompiledCoulomb(structure, sites, self.self_interaction, accuracy)
+        return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=accuracy, mesh=on_mesh)
+
+    def _chosen(self, structure: Structure, sites: Sites) -> Operator:
+        if self.operator is not None:
+            return self.operator
+        n = int(structure.counts.max()) * sites.size
+        if n <= (PERIODIC if structure.pbc.any() else OPEN) and len(structure) * n * n <= NUMBERS:
+            return Operator.DENSE
+        if sites.width.requires_grad:
+            return Operator.EWALD
+        return Operator.COMPILED if structure.positions.device.type == "cpu" else Operator.MESH
 
 
 class _HartreeAt(Term):
-    """Hartree with its operator; as a matrix where it is small and no derivative by positions or widths is asked for."""
+    """Hartree with its operator; as a matrix where that is chosen and no derivative by positions or widths is asked for."""
 
     quadratic = True
 
-    def __init__(self, coulomb: Coulomb, self_interaction: bool) -> None:
+    def __init__(self, term: Hartree, structure: Structure, sites: Sites) -> None:
         super().__init__()
-        self.coulomb, self.self_interaction = coulomb, self_interaction
+        self.term, self.structure, self.sites = (term,), structure, sites  # in a tuple: not a submodule
         # the kernels of slabs and wires are positive for neutral densities only: their zero of potential is not at infinity
-        pbc = coulomb.structure.pbc
-        self.convex = self_interaction and not bool((pbc.any(1) & ~pbc.all(1)).any())
-        n = int(coulomb.structure.counts.max()) * coulomb.sources.size
-        constant = not (torch.is_grad_enabled() and coulomb.radial.requires_grad)
-        self.dense = coulomb.matrix() if constant and n <= DENSE and len(coulomb.structure) * n * n <= NUMBERS else None
-        self._place = (coulomb.structure.index, coulomb.structure.local)
+        bounded = bool((structure.pbc.any(1) & ~structure.pbc.all(1)).any())
+        self.convex = term.self_interaction and not bounded
+        self.convex_if_neutral = term.self_interaction
+        self.operator = term._chosen(structure, sites)
+        self.coulomb = term.coulomb(structure, sites, self.operator)
+        graph = any(one.requires_grad for one in (structure.positions, structure.cell, sites.width))
+        constant = not (torch.is_grad_enabled() and graph)
+        explicit = isinstance(self.coulomb, Coulomb) and self.operator is Operator.DENSE
+        self.dense = self.coulomb.matrix() if explicit and constant else None  # type: ignore[union-attr]
+        self.explicit = self.operator is Operator.DENSE
+        self._place = (structure.index, structure.local)
 
     @property
     def name(self) -> str:
@@ -78,7 +128,7 @@ class _HartreeAt(Term):
     def energy(self, rho: Density) -> Tensor:
         p = rho.coefficients
         if self.dense is None:
-            return 0.5 * self.coulomb.bilinear(p, p)
+            return self.coulomb.energy(p)
         return 0.5 * rho.total((p * self.gradient(rho)).sum(1))
 
     def gradient(self, rho: Density) -> Tensor:
@@ -86,6 +136,14 @@ class _HartreeAt(Term):
 
     def curvature(self, rho: Density) -> Callable[[Tensor], Tensor]:
         return self._potential
+
+    def approximate(self) -> Term:
+        """In float32 on a coarser mesh."""
+        if not isinstance(self.coulomb, CompiledCoulomb) or self.coulomb.accuracy >= ROUGH:
+            return self
+        rough = copy.copy(self)
+        rough.coulomb = CompiledCoulomb(self.structure, self.sites, self.term[0].self_interaction, ROUGH, np.float32)
+        return rough
 
     def _potential(self, p: Tensor) -> Tensor:
         if self.dense is None:
@@ -95,12 +153,18 @@ class _HartreeAt(Term):
         return torch.bmm(self.dense, padded.reshape(-1, n, 1)).reshape(-1, n // size, size)[self._place]
 
     def hessian(self, rho: Density) -> Tensor:
-        return self.dense if self.dense is not None else self.coulomb.matrix()
+        if self.dense is not None:
+            return self.dense
+        term: Hartree = self.term[0]
+        exact = self.coulomb if isinstance(self.coulomb, Coulomb) else self.coulomb.differentiable()
+        if exact.mesh:
+            exact = term.coulomb(self.structure, self.sites, Operator.EWALD)  # type: ignore[assignment]
+        return exact.matrix()
 
     def diagonal(self, rho: Density) -> Tensor:
-        if not self.self_interaction:
+        if not self.term[0].self_interaction:
             return torch.zeros_like(rho.coefficients)
-        width, lmax = self.coulomb.sources.width, rho.basis.lmax
+        width, lmax = self.sites.width, rho.basis.lmax
         itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)
         shells = [(itself[l] / (3 if l == 2 else 1))[:, None].expand(-1, 2 * l + 1) for l in range(lmax + 1)]  # noqa: E741
         return torch.cat(shells, 1)

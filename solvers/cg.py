@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,20 +21,26 @@ from cgdft.solver import (
     saddle_point_inverse,
 )
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.solvers.tangent import jacobi, tangent_cg
+from cgdft.solvers.long_waves import precondition
+from cgdft.solvers.tangent import TangentResult, refined, tangent_cg
 
 
 @dataclass(frozen=True)
 class CG(Solver):
-    """Projected conjugate gradients with Jacobi's preconditioner; quadratic functionals only.
+    """Projected conjugate gradients, long waves treated apart; quadratic functionals only.
+
+    Where terms have a cheaper approximation, iterations use it and the result is corrected by the right ones until their
+    residual is small.
 
     Args:
         tolerance: of the projected gradient's norm, relative to that at the start of a cold solve, in each structure.
         max_iterations: more raise.
+        approximate: whether to iterate with approximate terms.
     """
 
     tolerance: float = 1e-12
     max_iterations: int = 2000
+    approximate: bool = True
 
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Conjugate gradients on the constrained quadratic energy."""
@@ -41,14 +48,9 @@ class CG(Solver):
         rows = problem.rows
         x, gradient, scale = beginning(problem, start)
         _, floor = norm_scale(problem, gradient)
-        result = tangent_cg(
-            problem.curvature(x),
-            -rows.project(gradient),
-            rows,
-            jacobi(rows, problem.diagonal(x)),
-            self.tolerance * scale + floor,
-            self.max_iterations,
-        )
+        target = self.tolerance * scale + floor
+        solve = self._solve(problem, x)
+        result = solve(-rows.project(gradient), target, lambda y: -rows.project(problem.gradient(x + y)))
         x = x + result.y
         negative = result.negative | negative_curvature(problem, x)[0]
         status = [
@@ -60,12 +62,11 @@ class CG(Solver):
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
-        precondition, product = jacobi(problem.rows, problem.diagonal(x)), problem.curvature(x)
+        rows, product, inner = problem.rows, problem.curvature(x), self._solve(problem, x)
 
         def solve(b: Tensor) -> Tensor:
-            norm = problem.rows.dot(b, b).sqrt()
-            target = self.tolerance * norm + 1e-300
-            result = tangent_cg(product, b, problem.rows, precondition, target, self.max_iterations)
+            target = self.tolerance * rows.dot(b, b).sqrt() + 1e-300
+            result = inner(b, target, lambda y: b - rows.project(product(y)))
             reached = result.history[-1] <= 1e3 * target
             if not (result.converged | reached).all():
                 status = [Status.NOT_CONVERGED if not ok else Status.CONVERGED for ok in result.converged.tolist()]
@@ -78,3 +79,18 @@ class CG(Solver):
             return result.y
 
         return saddle_point_inverse(problem, x, solve)
+
+    def _solve(self, problem: Problem, x: Tensor) -> Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], TangentResult]:
+        """(b, target, y -> b - P H y) -> y with P H y = b."""
+        rows, rough = problem.rows, problem.approximate() if self.approximate else None
+        condition, product = precondition(problem, x), (rough or problem).curvature(x)
+
+        def inner(b: Tensor, target: Tensor) -> TangentResult:
+            return tangent_cg(product, b, rows, condition, target, self.max_iterations)
+
+        def solve(b: Tensor, target: Tensor, residual: Callable[[Tensor], Tensor]) -> TangentResult:
+            if rough is None:
+                return inner(b, target)
+            return refined(residual, inner, b, rows, target)
+
+        return solve

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.solvers.tangent import jacobi, tangent_cg
+from cgdft.solvers.long_waves import precondition
+from cgdft.solvers.tangent import tangent_cg
 
 #: Up to so many unknowns in a structure the Hessian's spectrum is computed; above, random probes look for negative curvature.
 SPECTRUM = 400
@@ -32,7 +33,7 @@ def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
     direction = torch.zeros_like(x)
-    if len(x) == 0 or all(term.convex for term in problem.functional):
+    if len(x) == 0 or problem.convex:
         return negative, direction
     if rows.longest <= SPECTRUM:
         values, vectors = torch.linalg.eigh(tangent_hessian(problem, x))
@@ -41,11 +42,11 @@ def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
         direction = rows.project(rows.unpad(vectors[:, :, 0]))
         return negative, torch.where(negative[rows.index], direction, 0.0)
     generator = torch.Generator().manual_seed(0)
-    precondition = jacobi(rows, problem.diagonal(x))
+    condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)
     for _ in range(2):
         b = rows.project(torch.randn(len(x), generator=generator, dtype=x.dtype).to(x))
         target = 1e-3 * rows.dot(b, b).sqrt()
-        result = tangent_cg(problem.curvature(x), b, rows, precondition, target, 200)
+        result = tangent_cg(product, b, rows, condition, target, 200)
         found = result.negative & ~negative
         direction = torch.where(found[rows.index], result.direction, direction)
         negative = negative | result.negative

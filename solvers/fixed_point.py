@@ -19,7 +19,7 @@ from cgdft.rows import ConstraintRows
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.solvers.tangent import jacobi
+from cgdft.solvers.long_waves import precondition
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class FixedPoint(Solver):
             lost = ~torch.isfinite(norm) | (norm > 1e8 * (scale + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break
-            f = -jacobi(rows, problem.diagonal(x))(rows.project(gradient))
+            f = -precondition(problem, x)(rows.project(gradient))
             if iteration and self.history:
                 steps, moves = [*steps, f - previous_f][-self.history :], [*moves, x - previous_x][-self.history :]
             previous_x, previous_f = x, f

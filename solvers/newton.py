@@ -20,7 +20,8 @@ from cgdft.problem import Problem
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.solvers.tangent import jacobi, tangent_cg
+from cgdft.solvers.long_waves import precondition
+from cgdft.solvers.tangent import tangent_cg
 
 #: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
 RUNAWAY = 1e4
@@ -87,8 +88,8 @@ class Newton(Solver):
         rows = problem.rows
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
         target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
-        precondition = jacobi(rows, problem.diagonal(x))
-        result = tangent_cg(problem.curvature(x), -g, rows, precondition, target, self.inner.max_iterations)
+        product = (problem.approximate() or problem).curvature(x)
+        result = tangent_cg(product, -g, rows, precondition(problem, x), target, self.inner.max_iterations)
         bent = result.negative[rows.index]
         return torch.where(bent, result.y + result.direction, result.y)
 

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from cgdft.rows import ConstraintRows
 
+#: What an approximate solve takes off a residual before the right operator is asked again.
+CORRECTION = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class TangentResult:
@@ -22,24 +25,6 @@ class TangentResult:
     history: list[Tensor]
 
 
-def jacobi(rows: ConstraintRows, diagonal: Tensor) -> Callable[[Tensor], Tensor]:
-    """z = D^-1 (r - B^T w) with B z = 0: the diagonal preconditioner that respects the constraints exactly."""
-    inverse = 1 / diagonal
-    scaled = rows.basis * inverse
-    n_rows = len(rows.basis)
-    small = torch.stack([rows.coordinates(one) for one in scaled], 1) if n_rows else None
-
-    def apply(r: Tensor) -> Tensor:
-        z = inverse * r
-        if small is None:
-            return z
-        inactive = torch.diag_embed((~rows.active).to(r.dtype))
-        w = torch.linalg.solve(small + inactive, rows.coordinates(z)[..., None])[..., 0]
-        return z - inverse * rows.along(w)
-
-    return apply
-
-
 def tangent_cg(
     product: Callable[[Tensor], Tensor],
     b: Tensor,
@@ -48,7 +33,7 @@ def tangent_cg(
     target: Tensor,
     max_iterations: int,
 ) -> TangentResult:
-    """Projected preconditioned conjugate gradients for P H y = b, b in the tangent space.
+    """Projected conjugate gradients for P H y = b, b in the tangent space; the preconditioner may change a little.
 
     Inner products are per structure: a member's convergence does not depend on its neighbours in the batch.
 
@@ -56,7 +41,8 @@ def tangent_cg(
         product: H v.
         target: residual norm at which a structure is done, (n_structures,).
 
-    Source: N. I. M. Gould, M. E. Hribar, J. Nocedal, SIAM J. Sci. Comput. 23, 1376 (2001), algorithm 2.1.
+    Source: N. I. M. Gould, M. E. Hribar, J. Nocedal, SIAM J. Sci. Comput. 23, 1376 (2001), algorithm 2.1; the flexible beta of
+    Y. Notay, SIAM J. Sci. Comput. 22, 1444 (2000).
     """
     y, r = torch.zeros_like(b), b.clone()
     norm = rows.dot(r, r).sqrt()
@@ -77,13 +63,43 @@ def tangent_cg(
             direction = torch.where(bad[rows.index], p, direction)
             running = running & ~bad
         alpha = torch.where(running, rz / curvature.where(running, torch.ones_like(curvature)), 0.0)
-        y = y + alpha[rows.index] * p
-        r = rows.project(r - alpha[rows.index] * hp)
+        y = y + rows.each(alpha) * p
+        before, r = r, rows.project(r - rows.each(alpha) * hp)
         norm = rows.dot(r, r).sqrt()
         history.append(norm)
         running = running & (norm > target)
         z = precondition(r)
-        rz, previous = rows.dot(r, z), rz
-        beta = torch.where(running, rz / previous.where(running, torch.ones_like(previous)), 0.0)
-        p = torch.where(running[rows.index], z + beta[rows.index] * p, p)
+        rz, previous, overlap = rows.dot(r, z), rz, rows.dot(before, z)
+        beta = torch.where(running, (rz - overlap) / previous.where(running, torch.ones_like(previous)), 0.0)
+        p = torch.where(rows.each(running), z + rows.each(beta) * p, p)
     return TangentResult(y, ~running & ~negative, negative, direction, history)
+
+
+def refined(
+    residual: Callable[[Tensor], Tensor],
+    solve: Callable[[Tensor, Tensor], TangentResult],
+    b: Tensor,
+    rows: ConstraintRows,
+    target: Tensor,
+) -> TangentResult:
+    """y with P H y = b, solved with an approximate H and corrected by residuals of the right one until these are small.
+
+    Args:
+        residual: y -> b - P H y.
+        solve: (b, target) -> the approximate solution with its residual norm below the target.
+    """
+    y, r = torch.zeros_like(b), b
+    norm = rows.dot(r, r).sqrt()
+    history = [norm]
+    negative, direction = torch.zeros_like(norm, dtype=torch.bool), torch.zeros_like(b)
+    while (norm > target).any():
+        goal = torch.where(norm > target, torch.maximum(CORRECTION * norm, 0.3 * target), torch.inf)
+        step = solve(r, goal)
+        negative, direction = negative | step.negative, torch.where(rows.each(step.negative), step.direction, direction)
+        y = y + step.y
+        r = residual(y)
+        norm, before = rows.dot(r, r).sqrt(), norm
+        history += [*step.history[1:-1], norm]
+        if negative.any() or not step.converged.all() or (norm > target).logical_and(norm > 0.5 * before).any():
+            break
+    return TangentResult(y, (norm <= target) & ~negative, negative, direction, history)

@@ -14,7 +14,7 @@ from cgdft import Density, Multipoles, Structure
 from cgdft.electrostatics.boys import boys
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.functionals import Hartree
+from cgdft.functionals import Hartree, Operator
 
 D = torch.float64
 
@@ -338,4 +338,4 @@ def test_too_many_pairs_are_refused_before_the_work():
     grid = torch.arange(n, dtype=D)
     structure = Structure(torch.ones(n), torch.stack([3 * grid, 0 * grid, 0 * grid], 1))
     with pytest.raises(ValueError, match=r"at most 1e\+08 pairs of sites in open space"):
-        Hartree().energy(Density(structure, Multipoles(width=1.0), torch.ones(n, 1, dtype=D)))
+        Hartree(operator=Operator.EWALD).energy(Density(structure, Multipoles(width=1.0), torch.ones(n, 1, dtype=D)))

@@ -1,18 +1,29 @@
-"""The mesh against the exact sums: the accuracy asked for is the accuracy got, for every boundary, width and l."""
+"""Both meshes against the exact sums: the accuracy asked for is the accuracy got, for every boundary, width and l."""
 
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 
 from cgdft import Density, Model, Multipoles, Structure
-from cgdft.electrostatics import coulomb
 from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.compiled import CompiledCoulomb
+from cgdft.electrostatics.compiled_mesh import CompiledMesh
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.mesh import Mesh, mesh_shape, spline, spline_derivatives
-from cgdft.functionals import Electronegativity, Hardness, Hartree
+from cgdft.electrostatics.mesh_error import estimated_error
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
 from cgdft.solvers import CG
 
 D = torch.float64
+
+
+def relative(found, wanted):
+    return float((found - wanted).detach().norm() / wanted.detach().norm())
+
+
+def slopes(value, by):
+    return torch.autograd.grad(value.sum(), by, retain_graph=True)
 
 
 def box_of_sites(pbc, n=40):
@@ -23,49 +34,124 @@ def box_of_sites(pbc, n=40):
     return structure, torch.randn(n, 9, generator=generator, dtype=D), 0.6 + torch.rand(n, generator=generator, dtype=D)
 
 
-@pytest.mark.parametrize("pbc", [[True] * 3, [True, False, True], [False, False, True]], ids=["bulk", "slab", "wire"])
+BOUNDARIES = {"bulk": [True] * 3, "slab": [True, False, True], "wire": [False, False, True], "open": [False] * 3}
+
+
+@pytest.mark.parametrize("boundary", BOUNDARIES)
 @pytest.mark.parametrize("lmax", [0, 1, 2])
 @pytest.mark.parametrize("accuracy", [1e-4, 1e-7, 1e-10])
-def test_accuracy_asked_is_accuracy_got(pbc, lmax, accuracy, monkeypatch):
-    if pbc == [False, False, True] and (lmax, accuracy) not in [(1, 1e-7), (2, 1e-4)]:
-        return  # the box of a wire is large, and what is tested is the same
-    structure, p, width = box_of_sites(pbc)
+def test_accuracy_asked_is_accuracy_got(boundary, lmax, accuracy):
+    """Of the compiled mesh: potentials; forces and the virial within ten times of it, since they are derivatives."""
+    if boundary == "wire" and (lmax, accuracy) not in [(1, 1e-7), (2, 1e-4)]:
+        return  # exact sums in the large box of a wire take long, and what is tested is the same
+    structure, p, width = box_of_sites(BOUNDARIES[boundary])
     p, width = p[:, : (lmax + 1) ** 2], width.round(decimals=1)
-    sites = Sites(structure.positions, structure.index, width, lmax)
-    exact = Coulomb(structure, sites, accuracy=1e-13).potential(p)
-    monkeypatch.setattr(coulomb, "MESH_FROM", 1)
-    operator = Coulomb(structure, sites, accuracy=accuracy)
-    assert operator.waves[0].mesh is not None
-    error = float((operator.potential(p) - exact).norm() / exact.norm())
-    assert error < accuracy
-    with torch.no_grad():  # gathered instead of derived
-        gathered = operator.potential(p)
-    assert float((gathered - operator.potential(p)).norm() / exact.norm()) < 1e-13
+    at = structure.deformed(torch.zeros(40, 3, dtype=D).requires_grad_(), torch.zeros(1, 3, 3, dtype=D).requires_grad_())
+    sites = Sites(at.positions, at.index, width, lmax)
+    exact, operator = Coulomb(at, sites, accuracy=1e-13), CompiledCoulomb(at, sites, accuracy=accuracy)
+    wanted, felt = exact.potential(p), operator.potential(p)
+    assert relative(felt, wanted) < accuracy
     q = torch.randn(p.shape, generator=torch.Generator().manual_seed(5), dtype=D)
-    a, b = (q * operator.potential(p)).sum(), (p * operator.potential(q)).sum()
-    assert abs(float(a - b)) < 1e-12 * float((q * exact).abs().sum())
+    a, b = (q * felt).sum().item(), (p * operator.potential(q)).sum().item()
+    assert abs(a - b) < 1e-12 * (q * wanted).abs().sum().item()
+    by = [at.positions] if boundary == "open" else [at.positions, at.cell]
+    for value in (lambda one: one.energy(p), lambda one: one.bilinear(p, q)):
+        for one, two in zip(slopes(value(operator), by), slopes(value(exact), by), strict=True):
+            assert relative(one, two) < 10 * accuracy
 
 
-def test_derivatives(monkeypatch):
+@pytest.mark.parametrize("boundary", ["bulk", "slab"])
+@pytest.mark.parametrize("lmax", [0, 1, 2])
+def test_both_implementations_agree_to_rounding(boundary, lmax):
+    """The same mesh in torch and in compiled loops, one and two threads, one and several widths."""
+    structure, p, width = box_of_sites(BOUNDARIES[boundary])
+    p = p[:, : (lmax + 1) ** 2]
+    box = Box.around(structure.cell[0], structure.pbc[0], structure.positions, 20.0)
+    for widths in (torch.full_like(width, 1.3), width.round(decimals=1)):
+        arguments = (structure.positions, widths, lmax, box, [20, 40, 18], 8)
+        mesh, compiled = Mesh(*arguments), CompiledMesh(*arguments)
+        assert relative(torch.from_numpy(compiled.potential(p.numpy())), mesh.potential(p)) < 1e-13
+        compiled.threads = 2
+        assert relative(torch.from_numpy(compiled.potential(p.numpy())), mesh.potential(p)) < 1e-13
+
+
+def test_mesh_in_torch():
+    """Accuracy, and the explicit gather against autograd."""
+    for accuracy in (1e-4, 1e-8):
+        for lmax in (0, 2):
+            structure, p, width = box_of_sites([True, True, accuracy > 1e-6])
+            p = p[:, : (lmax + 1) ** 2]
+            sites = Sites(structure.positions, structure.index, width.round(decimals=1), lmax)
+            wanted = Coulomb(structure, sites, accuracy=1e-13).potential(p)
+            operator = Coulomb(structure, sites, accuracy=accuracy, mesh=True)
+            derived = operator.potential(p)
+            assert relative(derived, wanted) < accuracy
+            with torch.no_grad():
+                assert relative(operator.potential(p), derived) < 1e-13
+
+
+@pytest.mark.parametrize("operator", [Operator.MESH, Operator.COMPILED])
+def test_derivatives(operator):
     """Energy, forces and stress of a charged cell on the mesh are those of the exact sums; second derivatives too."""
     structure, p, _ = box_of_sites(True, n=12)
     density = Multipoles(2, width=0.9)
 
-    def along(t):
+    def along(t, term):
         u = 0.1 * torch.sin(torch.arange(36, dtype=D)).reshape(12, 3)
         e = 0.02 * torch.tensor([[1.0, 0.4, 0.1], [0.4, -0.7, 0.3], [0.1, 0.3, 0.5]], dtype=D)[None]
-        return Hartree().energy(Density(structure.deformed(t * u, t * e), density, p[:12])).sum()
+        return term.energy(Density(structure.deformed(t * u, t * e), density, p[:12] * (1 + t))).sum()
 
     results = []
-    for start in (10**9, 1):
-        monkeypatch.setattr(coulomb, "MESH_FROM", start)
+    for term in (Hartree(), Hartree(operator=operator, accuracy=1e-10)):
         t = torch.zeros((), dtype=D, requires_grad=True)
-        value = along(t)
+        value = along(t, term)
         (first,) = torch.autograd.grad(value, t, create_graph=True)
         (second,) = torch.autograd.grad(first, t)
-        results.append([float(value.detach()), float(first.detach()), float(second)])
-    assert results[1] == pytest.approx(results[0], rel=1e-9)
+        (plain,) = torch.autograd.grad(along(t, term), t)
+        results.append([value.item(), first.item(), second.item(), plain.item()])
+    assert results[1] == pytest.approx(results[0], rel=1e-8)
     assert abs(results[0][1]) > 1e-3
+
+
+@pytest.mark.parametrize("lmax", [0, 1, 2])
+def test_error_is_estimated_before(lmax):
+    """Never by less than half the error, and never by more than six times of it, for every order of spline."""
+    structure, p, width = box_of_sites(True)
+    p, width = p[:, : (lmax + 1) ** 2], torch.full_like(width, 1.0)
+    box = Box.around(structure.cell[0], structure.pbc[0], structure.positions, 0.0)
+    exact = CompiledMesh(structure.positions, width, lmax, box, [64, 64, 40], 12).potential(p.numpy())[:, lmax**2 :]
+    for order in range(max(4, 3 + lmax), 11):
+        shape = mesh_shape(box, 0.6)
+        heights = 1 / torch.linalg.inv(box.cell).norm(dim=0)
+        spacing = float((heights / torch.tensor(shape)).mean())
+        found = CompiledMesh(structure.positions, width, lmax, box, shape, order).potential(p.numpy())[:, lmax**2 :]
+        error = float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+        assert 0.5 < estimated_error(order, spacing, lmax) / error < 6
+
+
+def test_float32_says_what_it_reaches():
+    structure, p, width = box_of_sites(True)
+    sites = Sites(structure.positions, structure.index, width.round(decimals=1), 1)
+    exact = Coulomb(structure, sites).potential(p[:, :4])
+    assert relative(CompiledCoulomb(structure, sites, accuracy=1e-5, dtype=np.float32).potential(p[:, :4]), exact) < 1e-5
+    with pytest.raises(ValueError, match="`accuracy` must be at least 1e-5 in float32"):
+        CompiledCoulomb(structure, sites, accuracy=1e-6, dtype=np.float32)
+
+
+def test_a_mesh_that_does_not_fit_is_refused_before_the_work():
+    n = 300
+    line = torch.arange(n, dtype=D)[:, None] * torch.tensor([3.0, 2.9, 2.8], dtype=D)
+    with pytest.raises(ValueError, match="fits into memory, got a mesh of"):
+        Hartree(operator=Operator.COMPILED).energy(
+            Density(Structure([8] * n, line, 2000 * torch.eye(3), True), Multipoles(2, width=0.1), torch.ones(n, 9, dtype=D))
+        )
+
+
+def test_operators_are_named_and_refused():
+    structure, p, width = box_of_sites(True)
+    basis = Multipoles(width=torch.nn.Parameter(width))
+    with pytest.raises(ValueError, match="`operator` must be one with derivatives by the widths"):
+        Hartree(operator=Operator.COMPILED).energy(Density(structure, basis, p[:, :1]))
 
 
 def test_large_cell_is_solved_on_the_mesh():

@@ -1,14 +1,15 @@
-"""What lies beyond the cell: the Coulomb kernel of waves for bulk, slab and wire.
+"""What lies beyond the cell: the Coulomb kernel of waves for bulk, slab, wire and open space.
 
-Along open axes the density has an end. There the cell is replaced by a box of length 2 R, where no two points of the density
-are further apart than R, and 1/r by a kernel cut at R: exact, since no pair sees the cut, nor, across the box, an image. Its
-Fourier transform is known,
+Along open axes the density has an end. There the cell is replaced by a box as long as the density and R together, where no
+two points of the density are further apart than R, and 1/r by a kernel cut at R: exact, since no pair sees the cut, nor, across
+the box, an image. Its Fourier transform is known,
 
     bulk  4 pi / k^2, and nothing for k = 0: a uniform background neutralises the cell, the average potential is zero
     slab  4 pi / k^2 [1 - exp(-k_p R) cos(k_n R)],  k = 0: -2 pi R^2;  a far charged plane has the potential -2 pi sigma |z|
     wire  4 pi / k^2 [1 + k_p R J_1(k_p R) K_0(|k_a| R) - |k_a| R J_0(k_p R) K_1(|k_a| R)],
           k_a = 0: 4 pi / k^2 [1 - J_0(k_p R) - k_p R ln(R) J_1(k_p R)],  k = 0: pi R^2 (1 - 2 ln R);
           a far charged line has the potential -2 lambda ln(r)
+    open  4 pi / k^2 [1 - cos(k R)],  k = 0: 2 pi R^2
 
 with k_n along the normal of a slab, k_a along the axis of a wire and k_p perpendicular to these.
 
@@ -45,10 +46,17 @@ class Box:
             return cls(cell, pbc, math.inf)
         directions = perpendicular(cell, pbc)
         across = positions.detach() @ directions[open_axes].detach().T
-        span = float((across.max(0).values - across.min(0).values).norm())
-        radius = span + tail
-        rows = [2 * radius * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
+        low, high = across.min(0).values, across.max(0).values
+        diameter = min((high - low).norm(), 2 * (across - 0.5 * (low + high)).norm(dim=1).max())
+        radius = float(diameter) + tail
+        length = dict(zip(open_axes, (high - low + tail + radius).tolist(), strict=True))
+        rows = [length[axis] * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
         return cls(torch.stack(rows), pbc, radius)
+
+    @property
+    def detached(self) -> Box:
+        """The same without a graph."""
+        return Box(self.cell.detach(), self.periodic, self.radius)
 
     @property
     def volume(self) -> Float[Tensor, ""]:
@@ -69,6 +77,9 @@ class Box:
         if n_open == 0:
             return torch.where(zero, 0.0, 4 * math.pi / safe)
         r = self.radius
+        if n_open == 3:
+            cut = 1 - torch.cos(safe.sqrt() * r)
+            return torch.where(zero, 2 * math.pi * r**2, 4 * math.pi / safe * cut)
         if n_open == 1:
             normal = torch.nn.functional.normalize(self.cell[~self.periodic][0], dim=0)
             along = k @ normal
@@ -97,6 +108,8 @@ def _length(v: Tensor) -> Tensor:
 def perpendicular(cell: Tensor, pbc: Tensor) -> Tensor:
     """Rows: unit vectors, for open axes perpendicular to the periodic ones and to each other, right-handed in their place."""
     periodic = torch.nonzero(pbc).flatten().tolist()
+    if not periodic:
+        return torch.eye(3).to(cell)
     rows: list[Tensor] = [torch.nn.functional.normalize(cell[a], dim=0) if a in periodic else cell[a] for a in range(3)]
     if len(periodic) == 2:
         (a,) = (axis for axis in range(3) if axis not in periodic)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 CHUNK = 4_000_000
 #: Pairs of sites in open space held at once, some 15 numbers each with derivatives: 12 GB.
 LARGEST = 100_000_000
-#: From so many sites on a periodic structure the smooth part is summed on a mesh.
-MESH_FROM = 200
 #: Time of one wave at one site over that of one pair; only the speed depends on it.
 WAVE_COST = 0.05
 
@@ -80,6 +78,7 @@ class Coulomb:
         targets: sites where it is felt; default: the sources themselves.
         self_interaction: whether a multipole interacts with itself (not with its images).
         accuracy: relative truncation of the Ewald sums.
+        mesh: whether the waves are summed on a mesh.
 
     Raises:
         ValueError: more pairs of sites in open space than memory holds.
@@ -92,12 +91,13 @@ class Coulomb:
         targets: Sites | None = None,
         self_interaction: bool = True,
         accuracy: float = 1e-12,
+        mesh: bool = False,
     ) -> None:
-        self.same = targets is None
+        self.same, self.mesh = targets is None, mesh
         self.structure, self.sources, self.targets = structure, sources, targets or sources
         periodic = structure.pbc.any(1)
         self.accuracy = accuracy
-        self._range = math.sqrt(-math.log(accuracy) + 3 * (self.sources.lmax + self.targets.lmax))
+        self._range = decay(accuracy, self.sources.lmax + self.targets.lmax)
         self._check_size(periodic)
         i, j = self._open_pairs(periodic)
         u = self.targets.positions[i] - self.sources.positions[j]
@@ -113,6 +113,10 @@ class Coulomb:
             self.waves.append(self._waves_of(s, split, box))
         self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
         self.u, self.radial = torch.cat([p[2] for p in pairs]), torch.cat([p[3] for p in pairs], 1)
+
+    def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
+        """1/2 p . A . p of each structure, hartree."""
+        return 0.5 * self.bilinear(p, p)
 
     def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, " n_structures"]:
         """p . A . s of each structure, hartree."""
@@ -210,7 +214,7 @@ class Coulomb:
             box = Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
             volume = float(box.volume.detach())
             split = float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
-            if self.same and n >= MESH_FROM:  # pairs against mesh points 0.4 widths apart
+            if self.mesh:  # pairs against mesh points 0.4 widths apart
                 split = float((volume**2 / n**2 * 0.1 / (0.4**3 * 32 / 3 * math.pi * self._range**3)) ** (1 / 6))
         return split, Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
 
@@ -255,8 +259,9 @@ class Coulomb:
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
         mesh = None
-        if self.same and len(sources) >= MESH_FROM and not w.requires_grad:
-            shape, order = choose(box, len(sources), float(w.min()), self.sources.lmax, 0.2 * self.accuracy)
+        if self.mesh:
+            costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
+            _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order)
         return _Waves(s, targets, sources, t, w, box, mesh)
 
@@ -298,6 +303,11 @@ class Coulomb:
         left = (self._excess_width(waves.targets, waves.target_width, self.targets) * q).sum()
         right = (self._excess_width(waves.sources, waves.source_width, self.sources) * z).sum()
         return -self._per_volume(waves) * (left * z.sum() + q.sum() * right)
+
+
+def decay(accuracy: float, order: int) -> float:
+    """x beyond which exp(-x^2), with the powers that `order` derivatives bring, is below `accuracy`."""
+    return math.sqrt(-math.log(accuracy) + 3 * order)
 
 
 def _square(u: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.mesh_error import ORDERS, coarsest_spacing
 from cgdft.electrostatics.multipole import QUADRUPOLE, theta
 
 #: Mesh values held at once while the potential is gathered.
@@ -179,27 +180,29 @@ def mesh_shape(box: Box, spacing: float) -> list[int]:
     return [next_fast_len(max(4, math.ceil(float(h) / spacing)), real=True) for h in heights]
 
 
-#: Relative error of A p at a spacing of half the smallest width, by order of the spline, for l = 0; each l costs a factor of
-#: EACH_L and one power of the spacing. Measured on random sites in a triclinic cell, with a factor of 3 to spare.
-ERROR = {6: 2e-6, 8: 5e-8, 10: 2e-9, 12: 1e-10}
-EACH_L = 6.0
+def choose(
+    box: Box, width: float, lmax: int, accuracy: float, site_cost: float = 1.0, point_cost: float = 1.0
+) -> tuple[float, list[int], int]:
+    """The cheapest mesh that reaches a relative accuracy: its cost, shape and order of spline.
 
+    Args:
+        width: smallest of the sites, bohr.
+        site_cost: of all sites for one mesh point around each.
+        point_cost: of one mesh point, times the binary logarithm of their number.
 
-def estimated_error(order: int, ratio: float, lmax: int) -> float:
-    """Relative error for a spacing of `ratio` smallest widths: ERROR EACH_L^lmax (2 ratio)^(order + 1 - lmax)."""
-    return ERROR[order] * EACH_L**lmax * (2 * ratio) ** (order + 1 - lmax)
-
-
-def choose(box: Box, n: int, width: float, lmax: int, accuracy: float) -> tuple[list[int], int]:
-    """The cheapest mesh and order of spline that reach a relative accuracy, for n sites of smallest width `width` (bohr)."""
+    Raises:
+        ValueError: an accuracy out of reach.
+    """
     best: tuple[float, list[int], int] | None = None
-    for order in ERROR:
-        ratio = 0.5 * (accuracy / ERROR[order] / EACH_L**lmax) ** (1 / (order + 1 - lmax))
-        if ratio < 0.15 and order != max(ERROR):
+    for order in ORDERS:
+        spacing = coarsest_spacing(order, lmax, accuracy) if order >= 3 + lmax else None
+        if spacing is None:
             continue
-        shape = mesh_shape(box, min(ratio, 0.8) * width)
-        cost = n * order**3 * (lmax + 1) ** 2 + 30.0 * math.prod(shape)
+        shape = [max(order, points) for points in mesh_shape(box, spacing * width)]
+        points = math.prod(shape)
+        cost = order**3 * site_cost + points * math.log2(points) * point_cost
         if best is None or cost < best[0]:
             best = cost, shape, order
-    assert best is not None
-    return best[1], best[2]
+    if best is None:
+        raise ValueError(f"`accuracy` must be one that a mesh reaches with l = {lmax}, got {accuracy!r}; allow more")
+    return best

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -29,23 +30,32 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
 
     Atoms are numbered within the batch; shift is (n_pairs, 3) whole cells.
     """
-    from vesin import NeighborList
-
     atoms = torch.nonzero(structure.index == s).flatten()
-    positions = structure.positions[atoms].detach().cpu().numpy()
-    neighbours = NeighborList(cutoff=float(cutoff), full_list=True)
-    i, j, shift = neighbours.compute(
-        points=positions,
-        box=_completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy(),
-        periodic=structure.pbc[s].cpu().numpy(),
-        quantities="ijS",
-    )
-    itself = np.arange(len(positions))
+    i, j, shift = _neighbour_list(structure, s, cutoff, "ijS")
+    itself = np.arange(len(atoms))
     i, j = np.concatenate([itself, i.astype(np.int64)]), np.concatenate([itself, j.astype(np.int64)])
-    shift = np.concatenate([np.zeros((len(positions), 3)), shift])
+    shift = np.concatenate([np.zeros((len(atoms), 3)), shift])
     device = structure.positions.device
     first, second = torch.from_numpy(i).to(device), torch.from_numpy(j).to(device)
     return atoms[first], atoms[second], torch.from_numpy(shift).to(structure.positions)
+
+
+def neighbours(structure: Structure, s: int, cutoff: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(i, j, u) with u = R_i - R_j of the image, |u| < cutoff, both orders, atoms numbered within structure s."""
+    i, j, apart = _neighbour_list(structure, s, cutoff, "ijD")
+    return i.astype(np.int32), j.astype(np.int32), np.negative(apart, out=apart)
+
+
+def _neighbour_list(
+    structure: Structure, s: int, cutoff: float, quantities: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    from vesin import NeighborList
+
+    found = NeighborList(cutoff=float(cutoff), full_list=True)
+    box = _completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy()
+    points = structure.positions[structure.index == s].detach().cpu().numpy()
+    i, j, apart = found.compute(points=points, box=box, periodic=structure.pbc[s].cpu().numpy(), quantities=quantities)
+    return i, j, apart
 
 
 def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:

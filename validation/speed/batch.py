@@ -1,7 +1,4 @@
-"""Speed, as ratios measured in one run: `python -m cgdft.validation.speed`.
-
-Machines are shared and differ: only ratios of medians, with the number of threads, are worth quoting.
-"""
+"""Many molecules in one call against one by one: `python -m cgdft.validation.speed.batch`."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def batch(n: int = 256, repeats: int = 5) -> dict[str, float]:
 
 
 def main() -> None:
-    """Print every measurement."""
+    """Print both times and their ratio."""
     print(f"{torch.get_num_threads()} thread(s)")
     figures = batch()
     print("256 molecules of the g2 set, QEq charges and forces:")

@@ -1,0 +1,305 @@
+"""The Coulomb operator of `coulomb.py` on the processor: pairs and mesh in compiled loops, first derivatives in closed form.
+
+Everything that depends on the positions alone is computed once; then an application is a sum over pairs, a spread, two
+transforms and a gather. Derivatives of derivatives by positions are those of `Coulomb`, which is built when they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.compiled_mesh import CompiledMesh
+from cgdft.electrostatics.compiled_pairs import CompiledPairs
+from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
+from cgdft.electrostatics.mesh import choose
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+Array = NDArray[Any]
+#: Measured times, ns: of a pair with its share of the setup, for each l; of a mesh point around a site; of the transforms of a
+#: mesh point, for each doubling of their number. Only the speed depends on them.
+PAIR, SITE, POINT = (80.0, 120.0, 200.0), 1.5, {np.dtype(np.float64): 1.0, np.dtype(np.float32): 0.5}
+#: Numbers of the size of the mesh that are held at once.
+HELD = 6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How one structure's sums are divided: width of the smooth part (bohr), mesh and order of its splines."""
+
+    split: float
+    box: Box
+    shape: list[int]
+    order: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One structure: its sites, its division, the squares of widths that the smooth part has in excess."""
+
+    s: int
+    sites: slice
+    plan: Plan
+    mesh: CompiledMesh
+    pairs: CompiledPairs | None
+    excess: Array
+
+
+class CompiledCoulomb:
+    """A(R) among the sites of a density: potential energy p . A . s of its multipoles; on the processor.
+
+    Args:
+        structure: gives cell and boundary conditions of each structure.
+        sites: of the density, those of a structure adjoining; widths without a gradient.
+        self_interaction: whether a multipole interacts with itself (not with its images).
+        accuracy: relative error of potentials.
+        dtype: in which sums are held; float32 reaches an accuracy of 1e-5.
+
+    Raises:
+        ValueError: an accuracy that the dtype does not reach; a mesh that does not fit into memory.
+    """
+
+    def __init__(
+        self, structure: Structure, sites: Sites, self_interaction: bool = True, accuracy: float = 1e-8, dtype: Any = np.float64
+    ) -> None:
+        if np.dtype(dtype) == np.float32 and accuracy < 1e-5:
+            raise ValueError(f"`accuracy` must be at least 1e-5 in float32, got {accuracy!r}; use float64")
+        self.structure, self.sites = structure, sites
+        self.self_interaction, self.accuracy = self_interaction, accuracy
+        for one in _alive:
+            if one.holds(structure, sites, self_interaction, accuracy, dtype):
+                self._sums = one
+                return
+        self._sums = _Sums(structure, sites, self_interaction, accuracy, dtype)
+        _alive.add(self._sums)
+
+    def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
+        """1/2 p . A . p of each structure, hartree."""
+        return _Energy.apply(self, p, self.structure.positions, self.structure.cell)  # type: ignore[no-untyped-call]
+
+    def bilinear(self, p: Float[Tensor, "n size"], s: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
+        """p . A . s of each structure, hartree."""
+        return self.structure.total((p * self.potential(s)).sum(1))
+
+    def potential(self, s: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
+        """A . s: potential (l = 0), its gradient (l = 1), ... felt by each multipole."""
+        return _Potential.apply(self, s, self.structure.positions, self.structure.cell)  # type: ignore[no-untyped-call]
+
+    def differentiable(self) -> Coulomb:
+        """The same operator with derivatives of every order."""
+        return Coulomb(self.structure, self.sites, self_interaction=self.self_interaction, accuracy=self.accuracy)
+
+    @property
+    def plans(self) -> list[Plan]:
+        """How the sums of each structure are divided."""
+        return [part.plan for part in self._sums.parts]
+
+
+class _Sums:
+    """The numbers behind `CompiledCoulomb`, without graph; shared by those of the same positions."""
+
+    def __init__(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> None:
+        self.at = _numbers(structure, sites)
+        self.positions, self.cell, self.width = self.at[:3]
+        self.lmax = sites.lmax
+        self.settings = (self_interaction, accuracy, np.dtype(dtype))
+        self.parts: list[_Part] = []
+        self.last: tuple[Array, Array, list[list[Array]]] | None = None
+        ends = np.concatenate([[0], np.cumsum(structure.counts.numpy())]).tolist()
+        for s, (start, stop) in enumerate(pairwise(ends)):
+            here = slice(start, stop)
+            positions, width = self.positions[here], self.width[here]
+            plan = divide(self.cell[s], structure.pbc[s], positions, width, self.lmax, accuracy, dtype)
+            smooth = width.clamp(min=plan.split)
+            mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype)
+            pairs = None
+            tight = bool((width < plan.split).any())
+            if tight or not self_interaction:
+                cutoff = decay(accuracy, 2 * self.lmax) * math.sqrt(2 * (plan.split**2 + float(smooth.max()) ** 2))
+                cutoff = cutoff if tight else 1e-3
+                pairs = CompiledPairs(structure, s, width, smooth, self.lmax, cutoff, self_interaction, dtype)
+            excess = (smooth**2 - width**2).numpy() * plan.box.background
+            self.parts.append(_Part(s, here, plan, mesh, pairs, excess))
+
+    def holds(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> bool:
+        """Whether these are the numbers of a structure."""
+        same = zip(self.at, _numbers(structure, sites), strict=True)
+        settings = (self_interaction, accuracy, np.dtype(dtype))
+        return self.settings == settings and self.lmax == sites.lmax and all(torch.equal(one, two) for one, two in same)
+
+    def fields(self, s: Array) -> tuple[Array, list[list[Array]]]:
+        """A . s and the fields it came from; the last ones are kept."""
+        if not s.any():
+            return np.zeros_like(s), [[np.zeros(part.mesh.shape)] * len(part.mesh.rows) for part in self.parts]
+        if self.last is None or not np.array_equal(self.last[0], s):
+            felt, fields = np.empty_like(s), []
+            for part in self.parts:
+                mine = s[part.sites]
+                field = part.mesh.field(mine)
+                value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
+                if part.pairs is not None:
+                    value += part.pairs.potential(mine)
+                q, per_volume = mine[:, 0], 2 * math.pi / float(part.plan.box.volume)
+                value[:, 0] -= per_volume * (part.excess * q.sum() + (part.excess * q).sum())
+                felt[part.sites] = value
+                fields.append(field)
+            self.last = s.copy(), felt, fields
+        return self.last[1], self.last[2]
+
+    def slopes(self, structure: Structure, p: Array, s: Array) -> tuple[Tensor, Tensor]:
+        """Derivatives of p . A . s, summed over structures, by positions and cells."""
+        by_position, by_cell = torch.zeros_like(self.positions), torch.zeros_like(self.cell)
+        right = self.fields(s)[1]
+        left = right if p is s else self.fields(p)[1]
+        for part, one, two in zip(self.parts, left, right, strict=True):
+            here, k = part.sites, part.s
+            mine = p[here]
+            other = mine if p is s else s[here]
+            cell = self.cell[k].clone().requires_grad_(structure.cell.requires_grad)
+            positions = self.positions[here]
+            with torch.enable_grad():
+                tail = 2 * decay(self.settings[1], 2 * self.lmax) * max(part.plan.split, float(self.width[here].max()))
+                box = Box.around(cell, structure.pbc[k], positions, tail)
+                volume = box.volume
+            slope, cell_slope = part.mesh.slopes(mine, other, (one, two), positions, box)
+            if box.cell.requires_grad and cell_slope is not None:
+                excess, q, z = part.excess, mine[:, 0], other[:, 0]
+                moment = float((excess * q).sum() * z.sum() + q.sum() * (excess * z).sum())
+                with torch.enable_grad():
+                    surrogate = (box.cell * cell_slope).sum() - 2 * math.pi * moment / volume
+                by_cell[k] += torch.autograd.grad(surrogate, cell)[0]
+            if part.pairs is not None:
+                pair_slope, by_strain = part.pairs.slopes(mine, other)
+                pull = torch.from_numpy(pair_slope)
+                slope = slope + pull
+            if part.pairs is not None and structure.pbc[k].any():
+                # pairs see R_i - R_j - shift . cell: a strain moves them as it moves positions and cell together
+                by_cell[k] += torch.linalg.pinv(self.cell[k]).T @ (torch.from_numpy(by_strain) - positions.T @ pull)
+            by_position[here] = slope
+        return by_position, by_cell
+
+
+_alive: WeakSet[_Sums] = WeakSet()
+
+
+def _numbers(structure: Structure, sites: Sites) -> list[Tensor]:
+    """Everything that the sums depend on."""
+    return [structure.positions.detach(), structure.cell.detach(), sites.width.detach(), structure.pbc, structure.index]
+
+
+class _Potential(torch.autograd.Function):
+    """s -> A . s; symmetric, so it is its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, operator: CompiledCoulomb, s: Tensor, positions: Tensor, cell: Tensor) -> Tensor:
+        ctx.operator = operator
+        ctx.save_for_backward(s, positions, cell)
+        return torch.from_numpy(operator._sums.fields(s.detach().numpy())[0].copy())
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        s, positions, cell = ctx.saved_tensors
+        operator: CompiledCoulomb = ctx.operator
+        by_s = by_positions = by_cell = None
+        if ctx.needs_input_grad[1]:
+            by_s = _Potential.apply(operator, g, positions, cell)  # type: ignore[no-untyped-call]
+        if any(ctx.needs_input_grad[2:]):
+            if torch.is_grad_enabled():
+                value = operator.differentiable().bilinear(g, s).sum()
+                by_positions, by_cell = _slopes_with_graph(value, positions, cell)
+            else:
+                by_positions, by_cell = operator._sums.slopes(operator.structure, g.detach().numpy(), s.detach().numpy())
+        return None, by_s, by_positions, by_cell
+
+
+class _Energy(torch.autograd.Function):
+    """p -> 1/2 p . A . p of each structure."""
+
+    @staticmethod
+    def forward(ctx: Any, operator: CompiledCoulomb, p: Tensor, positions: Tensor, cell: Tensor) -> Tensor:
+        ctx.operator = operator
+        ctx.save_for_backward(p, positions, cell)
+        felt = torch.from_numpy(operator._sums.fields(p.detach().numpy())[0])
+        return 0.5 * operator.structure.total((p * felt).sum(1))
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        p, positions, cell = ctx.saved_tensors
+        operator: CompiledCoulomb = ctx.operator
+        structure = operator.structure
+        weight = g[structure.index]
+        by_p = by_positions = by_cell = None
+        if ctx.needs_input_grad[1]:
+            by_p = weight[:, None] * _Potential.apply(operator, p, positions, cell)  # type: ignore[no-untyped-call]
+        if any(ctx.needs_input_grad[2:]):
+            if torch.is_grad_enabled():
+                value = (g * operator.differentiable().energy(p)).sum()
+                by_positions, by_cell = _slopes_with_graph(value, positions, cell)
+            else:
+                values = p.detach().numpy()
+                by_positions, by_cell = operator._sums.slopes(structure, values, values)
+                by_positions, by_cell = 0.5 * weight[:, None] * by_positions, 0.5 * g[:, None, None] * by_cell
+        return None, by_p, by_positions, by_cell
+
+
+def _slopes_with_graph(value: Tensor, positions: Tensor, cell: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    wanted = [one for one in (positions, cell) if one.requires_grad]
+    found = iter(torch.autograd.grad(value, wanted, create_graph=True, allow_unused=True, materialize_grads=True))
+    return (next(found) if positions.requires_grad else None), (next(found) if cell.requires_grad else None)
+
+
+def divide(
+    cell: Tensor, pbc: Tensor, positions: Tensor, width: Tensor, lmax: int, accuracy: float, dtype: Any = np.float64
+) -> Plan:
+    """The division of the sums that is expected to be fastest.
+
+    Raises:
+        ValueError: a mesh that does not fit into memory.
+    """
+    n, widths = len(width), width.unique()
+    narrow, wide = float(widths[0]), float(widths[-1])
+    reach, inside = decay(accuracy, 2 * lmax), _volume(cell, pbc, positions)
+    best: tuple[float, Plan] | None = None
+    for step in range(16):
+        split = narrow * 1.25**step
+        box = Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
+        each = n * SITE * (lmax + 1)
+        meshes = len(widths.clamp(min=split).unique())
+        mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, each, POINT[np.dtype(dtype)] * meshes)
+        cutoff = reach * split * 2
+        pairs = 0.0 if step == 0 else n * (n / inside) * 4 / 3 * math.pi * cutoff**3 * PAIR[lmax]
+        if best is None or mesh + pairs < best[0]:
+            best = mesh + pairs, Plan(split, box, shape, order)
+    assert best is not None
+    plan = best[1]
+    needed = math.prod(plan.shape) * 8 * HELD
+    if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        raise ValueError(
+            f"`structure` must be such that the Coulomb mesh fits into memory, got a mesh of {plan.shape} for {n} sites of "
+            f"width {narrow:.3g} bohr, some {needed / 1e9:.0f} GB; take wider Gaussians, less accuracy or less vacuum"
+        )
+    return plan
+
+
+def _volume(cell: Tensor, pbc: Tensor, positions: Tensor) -> float:
+    """Volume that holds the sites, bohr^3."""
+    box = Box.around(cell, pbc, positions, 0.0)
+    inside = box.cell.clone()
+    for axis in torch.nonzero(~pbc).flatten().tolist():
+        direction = torch.nn.functional.normalize(inside[axis], dim=0)
+        along = positions @ direction
+        inside[axis] = direction * (float(along.max() - along.min()) + 4.0)
+    return abs(float(torch.linalg.det(inside)))

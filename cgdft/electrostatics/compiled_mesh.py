@@ -1,0 +1,282 @@
+"""The particle mesh of `mesh.py` in compiled loops: real transforms by scipy, threads, derivatives in closed form.
+
+With phi the potential on the mesh, made once for each density, and m the multipoles of a site in mesh coordinates,
+
+    energy of a site   sum_c m_c D_c phi(u)        its derivative by u   sum_c m_c (D_c grad phi)(u)
+
+and the derivative by the cell follows from u, m and the influence function, whose graph torch has.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.mesh_loops import COUNT, POWERS, gather, spread
+from cgdft.electrostatics.multipole import QUADRUPOLE
+from cgdft.electrostatics.spline import table
+
+Array = NDArray[Any]
+#: Waves treated at once while the influence function is made.
+CHUNK = 250_000
+
+
+class CompiledMesh:
+    """A for multipoles at given positions in a periodic box.
+
+    Args:
+        positions: (n, 3), bohr.
+        width: (n,), bohr, > 0.
+        lmax: highest multipole.
+        box: cell and kernel.
+        shape: mesh points along each axis, each at least `order`.
+        order: of the splines, at least 3 + lmax.
+        dtype: of the mesh.
+    """
+
+    def __init__(
+        self, positions: Tensor, width: Tensor, lmax: int, box: Box, shape: list[int], order: int, dtype: Any = np.float64
+    ) -> None:
+        self.shape, self.order, self.lmax, self.dtype = tuple(shape), order, lmax, np.dtype(dtype)
+        self.threads = torch.get_num_threads()
+        counts = np.array(shape, dtype=np.float64)
+        self.frame = frame(mesh_axes(box, shape), lmax).detach().numpy()
+        u = (positions.detach() @ mesh_axes(box, shape).detach()).numpy()
+        u = u - np.floor(u / counts) * counts
+        u[u >= counts] = 0.0
+        corner = u.astype(np.int64)
+        self.sorted = np.argsort(corner[:, 0] * shape[1] + corner[:, 1], kind="stable")
+        self.u = np.ascontiguousarray(u[self.sorted])
+        self.plane = corner[self.sorted, 0]
+        self.widths, group = np.unique(width.detach().numpy()[self.sorted], return_inverse=True)
+        self.rows = [np.flatnonzero(group == g) for g in range(len(self.widths))]
+        self._influence(box.detached)
+
+    def field(self, s: Array) -> list[Array]:
+        """The potential of the multipoles s (n, size) on the mesh, for each width."""
+        waves = self._density(s)
+        fields = []
+        for g in range(len(self.rows)):
+            last = g == len(self.rows) - 1
+            weighted = np.multiply(waves, self.influence, out=waves if last else None)
+            if self.smooth:
+                weighted *= self.smooth[g]
+            plane = fft.ifftn(weighted, axes=(0, 1), workers=self.threads, overwrite_x=True)
+            fields.append(fft.irfft(plane, self.shape[2], workers=self.threads, overwrite_x=True))
+        return fields
+
+    def _density(self, s: Array) -> Array:
+        """The density in waves, each width with its own; with one width that is left to the influence function."""
+        m = (s @ self.frame)[self.sorted]
+        total: Array | None = None
+        for g, rows in enumerate(self.rows):
+            waves = fft.rfftn(self._spread(rows, m), workers=self.threads)
+            if self.smooth:
+                waves *= self.smooth[g]
+            total = waves if total is None else np.add(total, waves, out=total)
+        assert total is not None
+        return total
+
+    def spread(self, moments: Array) -> Array:
+        """Charges (n, 1) on the mesh; `take` is the transpose."""
+        return np.ascontiguousarray(self._spread(np.arange(len(self.u)), moments[self.sorted]))
+
+    def take(self, mesh: Array) -> Array:
+        """Values of a function on the mesh at the sites, (n, 1)."""
+        return self.gather([mesh], 0)
+
+    def gather(self, fields: list[Array], derivatives: int) -> Array:
+        """Derivatives by the mesh coordinates of the potential at each site, (n, COUNT[derivatives])."""
+        result = np.empty((len(self.u), COUNT[derivatives]))
+        for g, rows in enumerate(self.rows):
+            u = self.u if len(self.rows) == 1 else np.ascontiguousarray(self.u[rows])
+            found = np.empty((len(rows), COUNT[derivatives]))
+            self._parallel(gather, derivatives, fields[g], u, found, shares(len(rows), self.threads))
+            result[self.sorted[rows]] = found
+        return result
+
+    def potential(self, s: Array) -> Array:
+        """A . s, (n, size)."""
+        return self.gather(self.field(s), self.lmax) @ self.frame.T
+
+    def slopes(
+        self, p: Array, s: Array, fields: tuple[list[Array], list[Array]], positions: Tensor, box: Box
+    ) -> tuple[Tensor, Tensor | None]:
+        """Derivatives of p . A . s by the positions, and by the cell of the box if it requires a gradient.
+
+        Args:
+            fields: of p and of s; the same object if p is s.
+        """
+        count, same = COUNT[self.lmax], fields[0] is fields[1]
+        total: Array = np.zeros((len(p), 3))
+        felt = []
+        for moments, field in [(p, fields[1])] if same else [(p, fields[1]), (s, fields[0])]:
+            found = self.gather(field, self.lmax + 1)
+            m = moments @ self.frame
+            for axis in range(3):
+                total[:, axis] += (1 + same) * (m * found[:, NEXT[:count, axis]]).sum(1)
+            felt.append(found[:, :count])
+        slope, at_p, at_s = torch.from_numpy(total), torch.from_numpy(felt[0]), torch.from_numpy(felt[-1])
+        by_position = slope @ mesh_axes(box, self.shape).detach().T
+        if not box.cell.requires_grad:
+            return by_position, None
+        with torch.enable_grad():
+            to_mesh = mesh_axes(box, self.shape)
+            axes = to_mesh.detach().requires_grad_()
+            turned = frame(axes, self.lmax)
+            surrogate = ((positions.detach() @ axes) * slope).sum()
+            surrogate = (
+                surrogate + ((torch.from_numpy(p) @ turned) * at_p).sum() + ((torch.from_numpy(s) @ turned) * at_s).sum()
+            )
+            (by_axes,) = torch.autograd.grad(surrogate, axes)
+            (by_cell,) = torch.autograd.grad((to_mesh * by_axes).sum(), box.cell, retain_graph=True)
+            return by_position, by_cell + self._slope_of_waves(p, s, box)
+
+    def _slope_of_waves(self, p: Array, s: Array, box: Box) -> Tensor:
+        """Derivative by the cell of the waves' energy; their phases do not depend on it."""
+        left = self._density(p)
+        right = left if p is s else self._density(s)
+        broad = []  # the densities, each width with its square: derivatives by k^2
+        for moments in (p, s) if self.smooth else ():
+            m = (moments @ self.frame)[self.sorted]
+            parts = zip(self.rows, self.smooth, self.widths, strict=True)
+            broad.append(sum(fft.rfftn(self._spread(rows, m)) * (w**2 * smooth) for rows, smooth, w in parts))
+        by_cell = torch.zeros_like(box.cell)
+        for part, k in self._waves(box):
+            ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
+            weight, k2 = box.kernel(k) / box.volume * ratio, (k * k).sum(-1)
+            if not self.smooth:
+                weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
+            value = (weight * _overlap(left[part], right[part])).sum()
+            if broad:
+                slope = _overlap(left[part], broad[1][part]) + _overlap(broad[0][part], right[part])
+                value = value - 0.5 * (weight.detach() * slope * k2).sum()
+            by_cell += torch.autograd.grad(value, box.cell, retain_graph=True)[0]
+        return by_cell
+
+    def _influence(self, box: Box) -> None:
+        half = (*self.shape[:2], self.shape[2] // 2 + 1)
+        self.influence = np.empty(half, self.dtype)
+        single = len(self.widths) == 1
+        self.smooth = [] if single else [np.empty(half, self.dtype) for _ in self.widths]
+        self.double = np.full(half[2], 2.0)  # a wave stands for its opposite, which a real transform leaves out
+        self.double[0] = 1.0
+        if self.shape[2] % 2 == 0:
+            self.double[-1] = 1.0
+        points = math.prod(self.shape)
+        for part, k in self._waves(box):
+            k2 = (k * k).sum(-1)
+            weight = box.kernel(k) * (points / box.volume)
+            if single:
+                weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
+            shape = self.influence[part].shape
+            self.influence[part] = weight.numpy().reshape(shape) * self._ratio(part)
+            for width, smooth in zip(self.widths, self.smooth, strict=False):
+                smooth[part] = torch.exp(-0.5 * float(width) ** 2 * k2).numpy().reshape(shape)
+
+    def _ratio(self, part: slice) -> Array:
+        x, y, z = (deconvolution(n, self.order) for n in self.shape)
+        return x[part, None, None] * y[None, :, None] * z[None, None, : self.shape[2] // 2 + 1]
+
+    def _waves(self, box: Box) -> Iterator[tuple[slice, Tensor]]:
+        """Planes of the half mesh of waves, with k (points, 3) of each point."""
+        to_k = 2 * math.pi * torch.linalg.inv(box.cell).T
+        n = [torch.from_numpy(fft.fftfreq(m, 1 / m)) for m in self.shape[:2]]
+        n.append(torch.arange(self.shape[2] // 2 + 1, dtype=torch.float64))
+        planes = max(1, CHUNK // (len(n[1]) * len(n[2])))
+        for start in range(0, self.shape[0], planes):
+            part = slice(start, min(self.shape[0], start + planes))
+            pieces = [a[:, None] * row for a, row in zip((n[0][part], n[1], n[2]), to_k, strict=True)]
+            k = pieces[0][:, None, None] + pieces[1][None, :, None] + pieces[2][None, None, :]
+            yield part, k.reshape(-1, 3)
+
+    def _spread(self, rows: Array, m: Array) -> Array:
+        nx, ny, nz = self.shape
+        halo = self.order - 1
+        mesh = np.zeros((nx, ny, nz + halo), self.dtype)
+        one = len(self.rows) == 1
+        u, moments, plane = (a if one else np.ascontiguousarray(a[rows]) for a in (self.u, m, self.plane))
+        # a site reaches order - 1 planes on: blocks of planes that do not adjoin never write to the same point
+        blocks = 2 * self.threads if nx >= 2 * self.threads * self.order else 1
+        ends = np.searchsorted(plane, np.linspace(0, nx, blocks + 1))
+        shares = list(pairwise(ends.tolist()))
+        for phase in (shares[::2], shares[1::2]):
+            self._parallel(spread, self.lmax, mesh, u, moments, phase)
+        mesh[:, :, :halo] += mesh[:, :, nz:]
+        return mesh[:, :, :nz]
+
+    def _parallel(
+        self, loop: Callable[..., None], derivatives: int, mesh: Array, u: Array, moments: Array, shares: list[tuple[int, int]]
+    ) -> None:
+        order, d = (0,) * self.order, (0,) * derivatives
+        rows = table(self.order, derivatives).astype(self.dtype)
+
+        def run(share: tuple[int, int]) -> None:
+            loop(order, d, mesh, rows, u, moments, *share)
+
+        in_threads(run, shares, self.threads)
+
+
+def _overlap(a: Array, b: Array) -> Tensor:
+    return torch.from_numpy(np.real(np.conj(a) * b).astype(np.float64).reshape(-1))
+
+
+def in_threads(run: Callable[[tuple[int, int]], None], shares: list[tuple[int, int]], threads: int) -> None:
+    """`run` of each share, in threads; compiled loops let go of the interpreter's lock."""
+    if threads == 1 or len(shares) == 1:
+        for share in shares:
+            run(share)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(run, shares))
+
+
+def shares(n: int, threads: int) -> list[tuple[int, int]]:
+    """Sites 0 to n in as many parts as there are threads."""
+    ends = [n * t // threads for t in range(threads + 1)]
+    return list(pairwise(ends))
+
+
+#: NEXT[c, axis] is the place of derivative c taken once more along an axis.
+NEXT = np.array(
+    [
+        [next(d for d, q in enumerate(POWERS) if (q == p + np.eye(3, dtype=int)[axis]).all()) for axis in range(3)]
+        for p in POWERS[: COUNT[2]]
+    ]
+)
+
+
+def mesh_axes(box: Box, shape: Any) -> Tensor:
+    """T with u = R T in mesh units, (3, 3)."""
+    return torch.linalg.inv(box.cell) * torch.tensor(list(shape), dtype=torch.float64)
+
+
+def frame(to_mesh: Tensor, lmax: int) -> Tensor:
+    """F, (size, COUNT[lmax]): p F are the factors of the derivatives by mesh coordinates in the energy of multipoles p."""
+    rows = [torch.ones(1, 1, dtype=torch.float64)]
+    if lmax > 0:
+        rows.append(to_mesh)
+    if lmax > 1:
+        second = to_mesh.T @ (QUADRUPOLE.to(to_mesh) / 3) @ to_mesh
+        pairs = [np.flatnonzero(p).tolist() * (2 // np.count_nonzero(p)) for p in POWERS[4:10]]
+        rows.append(torch.stack([second[:, a, b] * (1 if a == b else 2) for a, b in pairs], 1))
+    return torch.block_diag(*rows)
+
+
+@cache
+def deconvolution(points: int, order: int) -> NDArray[np.float64]:
+    """U^2 / (sum_m U(k_m)^2)^2 along one axis, with U = sinc^order and k_m the aliases of k."""
+    x = fft.fftfreq(points)
+    alias = np.stack([np.sinc(x + a) ** (2 * order) for a in range(-3, 4)])
+    return alias[3] / alias.sum(0) ** 2

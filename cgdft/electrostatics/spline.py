@@ -1,0 +1,49 @@
+"""Cardinal B-splines: the shape in which a particle mesh sees a point.
+
+    M_1(u) = 1 on [0, 1),    M_n(u) = [u M_(n-1)(u) + (n - u) M_(n-1)(u - 1)] / (n - 1),
+
+positive on (0, n), n - 2 times continuously differentiable, sum_m M_n(u - m) = 1. A site at u (mesh units) touches the n
+points floor(u) - n + 1 ... floor(u); on each of them M_n is one polynomial of t = u - floor(u) - 1/2.
+
+Source: U. Essmann et al., J. Chem. Phys. 103, 8577 (1995), eqs. 3.3-3.4.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@cache
+def table(order: int, derivatives: int) -> NDArray[np.float64]:
+    """Coefficients of d^d/du^d M_n at the n points a site touches, (derivatives + 1, n, n).
+
+    The second axis is the power of t, highest first and zeros before it, the last the point, in ascending order; exact to
+    rounding.
+    """
+    coefficients = np.zeros((derivatives + 1, order, order))
+    for i, piece in enumerate(_pieces(order)):
+        for d in range(derivatives + 1):
+            coefficients[d, d:, order - 1 - i] = [float(c) for c in reversed(piece)]
+            piece = [k * c for k, c in enumerate(piece)][1:]
+    return coefficients
+
+
+def _pieces(order: int) -> list[list[Fraction]]:
+    """M_n on each [i, i + 1] in powers of u - i - 1/2, lowest first, i = 0 .. n - 1."""
+    pieces = [[Fraction(1)]]
+    for n in range(2, order + 1):
+        longer = []
+        for i in range(n):
+            centre, piece = Fraction(2 * i + 1, 2), [Fraction(0)] * n
+            neighbours = [(i, centre, 1), (i - 1, n - centre, -1)]
+            for which, constant, slope in neighbours:
+                for power, c in enumerate(pieces[which] if 0 <= which < n - 1 else []):
+                    piece[power] += constant * c / (n - 1)
+                    piece[power + 1] += slope * c / (n - 1)
+            longer.append(piece)
+        pieces = longer
+    return pieces
