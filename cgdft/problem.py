@@ -173,10 +173,18 @@ class Problem:
             hessian = hessian + torch.diag_embed(self.rows.pad(self.space.stiffness))
         return hessian
 
-    def diagonal(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
-        """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts."""
+    def diagonal(
+        self, x: Float[Tensor, " n_x"], apart: Float[Tensor, "n_atoms size"] | None = None
+    ) -> Float[Tensor, " n_x"]:
+        """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts.
+
+        Args:
+            apart: what is treated apart, taken off the diagonal of the coefficients, at most nine tenths of it.
+        """
         rho = self.density(x)
         diagonal = sum((term.diagonal(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
+        if apart is not None:
+            diagonal = torch.maximum(diagonal - apart, 0.1 * diagonal)
         space = self.space
         if space.values is not None:
             assert space.rows is not None

@@ -1,24 +1,22 @@
 """The preconditioner that treats long waves apart, so that iteration counts do not grow with the system.
 
-The Hessian is local hardness plus Coulomb, whose long waves grow as the square of the box. With D the inverse of the local
-part, z = P r is the solution of
+The Hessian is a local part plus Coulomb, whose long waves grow as the square of the box. With D the inverse of the local part,
+less what the long waves do to a charge itself, S the spline that takes a mesh to the sites and K the Coulomb kernel of the
+waves on a coarse mesh, z = P r is the solution of
 
-    z / D + phi = r,    (K^-1 + s) phi = rho[D r]
+    z / D + S phi = r,    (K^-1 + S^T D S) phi = S^T D r,    P = (D^-1 + S K S^T)^-1.
 
-on a coarse mesh: K the Coulomb kernel of the long waves, rho the density of charges spread on the mesh, s(r) >= 0 the softness
-where it is, dq_i / dphi_j of the local part summed over j. The screened Poisson equation for phi is solved by conjugate
-gradients with the mean of s in its place (one transform each way an iteration) as a preconditioner. Multipoles above charges
-keep D: their long waves are bounded.
+S^T D S is the softness where it is. This screened Poisson equation is solved by a few conjugate-gradient iterations, with the
+mean softness in its place as a preconditioner. Only charges have long waves that grow; multipoles above keep D.
 
-Source: L. Lin, C. Yang, SIAM J. Sci. Comput. 35, S277 (2013), for metals in density-functional theory, where s is the density
-of states; G. P. Kerker, Phys. Rev. B 23, 3082 (1981), for constant s.
+Source: L. Lin, C. Yang, SIAM J. Sci. Comput. 35, S277 (2013), for metals in density-functional theory; G. P. Kerker, Phys.
+Rev. B 23, 3082 (1981), for a constant softness.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,32 +24,52 @@ from scipy import fft
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled_mesh import CompiledMesh
+from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
 from cgdft.electrostatics.mesh import mesh_shape
 from cgdft.problem import Problem
 from cgdft.rows import ConstraintRows
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 50
-#: The screened Poisson equation is solved to this relative residual, in at most so many iterations.
-RESIDUAL, MOST = 0.1, 60
+#: Waves along each axis by which the self-interaction is integrated.
+WAVES = 24
+#: The screened Poisson equation is solved until this part of the potential is left unscreened, in at most so many iterations.
+RESIDUAL, MOST = 0.05, 200
 
 
 def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
-    inverse = 1 / problem.diagonal(x)
-    meshes = [_Screened(problem, s, inverse) for s in range(problem.n) if int(problem.structure.counts[s]) >= FEWEST]
     space = problem.space
+    large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
+    meshes = [_LongWaves(problem, s) for s in large]
+    itself = torch.zeros_like(space.origin)
+    for mesh in meshes:
+        itself[mesh.sites, 0] = mesh.itself
+    inverse = 1 / problem.diagonal(x, itself)
+    if not meshes:
+        return within(problem.rows, lambda r: inverse * r)
+
+    def push(z: Tensor) -> list[Array]:
+        """S^T of the charges of z."""
+        q = space.push(z)[:, :1].numpy()
+        return [mesh.mesh.spread(q[mesh.sites]) for mesh in meshes]
+
+    def pull(phi: list[Array]) -> Tensor:
+        """S phi, as it acts on z."""
+        felt = torch.zeros_like(space.origin)
+        for mesh, values in zip(meshes, phi, strict=True):
+            felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values))
+        return space.pull(felt)
+
+    ones = torch.zeros_like(space.origin)
+    ones[:, 0] = 1.0
+    softness = space.push(inverse * space.pull(ones))[:, 0].numpy()
+    for mesh in meshes:
+        mesh.screen(max(0.0, float(softness[mesh.sites].sum())))
 
     def apply(r: Tensor) -> Tensor:
         z = inverse * r
-        if not meshes:
-            return z
-        moved = space.push(z)
-        felt = torch.zeros_like(moved)
-        for mesh in meshes:
-            felt[mesh.sites, 0] = mesh.potential(moved[mesh.sites, 0])
-        return z - inverse * space.pull(felt)
+        return z - inverse * pull(_screened(push(z), meshes, lambda phi: push(inverse * pull(phi))))
 
     return within(problem.rows, apply)
 
@@ -72,48 +90,82 @@ def within(rows: ConstraintRows, apply: Callable[[Tensor], Tensor]) -> Callable[
     return constrained
 
 
-class _Screened:
-    """phi on the coarse mesh of one structure."""
+def _screened(b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]]) -> list[Array]:
+    """phi with (K^-1 + S^T D S) phi = b; K^-1 of the directions is known without applying it."""
 
-    def __init__(self, problem: Problem, s: int, inverse: Tensor) -> None:
-        structure, width = problem.structure, problem.basis.width(problem.structure)
+    def dot(u: list[Array], v: list[Array]) -> np.float32:
+        return np.float32(sum(float(np.vdot(one, two)) for one, two in zip(u, v, strict=True)))
+
+    def moved(u: list[Array], t: np.float32, v: list[Array]) -> list[Array]:
+        return [one + t * two for one, two in zip(u, v, strict=True)]
+
+    phi = [np.zeros_like(one) for one in b]
+    r, p, image = b, phi, phi
+    target, rd = np.inf, np.float32(0)
+    for iteration in range(MOST):
+        d, errors = zip(*(mesh.kerker(one) for mesh, one in zip(meshes, r, strict=True)), strict=True)
+        if iteration == 0:
+            target = RESIDUAL**2 * sum(dot([one], [one]) / mesh.mean**2 for mesh, one in zip(meshes, b, strict=True))
+        if sum(errors) <= target:
+            break
+        induced = respond(list(d))
+        curved = [one + (n - m.mean * f) for m, one, n, f in zip(meshes, r, induced, d, strict=True)]
+        rd, before = dot(r, list(d)), rd
+        beta = rd / before if before > 0 else np.float32(0)
+        p, image = moved(list(d), beta, p), moved(curved, beta, image)
+        alpha = rd / dot(p, image)
+        phi, r = moved(phi, alpha, p), moved(r, -alpha, image)
+    return phi
+
+
+class _LongWaves:
+    """The coarse mesh of one structure.
+
+    Attributes:
+        sites: of the structure.
+        itself: what the long waves of a charge do to itself, hartree / e^2.
+    """
+
+    def __init__(self, problem: Problem, s: int) -> None:
+        structure = problem.structure
         first, count = int(structure.first[s]), int(structure.counts[s])
         self.sites = slice(first, first + count)
-        positions, width = structure.positions[self.sites].detach(), width[self.sites].detach()
-        smooth = float((width**2).mean())
-        box = Box.around(structure.cell[s].detach(), structure.pbc[s], positions, 4 * math.sqrt(smooth))
+        width = problem.basis.width(structure)[self.sites].detach()
+        positions = structure.positions[self.sites].detach()
+        smooth = float((width**2).mean().sqrt())
+        box = Box.around(structure.cell[s].detach(), structure.pbc[s], positions, 4 * smooth)
         shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-        self.mesh = CompiledMesh(positions, torch.full_like(width, math.sqrt(smooth)), 0, box, shape, ORDER, np.float32)
-        ones = torch.zeros_like(problem.space.origin)
-        ones[:, 0] = 1.0
-        soft = problem.space.push(inverse * problem.space.pull(ones))[self.sites, :1].clamp(min=0).numpy()
-        self.softness = self.mesh.spread(soft)
-        self.mean = float(self.softness.mean())
-        kernel = np.maximum(self.mesh.influence, 0)  # cut kernels are negative for the net charge of slabs and wires
-        self.kerker = (kernel / (1 + kernel * self.mean)).astype(np.float32)
+        self.mesh = CompiledMesh(positions, torch.full_like(width, smooth), 0, box, shape, ORDER, np.float32)
+        self.points = math.prod(shape)
+        # cut kernels are negative for the net charge of slabs and wires
+        self.kernel = np.maximum(self.mesh.influence, 0)
+        self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
 
-    def potential(self, q: Tensor) -> Tensor:
-        b = self.mesh.spread(q.numpy()[:, None])
-        phi = self._inverse(b)
-        r = (self.mean - self.softness) * phi
-        target = RESIDUAL * float(np.linalg.norm(b))
-        d = self._inverse(r)
-        p, image = d, r + (self.softness - self.mean) * d
-        rd = float(np.vdot(r, d))
-        for _ in range(MOST):
-            if float(np.linalg.norm(r)) <= target or rd <= 0:
-                break
-            alpha = np.float32(rd / float(np.vdot(p, image)))
-            phi = phi + alpha * p
-            r = r - alpha * image
-            d = self._inverse(r)
-            rd, before = float(np.vdot(r, d)), rd
-            beta = np.float32(rd / before)
-            p, image = d + beta * p, r + (self.softness - self.mean) * d + beta * image
-        return torch.from_numpy(self.mesh.take(phi)[:, 0])
+    def screen(self, softness: float) -> None:
+        """Take in the softness of the whole, e^2 / hartree."""
+        self.mean = np.float32(softness / self.points)
+        self.screened = self.kernel / (1 + self.kernel * self.mean)
 
-    def _inverse(self, r: Any) -> Any:
-        """(K^-1 + mean of s)^-1 r."""
+    def kerker(self, r: Array) -> tuple[Array, float]:
+        """d = (K^-1 + mean softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""
         waves = fft.rfftn(r, workers=self.mesh.threads)
-        waves *= self.kerker
-        return fft.irfftn(waves, s=self.mesh.shape, workers=self.mesh.threads, overwrite_x=True)
+        felt = (np.abs(waves) * self.kernel) ** 2 @ self.mesh.double.astype(np.float32)
+        waves *= self.screened
+        d = fft.irfftn(waves, s=self.mesh.shape, workers=self.mesh.threads, overwrite_x=True)
+        return d, float(felt.sum()) / self.points
+
+
+def _itself(width: float, spacings: list[float]) -> float:
+    """Self-interaction of a Gaussian through the waves that a mesh carries, averaged over its places.
+
+    integral d3k / (2 pi)^3 (4 pi / k^2) exp(-width^2 k^2) product over axes of U^2 / sum_m U_m^2, over the cell of the mesh.
+    """
+    k = [(np.arange(WAVES) + 0.5) * np.pi / (WAVES * h) for h in spacings]
+    seen = []
+    for h, one in zip(spacings, k, strict=True):
+        power = [np.sinc(one * h / (2 * np.pi) + alias) ** (2 * ORDER) for alias in range(-2, 3)]
+        seen.append(power[2] / sum(power))
+    k2 = k[0][:, None, None] ** 2 + k[1][None, :, None] ** 2 + k[2][None, None, :] ** 2
+    carried = seen[0][:, None, None] * seen[1][None, :, None] * seen[2][None, None, :]
+    cell = math.prod(1 / (2 * WAVES * h) for h in spacings)
+    return 8 * cell * float((4 * np.pi / k2 * np.exp(-(width**2) * k2) * carried).sum())
