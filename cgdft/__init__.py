@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge
     from cgdft.density import Density
+    from cgdft.extrapolation import Extrapolation
     from cgdft.functional import Functional
     from cgdft.model import Model
     from cgdft.parameter import AtomParameter
@@ -32,6 +33,7 @@ _WORDS = {
     "basis": ("Multipoles",),
     "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge"),
     "density": ("Density",),
+    "extrapolation": ("Extrapolation",),
     "functional": ("Functional",),
     "model": ("Model",),
     "parameter": ("AtomParameter",),
@@ -49,6 +51,7 @@ __all__ = [
     "AtomParameter",
     "Constraint",
     "Density",
+    "Extrapolation",
     "Fixed",
     "FragmentCharge",
     "Free",

@@ -17,6 +17,7 @@ from ase.calculators.calculator import (
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from cgdft.constraint import TotalCharge
+from cgdft.extrapolation import Extrapolation
 from cgdft.model import Model
 from cgdft.solution import Solution
 from cgdft.solver import SolverError
@@ -37,6 +38,9 @@ class CGDFT(Calculator):
         potential: V = dE/dq = -mu, volt, at which the whole is held; its charge is then an answer, and that of
             the atoms not used.
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the sum of the initial magnetic moments.
+
+    Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
+    little to do.
 
     Raises:
         CalculatorSetupError: both a charge and a potential, no model, or a model without a total charge to hold.
@@ -68,6 +72,7 @@ class CGDFT(Calculator):
             raise CalculatorSetupError(str(error)) from None
         self.charge, self.potential, self.spin = charge, potential, spin
         self.solution: Solution | None = None
+        self.past = Extrapolation()
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself does not look at charge and spin in `atoms.info`."""
@@ -96,13 +101,13 @@ class CGDFT(Calculator):
         assert self.atoms is not None
         try:
             structure = Structure.from_ase(self.atoms, self.charge, self.spin)
-            old = self.solution
-            same = old is not None and old.structure.numbers.equal(structure.numbers)
-            return self.model(structure, start=old if same else None)
+            solution = self.model(structure, start=self.past.start(structure))
         except SolverError as error:
             raise SCFError(str(error)) from error
         except ValueError as error:
             raise InputError(str(error)) from error
+        self.past.add(solution)
+        return solution
 
 
 def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any]:

@@ -98,11 +98,11 @@ class Model(nn.Module):
         explicit = all(term.explicit for term in problem.functional)
         return Direct() if explicit and problem.rows.longest <= DIRECT else CG()
 
-    def forward(self, structure: Structure, start: Solution | None = None, throw: bool = True) -> Solution:
+    def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.
 
         Args:
-            start: solution of a similar structure to begin with (molecular dynamics).
+            start: solution of a similar structure to begin with, or its x (molecular dynamics: see `Extrapolation`).
             throw: whether a solve that failed raises; else see `solution.status`.
 
         Raises:
@@ -118,8 +118,9 @@ class Model(nn.Module):
                 multipliers = problem.rows.multipliers(empty)
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
-                first = start.minimum.x if start is not None and start.minimum.x.shape == problem.index.shape else None
-                minimum = solver.minimise(problem, first)
+                first = start.minimum.x if isinstance(start, Solution) else start
+                fits = first is not None and first.shape == problem.index.shape
+                minimum = solver.minimise(problem, first if fits else None)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]

@@ -173,9 +173,7 @@ class Problem:
             hessian = hessian + torch.diag_embed(self.rows.pad(self.space.stiffness))
         return hessian
 
-    def diagonal(
-        self, x: Float[Tensor, " n_x"], apart: Float[Tensor, "n_atoms size"] | None = None
-    ) -> Float[Tensor, " n_x"]:
+    def diagonal(self, x: Float[Tensor, " n_x"], apart: Float[Tensor, "n_atoms size"] | None = None) -> Float[Tensor, " n_x"]:
         """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts.
 
         Args:
@@ -196,15 +194,26 @@ class Problem:
             diagonal = diagonal + space.stiffness
         return torch.where(diagonal > 1e-8, diagonal, diagonal.detach().abs().max().clamp(min=1e-3))
 
+    def convex(self, x: Float[Tensor, " n_x"]) -> bool:
+        """Whether what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""
+        rho, blocks = self.density(x), self._harmonic[1]
+        for term in self._others:
+            if term.local:
+                blocks = blocks + term.blocks(rho)
+                continue
+            least = term.least(rho, self.neutral)
+            if least is None:
+                return False
+            blocks = blocks + torch.diag_embed(least)
+        return bool((torch.linalg.eigvalsh(blocks) > -1e-12).all())
+
     @cached_property
-    def convex(self) -> bool:
-        """Whether the terms say that the objective has no negative curvature in the space of allowed changes."""
-        with torch.no_grad():
-            ones = torch.zeros_like(self.space.origin)
-            ones[:, 0] = 1.0
-            total = self.space.pull(ones)
-            changeable = self.rows.project(total).abs().max() > 1e-9 * total.abs().max().clamp(min=1.0) if len(total) else False
-        return all(term.convex or (term.convex_if_neutral and not changeable) for term in self.functional)
+    def neutral(self) -> bool:
+        """Whether the total charge of each structure stays as it is."""
+        ones = torch.zeros_like(self.space.origin)
+        ones[:, 0] = 1.0
+        total = self.space.pull(ones)
+        return not len(total) or bool(self.rows.project(total).abs().max() <= 1e-9 * total.abs().max().clamp(min=1.0))
 
     @cached_property
     def rows(self) -> ConstraintRows:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Two nuclei closer than this (bohr) are taken for a mistake in the input.
 COINCIDENT = 0.05
+#: Neighbours are sought within this (bohr), for which lists are made fastest.
+SEARCHED = 4.0
 #: Coordinates beyond this (bohr) are taken for a mistake in the input.
 LARGEST = 1e7
 
@@ -119,15 +121,16 @@ class Structure:
     def _check_distinct(self) -> None:
         from scipy.spatial import cKDTree
 
-        from cgdft.electrostatics.pairs import periodic_pairs
+        from cgdft.electrostatics.pairs import neighbours
 
         positions = self.positions.detach().cpu().numpy()
         tree = cKDTree(np.column_stack([positions, 1e3 * COINCIDENT * self.index.cpu().numpy()]))
         close = [tuple(pair) for pair in tree.query_pairs(COINCIDENT)]
         for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
-            i, j, shift = periodic_pairs(self, s, COINCIDENT)
-            real = (i != j) | (shift != 0).any(1)
-            close += list(zip(i[real].tolist(), j[real].tolist(), strict=True))
+            i, j, apart = neighbours(self, s, SEARCHED)
+            near = np.flatnonzero((apart**2).sum(1) < COINCIDENT**2)[:1]
+            first = int(self.first[s])
+            close += [(first + int(i[k]), first + int(j[k])) for k in near]
         if close:
             i, j = close[0]
             raise ValueError(

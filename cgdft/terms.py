@@ -31,7 +31,6 @@ class Term(nn.Module, ABC):
         quadratic: the Hessian in the coefficients does not depend on them.
         local: the Hessian couples no two atoms.
         convex: the Hessian has no negative eigenvalue, whatever the coefficients.
-        convex_if_neutral: that holds for changes that leave the total charge as it is.
         explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
     """
@@ -39,7 +38,6 @@ class Term(nn.Module, ABC):
     quadratic: bool = False
     local: bool = False
     convex: bool = False
-    convex_if_neutral: bool = False
     explicit: bool = True
     external: bool = False
 
@@ -121,6 +119,14 @@ class Term(nn.Module, ABC):
         if not self.local:
             return torch.zeros_like(rho.coefficients)
         return self.blocks(rho).diagonal(dim1=1, dim2=2)
+
+    def least(self, rho: Density, neutral: bool) -> Float[Tensor, "n_atoms size"] | None:
+        """A diagonal nowhere above the Hessian of a term that is not local; default: zero if convex, else unknown.
+
+        Args:
+            neutral: only changes that leave the total charge as it is are meant.
+        """
+        return torch.zeros_like(rho.coefficients) if self.convex else None
 
     def approximate(self) -> Term:
         """A cheaper term whose Hessian is nearly this one's, for a prepared term; default: itself.

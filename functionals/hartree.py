@@ -109,9 +109,8 @@ class _HartreeAt(Term):
         super().__init__()
         self.term, self.structure, self.sites = (term,), structure, sites  # in a tuple: not a submodule
         # the kernels of slabs and wires are positive for neutral densities only: their zero of potential is not at infinity
-        bounded = bool((structure.pbc.any(1) & ~structure.pbc.all(1)).any())
-        self.convex = term.self_interaction and not bounded
-        self.convex_if_neutral = term.self_interaction
+        self.bounded = not bool((structure.pbc.any(1) & ~structure.pbc.all(1)).any())
+        self.convex = term.self_interaction and self.bounded
         self.operator = term._chosen(structure, sites)
         self.coulomb = term.coulomb(structure, sites, self.operator)
         graph = any(one.requires_grad for one in (structure.positions, structure.cell, sites.width))
@@ -162,9 +161,17 @@ class _HartreeAt(Term):
         return exact.matrix()
 
     def diagonal(self, rho: Density) -> Tensor:
-        if not self.term[0].self_interaction:
-            return torch.zeros_like(rho.coefficients)
-        width, lmax = self.sites.width, rho.basis.lmax
+        return self._itself if self.term[0].self_interaction else torch.zeros_like(rho.coefficients)
+
+    def least(self, rho: Density, neutral: bool) -> Tensor | None:
+        if not (self.bounded or neutral):
+            return None
+        return torch.zeros_like(rho.coefficients) if self.term[0].self_interaction else -self._itself
+
+    @property
+    def _itself(self) -> Tensor:
+        """The interaction of each multipole with itself, (n_atoms, size)."""
+        width, lmax = self.sites.width, self.sites.lmax
         itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)
         shells = [(itself[l] / (3 if l == 2 else 1))[:, None].expand(-1, 2 * l + 1) for l in range(lmax + 1)]  # noqa: E741
         return torch.cat(shells, 1)

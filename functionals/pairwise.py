@@ -14,6 +14,7 @@ from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
     from cgdft.structure import Structure
 
 
@@ -41,11 +42,28 @@ class Pairwise(Term):
         self.strength = AtomParameter(strength, "strength", positive=True)
         self.length = AtomParameter(length, "length", positive=True)
         self.cutoff = cutoff
+        self._found: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
+        """The same term with its pairs and parameters kept."""
+        prepared = super().prepare(structure, basis)
+        assert isinstance(prepared, Pairwise)
+        prepared._found = self._pairs(structure)
+        return prepared
+
+    def gradient(self, rho: Density) -> Tensor:
+        """Zero: the energy does not depend on the density."""
+        return torch.zeros_like(rho.coefficients)
+
+    def blocks(self, rho: Density) -> Tensor:
+        """Zero."""
+        return rho.coefficients.new_zeros(len(rho.coefficients), rho.basis.size, rho.basis.size)
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """Sum over pairs of each structure, hartree."""
         structure = rho.structure
-        i, j, u = self._pairs(structure)
+        i, j, shift = self._pairs(structure) if self._found is None else self._found
+        u = structure.positions[i] - structure.positions[j] - (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
         r = (u * u).sum(1).sqrt()
         strength, length = self.strength(structure), self.length(structure)
         wall = (strength[i] * strength[j]).sqrt() * torch.exp(-2 * r / (length[i] + length[j]))
@@ -53,6 +71,7 @@ class Pairwise(Term):
         return r.new_zeros(len(structure)).index_add(0, structure.index[i], 0.5 * wall * smooth)
 
     def _pairs(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
+        """(i, j, whole cells between them), both orders."""
         periodic = structure.pbc.any(1)
         open_atoms = torch.nonzero(~periodic[structure.index]).flatten()
         i, j = all_pairs(structure.index[open_atoms], structure.index[open_atoms])
@@ -61,6 +80,6 @@ class Pairwise(Term):
         for s in torch.nonzero(periodic).flatten().tolist():
             a, b, shift = periodic_pairs(structure, s, self.cutoff)
             real = (a != b) | (shift != 0).any(1)
-            parts.append((a[real], b[real], shift[real] @ structure.cell[s]))
+            parts.append((a[real], b[real], shift[real]))
         i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
-        return i, j, structure.positions[i] - structure.positions[j] - shift
+        return i, j, shift

@@ -27,13 +27,14 @@ def tangent_hessian(problem: Problem, x: Tensor) -> Tensor:
 def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
     """Structures with negative curvature at x, (n_structures,), and a direction of it, (n_x,).
 
-    Terms that are declared convex need no look. Up to SPECTRUM unknowns the answer is exact; above, two conjugate-gradient
-    solves with random right-hand sides find it with probability one if they run long enough, which is not guaranteed.
+    Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above,
+    two conjugate-gradient solves with random right-hand sides find it with probability one if they run long enough, which is
+    not guaranteed.
     """
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
     direction = torch.zeros_like(x)
-    if len(x) == 0 or problem.convex:
+    if len(x) == 0 or problem.convex(x):
         return negative, direction
     if rows.longest <= SPECTRUM:
         values, vectors = torch.linalg.eigh(tangent_hessian(problem, x))

@@ -105,7 +105,7 @@ def _screened(b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[
     for iteration in range(MOST):
         d, errors = zip(*(mesh.kerker(one) for mesh, one in zip(meshes, r, strict=True)), strict=True)
         if iteration == 0:
-            target = RESIDUAL**2 * sum(dot([one], [one]) / mesh.mean**2 for mesh, one in zip(meshes, b, strict=True))
+            target = RESIDUAL**2 * float(sum(dot([one], [one]) / m.mean**2 for m, one in zip(meshes, b, strict=True)))
         if sum(errors) <= target:
             break
         induced = respond(list(d))

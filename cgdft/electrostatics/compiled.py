@@ -129,7 +129,7 @@ class _Sums:
             tight = bool((width < plan.split).any())
             if tight or not self_interaction:
                 cutoff = decay(accuracy, 2 * self.lmax) * math.sqrt(2 * (plan.split**2 + float(smooth.max()) ** 2))
-                cutoff = cutoff if tight else 1e-3
+                cutoff = cutoff if tight else 0.0
                 pairs = CompiledPairs(structure, s, width, smooth, self.lmax, cutoff, self_interaction, dtype)
             excess = (smooth**2 - width**2).numpy() * plan.box.background
             self.parts.append(_Part(s, here, plan, mesh, pairs, excess))
@@ -275,12 +275,14 @@ def divide(
     best: tuple[float, Plan] | None = None
     for step in range(16):
         split = narrow * 1.25**step
+        cutoff = reach * split * 2
+        pairs = 0.0 if step == 0 else n * (n / inside) * 4 / 3 * math.pi * cutoff**3 * PAIR[lmax]
+        if best is not None and pairs > best[0]:
+            break
         box = Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         each = n * SITE * (lmax + 1)
         meshes = len(widths.clamp(min=split).unique())
         mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, each, POINT[np.dtype(dtype)] * meshes)
-        cutoff = reach * split * 2
-        pairs = 0.0 if step == 0 else n * (n / inside) * 4 / 3 * math.pi * cutoff**3 * PAIR[lmax]
         if best is None or mesh + pairs < best[0]:
             best = mesh + pairs, Plan(split, box, shape, order)
     assert best is not None

@@ -30,7 +30,7 @@ class CompiledPairs:
         positions: (n, 3), of its sites, bohr.
         width, smooth: (n,), of the sites and of their smooth part, bohr.
         lmax: highest multipole.
-        cutoff: bohr; may be longer than the cell.
+        cutoff: bohr; may be longer than the cell; zero for no pairs but of each site with itself.
         self_interaction: whether a multipole interacts with itself (not with its images).
         dtype: of the kernels.
     """
@@ -51,13 +51,12 @@ class CompiledPairs:
         self.width, self.smooth, self.self_interaction = width, smooth, self_interaction
         self.frame = frame(torch.eye(3, dtype=torch.float64), lmax).numpy()
         n = len(width)
-        i, j, u = neighbours(structure, s, cutoff)
-        tight = (smooth > width).numpy()
-        if not tight.all():
-            needed = tight[i] | tight[j]
-            i, j, u = i[needed], j[needed], u[needed]
-        itself = np.arange(n)
-        i, j, u = np.concatenate([i, itself]), np.concatenate([j, itself]), np.concatenate([u, np.zeros((n, 3))])
+        i, j, u = np.arange(n), np.arange(n), np.zeros((n, 3))
+        if cutoff > 0:
+            a, b, apart = neighbours(structure, s, cutoff)
+            tight = (smooth > width).numpy()
+            needed = slice(None) if tight.all() else tight[a] | tight[b]
+            i, j, u = np.concatenate([i, a[needed]]), np.concatenate([j, b[needed]]), np.concatenate([u, apart[needed]])
         order = np.argsort(i, kind="stable")
         self.first = np.searchsorted(i[order], np.arange(n + 1))
         self.j, self.u = j[order].astype(np.int32), u[order]
