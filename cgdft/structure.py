@@ -127,7 +127,7 @@ class Structure:
         tree = cKDTree(np.column_stack([positions, 1e3 * COINCIDENT * self.index.cpu().numpy()]))
         close = [tuple(pair) for pair in tree.query_pairs(COINCIDENT)]
         for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
-            i, j, apart = neighbours(self, s, SEARCHED)
+            i, j, apart = neighbours(self, s, SEARCHED, both=False)
             near = np.flatnonzero((apart**2).sum(1) < COINCIDENT**2)[:1]
             first = int(self.first[s])
             close += [(first + int(i[k]), first + int(j[k])) for k in near]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 #: Measured times, ns: of a pair with its share of the setup, for each l; of a mesh point around a site; of the transforms of a
 #: mesh point, for each doubling of their number. Only the speed depends on them.
-PAIR, SITE, POINT = (80.0, 120.0, 200.0), 1.5, {np.dtype(np.float64): 1.0, np.dtype(np.float32): 0.5}
+PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {np.dtype(np.float64): 1.0, np.dtype(np.float32): 0.5}
 #: Numbers of the size of the mesh that are held at once.
 HELD = 6
 

@@ -1,4 +1,4 @@
-"""The short-range part of a periodic Coulomb sum in compiled loops: kernels and vectors of the pairs, kept row by row."""
+"""The short-range part of a Coulomb sum in compiled loops: kernels and vectors of the pairs, each pair once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.compiled_mesh import frame, in_threads, shares
-from cgdft.electrostatics.multipole import gaussian_coulomb
-from cgdft.electrostatics.pair_loops import potential, slopes
+from cgdft.electrostatics.pair_loops import kernels, potential, slopes
 from cgdft.electrostatics.pairs import neighbours
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 Array = NDArray[Any]
-#: Pairs whose kernels are computed at once.
-CHUNK = 500_000
 
 
 class CompiledPairs:
@@ -46,59 +43,46 @@ class CompiledPairs:
         self_interaction: bool,
         dtype: Any = np.float64,
     ) -> None:
-        self.lmax, self.dtype = lmax, np.dtype(dtype)
-        self.threads = torch.get_num_threads()
-        self.width, self.smooth, self.self_interaction = width, smooth, self_interaction
+        self.lmax, self.threads = lmax, torch.get_num_threads()
         self.frame = frame(torch.eye(3, dtype=torch.float64), lmax).numpy()
         n = len(width)
-        i, j, u = np.arange(n), np.arange(n), np.zeros((n, 3))
+        i, j, u = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32), np.zeros((n, 3))
         if cutoff > 0:
-            a, b, apart = neighbours(structure, s, cutoff)
+            a, b, apart = neighbours(structure, s, cutoff, both=False)
             tight = (smooth > width).numpy()
             needed = slice(None) if tight.all() else tight[a] | tight[b]
             i, j, u = np.concatenate([i, a[needed]]), np.concatenate([j, b[needed]]), np.concatenate([u, apart[needed]])
-        order = np.argsort(i, kind="stable")
-        self.first = np.searchsorted(i[order], np.arange(n + 1))
-        self.j, self.u = j[order].astype(np.int32), u[order]
-        self.radial = self._kernels(2 * lmax)
+        self.i, self.j, self.u = i, j, u
+        self.radial = np.empty((len(i), 2 * lmax + 2), dtype)
+        squares = (width.numpy() ** 2, smooth.numpy() ** 2)
+
+        def run(share: tuple[int, int]) -> None:
+            kernels(self.i, self.j, self.u, *squares, True, self.radial, *share)
+
+        kernels(i, j, u, *squares, self_interaction, self.radial, 0, n)
+        in_threads(run, [(n + start, n + stop) for start, stop in shares(len(i) - n, self.threads)], self.threads)
 
     def potential(self, s: Array) -> Array:
         """A . s, (n, size)."""
-        m, felt = s @ self.frame, np.zeros((len(s), self.frame.shape[1]))
+        m = s @ self.frame
+        pieces = shares(len(self.i), self.threads)
+        felt = [np.zeros((len(s), self.frame.shape[1])) for _ in pieces]
 
         def run(share: tuple[int, int]) -> None:
-            potential((0,) * self.lmax, self.first, self.j, self.u, self.radial, m, felt, *share)
+            potential((0,) * self.lmax, self.i, self.j, self.u, self.radial, m, felt[pieces.index(share)], *share)
 
-        in_threads(run, shares(len(s), self.threads), self.threads)
-        return felt @ self.frame.T
+        in_threads(run, pieces, self.threads)
+        return sum(felt[1:], felt[0]) @ self.frame.T
 
     def slopes(self, p: Array, s: Array) -> tuple[Array, Array]:
         """Derivatives of p . A . s by the positions, (n, 3), and by a strain of everything, (3, 3)."""
-        left, right = p @ self.frame, s @ self.frame
-        radial = self._kernels(2 * self.lmax + 1)
-        by_position = np.zeros((len(p), 3))
-        pieces = shares(len(p), self.threads)
-        by_strain = [np.zeros((3, 3)) for _ in pieces]
+        left, right, same = p @ self.frame, s @ self.frame, p is s
+        pieces = shares(len(self.i), self.threads)
+        by = [(np.zeros((len(p), 3)), np.zeros((3, 3))) for _ in pieces]
 
         def run(share: tuple[int, int]) -> None:
-            strain = by_strain[pieces.index(share)]
-            slopes((0,) * self.lmax, self.first, self.j, self.u, radial, left, right, by_position, strain, *share)
+            sums = by[pieces.index(share)]
+            slopes((0,) * self.lmax, self.i, self.j, self.u, self.radial, left, right, same, *sums, *share)
 
         in_threads(run, pieces, self.threads)
-        return by_position, sum(by_strain, np.zeros((3, 3)))
-
-    def _kernels(self, order: int) -> Array:
-        """B_0 ... B_order of each pair."""
-        result = np.empty((len(self.j), order + 1), self.dtype)
-        i = np.repeat(np.arange(len(self.width)), np.diff(self.first))
-        wide, smooth = self.width.numpy() ** 2, self.smooth.numpy() ** 2
-        for start in range(0, len(self.j), CHUNK):
-            part = slice(start, start + CHUNK)
-            a, b, u = i[part], self.j[part], self.u[part]
-            r2 = torch.from_numpy((u * u).sum(1))
-            whole = gaussian_coulomb(r2, torch.from_numpy(1 / (2 * (wide[a] + wide[b]))), order)
-            if not self.self_interaction:
-                whole = torch.where(r2 == 0, 0.0, whole)
-            whole = whole - gaussian_coulomb(r2, torch.from_numpy(1 / (2 * (smooth[a] + smooth[b]))), order)
-            result[part] = whole.numpy().T
-        return result
+        return sum(one[0] for one in by[1:]) + by[0][0], sum(one[1] for one in by[1:]) + by[0][1]

@@ -40,18 +40,20 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
     return atoms[first], atoms[second], torch.from_numpy(shift).to(structure.positions)
 
 
-def neighbours(structure: Structure, s: int, cutoff: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """(i, j, u) with u = R_i - R_j of the image, |u| < cutoff, both orders, atoms numbered within structure s."""
-    i, j, apart = _neighbour_list(structure, s, cutoff, "ijD")
+def neighbours(
+    structure: Structure, s: int, cutoff: float, both: bool = True
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """(i, j, u) with u = R_i - R_j of the image, |u| < cutoff, in `both` orders or one, atoms numbered within structure s."""
+    i, j, apart = _neighbour_list(structure, s, cutoff, "ijD", both)
     return i.astype(np.int32), j.astype(np.int32), np.negative(apart, out=apart)
 
 
 def _neighbour_list(
-    structure: Structure, s: int, cutoff: float, quantities: str
+    structure: Structure, s: int, cutoff: float, quantities: str, both: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     from vesin import NeighborList
 
-    found = NeighborList(cutoff=float(cutoff), full_list=True)
+    found = NeighborList(cutoff=float(cutoff), full_list=both)
     box = _completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy()
     points = structure.positions[structure.index == s].detach().cpu().numpy()
     i, j, apart = found.compute(points=points, box=box, periodic=structure.pbc[s].cpu().numpy(), quantities=quantities)

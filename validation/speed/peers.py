@@ -122,7 +122,7 @@ def run(code: Code, test: str, system: System, limits: Limits, python: str | Non
     executable = sys.executable if code is OURS else interpreter(python)
     with tempfile.TemporaryDirectory() as folder:
         files = [os.path.join(folder, name) for name in ("small.npz", "task.npz", "answer.npz")]
-        _write(files[0], salt(2))
+        _write(files[0], salt(4))  # large enough for the methods of large systems
         _write(files[1], system)
         words = [code.module, test, *files[:2], str(limits.threads), str(limits.memory), files[2]]
         command = [executable, "-P", "-c", START, str(Path(__file__).parent), *words]

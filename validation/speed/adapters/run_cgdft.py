@@ -13,7 +13,7 @@ from .child import Answer, Run, Task
 
 POINT = 0.2  # width of a charge that is a point to its neighbours (2 angstrom and more away), angstrom: erfc(5) = 2e-12
 SETTINGS = {
-    "qeq": "Hartree(accuracy=1e-8), CG(tolerance=1e-8)",
+    "qeq": "Hartree(accuracy=2e-7), CG(tolerance=1e-8)",
     "fixed": f"Hartree(self_interaction=False, accuracy=1e-5), width {POINT} A",
 }
 
@@ -26,7 +26,7 @@ def version() -> str:
 def qeq(task: Task) -> Run:
     """Charges, energy and forces."""
     model = cgdft.Model(
-        Hartree(accuracy=1e-8)
+        Hartree(accuracy=2e-7)
         + Electronegativity(torch.as_tensor(task.chi) * eV)
         + Hardness(torch.as_tensor(task.hardness) * eV),
         basis=cgdft.Multipoles(width=task.sigma * angstrom),
