@@ -30,10 +30,10 @@ from cgdft.problem import Problem
 from cgdft.rows import ConstraintRows
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
-SPACING, ORDER, FEWEST = 4.0, 3, 50
+SPACING, ORDER, FEWEST = 4.0, 3, 16
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
-#: The screened Poisson equation is solved until this part of the potential is left unscreened, in at most so many iterations.
+#: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
 RESIDUAL, MOST = 0.05, 200
 
 
@@ -69,7 +69,12 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
 
     def apply(r: Tensor) -> Tensor:
         z = inverse * r
-        return z - inverse * pull(_screened(push(z), meshes, lambda phi: push(inverse * pull(phi))))
+        largest = z.abs().max()
+        if largest == 0:
+            return z
+        b = push(z / largest)  # squares of small numbers would be zero in float32
+        accepted = RESIDUAL**2 * float(torch.dot(r, r)) / largest.item() ** 2 / len(r)
+        return z - largest * inverse * pull(_screened(b, meshes, lambda phi: push(inverse * pull(phi)), accepted))
 
     return within(problem.rows, apply)
 
@@ -90,8 +95,13 @@ def within(rows: ConstraintRows, apply: Callable[[Tensor], Tensor]) -> Callable[
     return constrained
 
 
-def _screened(b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]]) -> list[Array]:
-    """phi with (K^-1 + S^T D S) phi = b; K^-1 of the directions is known without applying it."""
+def _screened(
+    b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]], accepted: float
+) -> list[Array]:
+    """phi with (K^-1 + S^T D S) phi = b; K^-1 of the directions is known without applying it.
+
+    What is left unscreened is a potential whose mean square is at most `accepted`.
+    """
 
     def dot(u: list[Array], v: list[Array]) -> np.float32:
         return np.float32(sum(float(np.vdot(one, two)) for one, two in zip(u, v, strict=True)))
@@ -101,11 +111,9 @@ def _screened(b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[
 
     phi = [np.zeros_like(one) for one in b]
     r, p, image = b, phi, phi
-    target, rd = np.inf, np.float32(0)
-    for iteration in range(MOST):
+    target, rd = accepted * sum(mesh.points for mesh in meshes), np.float32(0)
+    for _ in range(MOST):
         d, errors = zip(*(mesh.kerker(one) for mesh, one in zip(meshes, r, strict=True)), strict=True)
-        if iteration == 0:
-            target = RESIDUAL**2 * float(sum(dot([one], [one]) / m.mean**2 for m, one in zip(meshes, b, strict=True)))
         if sum(errors) <= target:
             break
         induced = respond(list(d))

@@ -56,7 +56,7 @@ def _boys(t: Any, n: int, f: Any) -> None:
 
 @compiled
 def kernels(i: Any, j: Any, u: Any, wide2: Any, smooth2: Any, whole: bool, radial: Any, start: int, stop: int) -> None:
-    """radial[pair] = B_0 ... of Gaussians of squared widths `wide2` less those of `smooth2`; without `whole`, only the latter."""
+    """radial[pair] = B_0 ... of squared widths `wide2` less those of `smooth2`; without `whole`, only the latter."""
     n = radial.shape[1] - 1
     f = np.empty(n + 1)
     for pair in range(start, stop):
@@ -102,7 +102,7 @@ def _felt(l: Any, v: Any, b: Any, g: Any, dg: Any, ddg: Any, sign: float, out: A
 
 
 @compiled
-def potential(  # noqa: PLR0917
+def potential(
     l: Any,  # noqa: E741
     i: Any,
     j: Any,
@@ -144,7 +144,7 @@ def potential(  # noqa: PLR0917
 
 
 @compiled
-def slopes(  # noqa: PLR0917
+def slopes(
     l: Any,  # noqa: E741
     i: Any,
     j: Any,

@@ -31,7 +31,6 @@ TEMPERATURE = 1500.0  # K; half of twice this goes into vibrations
 #: Hartree and bohr: the range of M. P. Tosi, F. G. Fumi, J. Phys. Chem. Solids 25, 45 (1964), table 4, and a strength that
 #: puts the minimum of the crystal at 5.6 angstrom with the charges of QEq.
 REPULSION = {"strength": {"Na": 3.0, "Cl": 3.0}, "length": {"Na": 0.6, "Cl": 0.6}}
-FIRST = 100  # steps before statistics are taken
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,8 @@ class FromScratch(CGDFT):
         return super()._solve()
 
 
-def follow(calculator: CGDFT, steps: int, step: float = 1.0, atoms: Atoms | None = None) -> Trajectory:
-    """Steps of `step` fs at constant energy."""
+def follow(calculator: CGDFT, steps: int, step: float = 1.0, atoms: Atoms | None = None, first: int = 100) -> Trajectory:
+    """Steps of `step` fs at constant energy, after `first` that do not count."""
     atoms = melt() if atoms is None else atoms
     atoms.calc = calculator
     seen: list[tuple[float, float, int]] = []
@@ -86,7 +85,7 @@ def follow(calculator: CGDFT, steps: int, step: float = 1.0, atoms: Atoms | None
         seen.append((atoms.get_total_energy(), atoms.get_temperature(), calculator.solution.iterations))
 
     dynamics = VelocityVerlet(atoms, timestep=step * units.fs)
-    dynamics.run(FIRST)
+    dynamics.run(first)
     dynamics.attach(look)
     start = time.perf_counter()
     dynamics.run(steps)

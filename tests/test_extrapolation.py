@@ -1,0 +1,58 @@
+"""Starts from the past of a trajectory."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from cgdft import Extrapolation, Structure
+from cgdft.ase import CGDFT
+from cgdft.extrapolation import coefficients
+from cgdft.functionals import QEq
+from cgdft.validation.speed import dynamics
+
+
+def test_published_coefficients():
+    """J. Kolafa, J. Comput. Chem. 25, 335 (2004), table 1."""
+    assert coefficients(0) == [2, -1]
+    assert coefficients(1) == [2.5, -2, 0.5]
+    assert coefficients(2) == pytest.approx([2.8, -2.8, 1.2, -0.2])
+    assert coefficients(3) == pytest.approx([3, -24 / 7, 27 / 14, -4 / 7, 1 / 14])
+
+
+def at(t):
+    atoms = molecule("H2O")
+    atoms.positions[1] += [0.0, 0.03 * np.sin(t), 0.02 * np.cos(0.7 * t)]
+    return Structure.from_ase(atoms)
+
+
+def test_smooth_motion_is_foreseen():
+    model, past = QEq(), Extrapolation(2)
+    assert past.start(at(0.0)) is None
+    for t in np.arange(-0.5, 0.0, 0.1):
+        past.add(model(at(t)))
+    exact = model(at(0.0)).minimum.x
+    last = model(at(-0.1)).minimum.x
+    miss = float((past.start(at(0.0)) - exact).norm() / (last - exact).norm())
+    assert miss < 0.05
+    assert float((past.start(at(3.0)) - last).norm()) < 0.2  # a jump: nothing that was extrapolated far
+    other = Structure.from_ase(molecule("NH3"))
+    assert past.start(other) is None
+    with pytest.raises(ValueError, match="`order` must be at least 0"):
+        Extrapolation(-1)
+
+
+def test_after_a_jump_the_last_one_is_taken():
+    model, past = QEq(), Extrapolation(2)
+    solutions = [model(at(t)) for t in (-0.3, -0.2, -0.1)]
+    for one in solutions:
+        past.add(one)
+    assert torch.equal(past.start(at(-0.1)), solutions[-1].minimum.x)
+
+
+def test_melt_needs_few_iterations_and_keeps_its_energy():
+    atoms = dynamics.melt((2, 2, 2))
+    seen = dynamics.follow(CGDFT(dynamics.model(1e-5)), 50, atoms=atoms, first=20)
+    assert seen.iterations <= 3
+    assert abs(seen.drift) < 5 * seen.error + 1e-4  # hartree / atom / ns; 0.05 ps say no more
+    assert 500 < seen.temperature < 4000

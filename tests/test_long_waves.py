@@ -1,0 +1,146 @@
+"""Iterations do not grow with the system, whatever ansatz and constraints, and the answer is that of the matrix."""
+
+import pytest
+import torch
+
+from cgdft import FragmentCharge, Free, Model, Multipoles, ResponseModes, SplitCharges, Structure, TotalCharge
+from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
+from cgdft.solvers import CG, Direct, Newton, long_waves
+from cgdft.units import angstrom, eV
+from cgdft.validation.speed import qeq, systems
+
+D = torch.float64
+
+
+def structure_of(system):
+    cell = torch.diag(torch.tensor(system.box)) * angstrom
+    return Structure(torch.tensor(system.numbers), torch.tensor(system.positions) * angstrom, cell, system.pbc)
+
+
+def functional_of(system, **hartree):
+    chi, hardness = (torch.tensor(qeq.per_atom(table, system)) * eV for table in (qeq.CHI, qeq.HARDNESS))
+    return Hartree(**hartree) + Electronegativity(chi) + Hardness(hardness)
+
+
+def model_of(system, solver, **hartree):
+    return Model(functional_of(system, **hartree), Multipoles(width=1.0 * angstrom), solver=solver)
+
+
+@pytest.mark.parametrize("approximate", [False, True])
+@pytest.mark.parametrize(
+    ("make", "sizes", "most"),
+    [
+        (systems.salt, (2, 3, 5), 9),
+        (systems.water, (3, 5, 8), 9),
+        (systems.wide_slab, (1, 3, 6), 14),
+        (systems.thick_slab, (1, 5, 14), 14),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_iterations_do_not_grow(make, sizes, most, approximate):
+    """To a relative residual of 1e-8; Jacobi's preconditioner needs 12 to 36 for the salt and 23 to 64 for slabs."""
+    for size in sizes:
+        system = make(size)
+        solution = model_of(system, CG(1e-8, approximate=approximate), operator=Operator.COMPILED)(structure_of(system))
+        assert float(solution.history[-1] / solution.history[0]) < 1e-8
+        assert solution.iterations <= most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "size"), [(systems.salt, 24), (systems.water, 32), (systems.wide_slab, 46), (systems.thick_slab, 1000)]
+)
+def test_iterations_of_large_systems(make, size):
+    system = make(size)
+    assert len(system) > 80_000
+    solution = model_of(system, CG(1e-8))(structure_of(system))
+    assert solution.iterations <= 14
+
+
+@pytest.mark.parametrize("make", [systems.salt, systems.thick_slab])
+def test_refined_by_the_right_operator(make):
+    """What the rough iterations leave behind is gone: charges, forces and potential are those of the matrix."""
+    system = make(3)
+    structure = structure_of(system)
+    exact = model_of(system, Direct(), operator=Operator.DENSE)(structure)
+    found = model_of(system, CG(1e-10), operator=Operator.COMPILED, accuracy=1e-10)(structure)
+    assert float((found.charges - exact.charges).abs().max()) < 1e-8
+    assert float((found.forces() - exact.forces()).abs().max()) < 1e-8
+    assert float(found.chemical_potential) == pytest.approx(float(exact.chemical_potential), abs=1e-8)
+
+
+def water():
+    system = systems.water(3)
+    return system, structure_of(system)
+
+
+ANSATZES = {
+    "free": Free(),
+    "split charges": SplitCharges(hardness=0.2),
+    "response modes": ResponseModes(lambda s: 0.5 * torch.eye(4 * s.n_atoms, dtype=D)[:, : 4 * s.n_atoms - 8]),
+}
+CONSTRAINTS = {
+    "total": [TotalCharge(1.0)],
+    "two fragments": [FragmentCharge(range(30), charge=0.5), FragmentCharge(range(30, 81), charge=-0.5)],
+    "one potential": [FragmentCharge(range(30), potential=-0.1), FragmentCharge(range(30, 81), charge=0.0)],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("constraints", CONSTRAINTS)
+@pytest.mark.parametrize("ansatz", ANSATZES)
+def test_every_ansatz_and_constraint(ansatz, constraints):
+    system, structure = water()
+    if ansatz == "split charges" and constraints != "none":
+        constraints = "none"  # molecules keep their charges by construction
+    functional = functional_of(system) + Hardness(0.3, l=1)
+    model = Model(functional, Multipoles(1, width=0.7 * angstrom), ANSATZES[ansatz], CONSTRAINTS[constraints])
+    exact = model.replace(solver=Direct())(structure)
+    solver = CG(1e-11)
+    found = model.replace(solver=solver)(structure)
+    assert found.iterations < 60
+    assert float((found.coefficients - exact.coefficients).abs().max()) < 1e-8
+    with torch.no_grad():
+        problem = model.problem(structure)
+        apply = long_waves.precondition(problem, exact.minimum.x)
+        r = problem.rows.project(torch.randn(2, len(problem.index), generator=torch.Generator().manual_seed(0), dtype=D)[0])
+        z = apply(r)
+        assert float(r @ z) > 0
+        assert float(problem.rows.coordinates(z).abs().sum()) < 1e-6 * float(z.abs().max())
+
+
+def test_newton():
+    """A functional that is not quadratic, on the mesh: a few steps of a few iterations."""
+    system = systems.salt(4)
+    structure = structure_of(system)
+    functional = functional_of(system, accuracy=1e-10) + Anharmonic(0.05)
+    found = Model(functional, Multipoles(width=1.0 * angstrom))(structure)
+    assert isinstance(found.solver, Newton)
+    assert found.iterations < 12
+    other = Model(functional, Multipoles(width=1.0 * angstrom), solver=Newton(1e-10))(structure, start=found)
+    assert float((found.charges - other.charges).abs().max()) < 1e-9
+
+
+def test_batch_of_large_and_small():
+    """Members converge as they do alone."""
+    parts = [structure_of(systems.salt(3)), structure_of(systems.salt(2)), structure_of(systems.salt(1))]
+    model = Model(
+        Hartree(operator=Operator.COMPILED, accuracy=1e-10)
+        + Electronegativity({"Na": 0.1, "Cl": 0.3})
+        + Hardness({"Na": 0.2, "Cl": 0.35}),
+        Multipoles(width=1.9),
+        solver=CG(1e-10),
+    )
+    together = model(Structure.batch(parts))
+    alone = torch.cat([model(part).charges for part in parts])
+    assert float((together.charges - alone).abs().max()) < 1e-8
+    assert torch.allclose(together.forces(), torch.cat([model(part).forces() for part in parts]), atol=1e-8)
+
+
+def test_convexity_is_seen_where_the_local_part_outweighs():
+    atoms = structure_of(systems.salt(2))
+    hydrogen = Structure([1, 1], [[0, 0, 0], [1.4, 0, 0]])
+    with torch.no_grad():
+        for structure, convex in ((atoms, True), (hydrogen, False)):
+            problem = QEq().problem(structure)
+            assert problem.convex(torch.zeros(len(problem.index), dtype=D)) is convex
