@@ -21,6 +21,8 @@ from cgdft.terms import Term
 
 #: Up to so many coefficients in a structure a quadratic functional is solved by factorisation.
 DIRECT = 3000
+#: Relative residual to which larger ones are solved: below the errors of their operators.
+LARGE_TOLERANCE = 1e-10
 
 
 class Model(nn.Module):
@@ -32,7 +34,8 @@ class Model(nn.Module):
         ansatz: which densities are allowed; default: all of the basis.
         constraints: linear charges, fixed or held at a potential; default: the total charge of the structure. An empty list
             leaves every charge to the functional.
-        solver: default: Direct for quadratic functionals of moderate size, CG for larger ones, Newton for the rest.
+        solver: default: Direct for quadratic functionals whose Hessian is a matrix (see `Hartree`), CG to a residual of
+            1e-10 for larger ones, Newton for the rest.
         name: how reports call it.
         references: keys of the literature in `references.bib`.
 
@@ -96,7 +99,7 @@ class Model(nn.Module):
         if not self.functional.quadratic:
             return Newton()
         explicit = all(term.explicit for term in problem.functional)
-        return Direct() if explicit and problem.rows.longest <= DIRECT else CG()
+        return Direct() if explicit and problem.rows.longest <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
 
     def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.

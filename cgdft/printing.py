@@ -27,6 +27,7 @@ def as_text(solution: Solution) -> str:
     worst = float(solution.history[-1].max())
     name = type(solution.solver).__name__
     lines.append(f"{name}: {solution.iterations} iteration(s), residual {worst:.1e} hartree/e")
+    lines += [f"{term.name}: {term.account}" for term in solution.problem.functional if term.account]
     lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][
         :LISTED
     ]
@@ -83,6 +84,7 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         "iterations": solution.iterations,
         "residual": float(solution.history[-1].max()),
         "solver": repr(solution.solver),
+        "accounts": {term.name: term.account for term in solution.problem.functional if term.account},
     }
     if solution.model.basis.lmax > 0:
         result["dipoles"] = solution.dipoles.tolist()

@@ -46,6 +46,11 @@ class Term(nn.Module, ABC):
         """How tables call it."""
         return type(self).__name__
 
+    @property
+    def account(self) -> str:
+        """How a prepared term is evaluated and how exactly, for reports; default: nothing to say."""
+        return ""
+
     @abstractmethod
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """Energy of each structure, (n_structures,), hartree. `rho.total` sums over the atoms of each."""

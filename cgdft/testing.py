@@ -111,6 +111,20 @@ def check_term(
         for _ in range(3):
             values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, random(*p.shape))))
             compare("declared convex", values.clamp(max=0.0), torch.zeros_like(values))
+    for neutral in () if term.local else (False, True):
+        least = prepared.least(rho, neutral)
+        if least is not None:
+            part = torch.diag_embed(least.new_zeros(len(structure), hessian.shape[1]))
+            size = basis.size
+            place = structure.local[:, None] * size + torch.arange(size, device=p.device)
+            part[structure.index[:, None], place, place] = least
+            change = torch.eye(hessian.shape[1], dtype=p.dtype, device=p.device).repeat(len(structure), 1, 1)
+            if neutral:
+                charge = p.new_zeros(len(structure), hessian.shape[1])
+                charge[structure.index, structure.local * size] = structure.counts[structure.index].to(p) ** -0.5
+                change = change - charge[:, :, None] * charge[:, None, :]
+            values = torch.linalg.eigvalsh(change @ (hessian - part) @ change)
+            compare("stated least", values.clamp(max=0.0), torch.zeros_like(values))
     return errors
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 OPEN, PERIODIC, NUMBERS = 3000, 100, 200_000_000
 #: Relative error of the operator with which solvers iterate.
 ROUGH = 1e-3
-#: Relative errors by default: of explicit sums, and of those on a mesh.
-EXPLICIT, ON_A_MESH = 1e-12, 1e-8
+#: Relative errors by default: of explicit sums, of those on a mesh, and of those in float32.
+EXPLICIT, ON_A_MESH, IN_FLOAT32 = 1e-12, 1e-8, 1e-5
 
 
 class Operator(Enum):
@@ -49,6 +49,7 @@ class Hartree(Term):
         self_interaction: whether a multipole interacts with itself (q^2 / (2 sqrt(pi) sigma) for a charge). With it the
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
         accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
+        dtype: in which pairs and meshes are summed; torch.float32 reaches an accuracy of 1e-5 (the default then), on a mesh.
         operator: how it is applied; default: as a matrix up to 3000 coefficients in a structure (100 in a periodic one), in
             compiled loops above; in torch where a GPU holds the structure or widths are learned.
 
@@ -58,13 +59,23 @@ class Hartree(Term):
 
     quadratic = True
 
-    def __init__(self, self_interaction: bool = True, accuracy: float | None = None, operator: Operator | None = None) -> None:
+    def __init__(
+        self,
+        self_interaction: bool = True,
+        accuracy: float | None = None,
+        operator: Operator | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         super().__init__()
         if accuracy is not None and not 1e-15 <= accuracy < 1:
             raise ValueError(f"`accuracy` must be between 1e-15 and 1, got {accuracy!r}")
         if operator is not None and not isinstance(operator, Operator):
             raise TypeError(f"`operator` must be an Operator, got {operator!r}")
-        self.self_interaction, self.accuracy, self.operator = self_interaction, accuracy, operator
+        if dtype not in (torch.float64, torch.float32):
+            raise TypeError(f"`dtype` must be torch.float64 or torch.float32, got {dtype!r}")
+        if dtype == torch.float32 and operator in (Operator.DENSE, Operator.EWALD):
+            raise ValueError(f"`operator` must be one with a mesh in float32, got {operator}")
+        self.self_interaction, self.accuracy, self.operator, self.dtype = self_interaction, accuracy, operator, dtype
         self.convex = self_interaction
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
@@ -80,22 +91,30 @@ class Hartree(Term):
     ) -> Coulomb | CompiledCoulomb:
         """The operator of given sites."""
         on_mesh = operator in (Operator.MESH, Operator.COMPILED)
-        accuracy = accuracy or self.accuracy or (ON_A_MESH if on_mesh else EXPLICIT)
+        usual = EXPLICIT if not on_mesh else ON_A_MESH if self.dtype == torch.float64 else IN_FLOAT32
+        accuracy = accuracy or self.accuracy or usual
         if on_mesh and sites.width.requires_grad:
             raise ValueError(f"`operator` must be one with derivatives by the widths, got {operator}; choose Operator.EWALD")
         if operator is Operator.COMPILED:
             if structure.positions.device.type != "cpu":
                 raise ValueError(f"`operator` must be one for {structure.positions.device}, got {operator}")
-            return CompiledCoulomb(structure, sites, self.self_interaction, accuracy)
-        return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=accuracy, mesh=on_mesh)
+            dtype = np.float64 if self.dtype == torch.float64 else np.float32
+            return CompiledCoulomb(structure, sites, self.self_interaction, accuracy, dtype)
+        return Coulomb(
+            structure, sites, self_interaction=self.self_interaction, accuracy=accuracy, mesh=on_mesh, dtype=self.dtype
+        )
 
     def _chosen(self, structure: Structure, sites: Sites) -> Operator:
         if self.operator is not None:
             return self.operator
         n = int(structure.counts.max()) * sites.size
-        if n <= (PERIODIC if structure.pbc.any() else OPEN) and len(structure) * n * n <= NUMBERS:
+        if (
+            self.dtype == torch.float64
+            and n <= (PERIODIC if structure.pbc.any() else OPEN)
+            and len(structure) * n * n <= NUMBERS
+        ):
             return Operator.DENSE
-        if sites.width.requires_grad:
+        if self.dtype == torch.float64 and sites.width.requires_grad:
             return Operator.EWALD
         return Operator.COMPILED if structure.positions.device.type == "cpu" else Operator.MESH
 
@@ -123,6 +142,15 @@ class _HartreeAt(Term):
     @property
     def name(self) -> str:
         return "Hartree"
+
+    @property
+    def account(self) -> str:
+        text = self.operator.value.split(":")[0]
+        if isinstance(self.coulomb, CompiledCoulomb):
+            plan = self.coulomb.plans[0]
+            points = " x ".join(map(str, plan.shape))
+            text += f"; {points} points, splines of order {plan.order}, estimated relative error {plan.error:.0e}"
+        return text
 
     def energy(self, rho: Density) -> Tensor:
         p = rho.coefficients

@@ -51,19 +51,19 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
 
     def push(z: Tensor) -> list[Array]:
         """S^T of the charges of z."""
-        q = space.push(z)[:, :1].numpy()
+        q = space.push(z)[:, :1].cpu().numpy()
         return [mesh.mesh.spread(q[mesh.sites]) for mesh in meshes]
 
     def pull(phi: list[Array]) -> Tensor:
         """S phi, as it acts on z."""
         felt = torch.zeros_like(space.origin)
         for mesh, values in zip(meshes, phi, strict=True):
-            felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values))
+            felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values)).to(felt)
         return space.pull(felt)
 
     ones = torch.zeros_like(space.origin)
     ones[:, 0] = 1.0
-    softness = space.push(inverse * space.pull(ones))[:, 0].numpy()
+    softness = space.push(inverse * space.pull(ones))[:, 0].cpu().numpy()
     for mesh in meshes:
         mesh.screen(max(0.0, float(softness[mesh.sites].sum())))
 
@@ -138,10 +138,10 @@ class _LongWaves:
         structure = problem.structure
         first, count = int(structure.first[s]), int(structure.counts[s])
         self.sites = slice(first, first + count)
-        width = problem.basis.width(structure)[self.sites].detach()
-        positions = structure.positions[self.sites].detach()
+        width = problem.basis.width(structure)[self.sites].detach().cpu()
+        positions = structure.positions[self.sites].detach().cpu()
         smooth = float((width**2).mean().sqrt())
-        box = Box.around(structure.cell[s].detach(), structure.pbc[s], positions, 4 * smooth)
+        box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
         shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
         self.mesh = CompiledMesh(positions, torch.full_like(width, smooth), 0, box, shape, ORDER, np.float32)
         self.points = math.prod(shape)

@@ -50,9 +50,9 @@ def test_after_a_jump_the_last_one_is_taken():
     assert torch.equal(past.start(at(-0.1)), solutions[-1].minimum.x)
 
 
-def test_melt_needs_few_iterations_and_keeps_its_energy():
-    atoms = dynamics.melt((2, 2, 2))
-    seen = dynamics.follow(CGDFT(dynamics.model(1e-5)), 50, atoms=atoms, first=20)
-    assert seen.iterations <= 3
-    assert abs(seen.drift) < 5 * seen.error + 1e-4  # hartree / atom / ns; 0.05 ps say no more
-    assert 500 < seen.temperature < 4000
+def test_melt_needs_few_iterations_and_moves_as_if_converged():
+    runs = (CGDFT(dynamics.model(1e-5)), dynamics.FromScratch(dynamics.model(1e-11)))
+    seen, exact = (dynamics.follow(one, 15, atoms=dynamics.melt((2, 2, 2)), first=10) for one in runs)
+    assert seen.iterations <= 3 < exact.iterations
+    assert seen.drift == pytest.approx(exact.drift, abs=2e-3)  # hartree / atom / ns: 3e-8 hartree / atom in 15 fs
+    assert seen.temperature == pytest.approx(exact.temperature, rel=1e-6)

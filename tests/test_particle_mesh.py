@@ -134,8 +134,36 @@ def test_float32_says_what_it_reaches():
     sites = Sites(structure.positions, structure.index, width.round(decimals=1), 1)
     exact = Coulomb(structure, sites).potential(p[:, :4])
     assert relative(CompiledCoulomb(structure, sites, accuracy=1e-5, dtype=np.float32).potential(p[:, :4]), exact) < 1e-5
-    with pytest.raises(ValueError, match="`accuracy` must be at least 1e-5 in float32"):
-        CompiledCoulomb(structure, sites, accuracy=1e-6, dtype=np.float32)
+    assert relative(Coulomb(structure, sites, accuracy=1e-5, mesh=True, dtype=torch.float32).potential(p[:, :4]), exact) < 1e-5
+    for term in (Hartree(dtype=torch.float32), Hartree(dtype=torch.float32, operator=Operator.MESH)):
+        density = Density(structure, Multipoles(1, width=1.0), p[:, :4])
+        assert float(term.energy(density)) == pytest.approx(float(Hartree().energy(density)), rel=1e-5)
+    for refused in (
+        lambda: CompiledCoulomb(structure, sites, accuracy=1e-6, dtype=np.float32),
+        lambda: Hartree(accuracy=1e-6, dtype=torch.float32, operator=Operator.MESH).energy(density),
+    ):
+        with pytest.raises(ValueError, match="`accuracy` must be at least 1e-5 in float32"):
+            refused()
+    with pytest.raises(ValueError, match="`operator` must be one with a mesh in float32"):
+        Hartree(operator=Operator.DENSE, dtype=torch.float32)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_on_a_gpu(dtype):
+    """The torch path unchanged: charges and forces as on the processor."""
+    atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True) * (3, 3, 3)
+    atoms.rattle(0.1, seed=1)
+    structure = Structure.from_ase(atoms)
+    there = Structure(structure.numbers.cuda(), structure.positions.cuda(), structure.cell.cuda(), structure.pbc.cuda())
+    model = Model(
+        Hartree(dtype=dtype) + Electronegativity({"Na": 0.1, "Cl": 0.31}) + Hardness({"Na": 0.17, "Cl": 0.36}),
+        Multipoles(width=1.9),
+        solver=CG(1e-6),
+    )
+    here, found = model(structure), model(there)
+    assert relative(found.charges.cpu(), here.charges) < 1e-4
+    assert relative(found.forces().cpu(), here.forces()) < 1e-3
 
 
 def test_a_mesh_that_does_not_fit_is_refused_before_the_work():

@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled_mesh import CompiledMesh
+from cgdft.electrostatics.compiled_mesh import CompiledMesh, mesh_axes
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
 from cgdft.electrostatics.mesh import choose
+from cgdft.electrostatics.mesh_error import estimated_error
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -38,12 +39,19 @@ HELD = 6
 
 @dataclass(frozen=True)
 class Plan:
-    """How one structure's sums are divided: width of the smooth part (bohr), mesh and order of its splines."""
+    """How one structure's sums are divided.
+
+    Attributes:
+        split: width of the smooth part, bohr.
+        box, shape, order: of the mesh and its splines.
+        error: estimated, relative, of potentials.
+    """
 
     split: float
     box: Box
     shape: list[int]
     order: int
+    error: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +108,8 @@ class CompiledCoulomb:
 
     def differentiable(self) -> Coulomb:
         """The same operator with derivatives of every order."""
-        return Coulomb(self.structure, self.sites, self_interaction=self.self_interaction, accuracy=self.accuracy)
+        accuracy = min(self.accuracy, 1e-6)
+        return Coulomb(self.structure, self.sites, self_interaction=self.self_interaction, accuracy=accuracy)
 
     @property
     def plans(self) -> list[Plan]:
@@ -284,7 +293,11 @@ def divide(
         meshes = len(widths.clamp(min=split).unique())
         mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, each, POINT[np.dtype(dtype)] * meshes)
         if best is None or mesh + pairs < best[0]:
-            best = mesh + pairs, Plan(split, box, shape, order)
+            spacing = float((1 / mesh_axes(box, shape).norm(dim=0)).max()) / split
+            best = (
+                mesh + pairs,
+                Plan(split, box, shape, order, estimated_error(order, spacing, lmax) + 0.5 * accuracy * (step > 0)),
+            )
     assert best is not None
     plan = best[1]
     needed = math.prod(plan.shape) * 8 * HELD

@@ -79,8 +79,10 @@ class Coulomb:
         self_interaction: whether a multipole interacts with itself (not with its images).
         accuracy: relative truncation of the Ewald sums.
         mesh: whether the waves are summed on a mesh.
+        dtype: in which pairs and mesh are summed; float32, with a mesh only, reaches an accuracy of 1e-5.
 
     Raises:
+        ValueError: an accuracy that the dtype does not reach.
         ValueError: more pairs of sites in open space than memory holds.
     """
 
@@ -92,8 +94,11 @@ class Coulomb:
         self_interaction: bool = True,
         accuracy: float = 1e-12,
         mesh: bool = False,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.same, self.mesh = targets is None, mesh
+        if dtype == torch.float32 and not (mesh and accuracy >= 1e-5):
+            raise ValueError(f"`accuracy` must be at least 1e-5 in float32, and on a mesh, got {accuracy!r}; use float64")
+        self.same, self.mesh, self.dtype = targets is None, mesh, dtype
         self.structure, self.sources, self.targets = structure, sources, targets or sources
         periodic = structure.pbc.any(1)
         self.accuracy = accuracy
@@ -112,7 +117,7 @@ class Coulomb:
             pairs.append(self._periodic_pairs(s, split, self_interaction, order))
             self.waves.append(self._waves_of(s, split, box))
         self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-        self.u, self.radial = torch.cat([p[2] for p in pairs]), torch.cat([p[3] for p in pairs], 1)
+        self.u, self.radial = torch.cat([p[2] for p in pairs]).to(dtype), torch.cat([p[3] for p in pairs], 1).to(dtype)
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
@@ -123,9 +128,9 @@ class Coulomb:
         return self._bilinear(p, s, with_mesh=True)
 
     def _bilinear(self, p: Tensor, s: Tensor, with_mesh: bool) -> Tensor:
-        energy = self.u.new_zeros(self.structure.n_structures)
-        pair = pair_energy(p[self.i], s[self.j], self.u, self.radial)
-        energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)))
+        energy = p.new_zeros(self.structure.n_structures)
+        pair = pair_energy(p.to(self.dtype)[self.i], s.to(self.dtype)[self.j], self.u, self.radial)
+        energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)).to(energy))
         for waves in self.waves:
             for k, weight in self._pieces(waves) if waves.mesh is None else ():
                 left = self._factor(p[waves.targets], waves.targets, waves.target_width, self.targets, k)
@@ -262,7 +267,7 @@ class Coulomb:
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
             _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
-            mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order)
+            mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
         return _Waves(s, targets, sources, t, w, box, mesh)
 
     def _k(self, waves: _Waves) -> tuple[Tensor, Tensor]:

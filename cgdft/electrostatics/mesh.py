@@ -64,17 +64,25 @@ class Mesh:
         box: cell and kernel.
         shape: mesh points along each axis.
         order: of the splines, at least 3 + lmax.
+        dtype: of the mesh; what goes in and comes out is float64.
     """
 
     def __init__(
-        self, positions: Float[Tensor, "n 3"], width: Float[Tensor, " n"], lmax: int, box: Box, shape: list[int], order: int
+        self,
+        positions: Float[Tensor, "n 3"],
+        width: Float[Tensor, " n"],
+        lmax: int,
+        box: Box,
+        shape: list[int],
+        order: int,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
-        self.shape, self.order, self.lmax = shape, order, lmax
+        self.shape, self.order, self.lmax, self.dtype = shape, order, lmax, dtype
         counts = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
         self.to_mesh = torch.linalg.inv(box.cell) * counts
         u = positions @ self.to_mesh
         whole = u.detach().floor()
-        self.weights = spline_derivatives(u - whole, order, lmax)  # (n, 3, order) each
+        self.weights = [w.to(dtype) for w in spline_derivatives(u - whole, order, lmax)]  # (n, 3, order) each
         steps = torch.arange(order, device=u.device)
         index = (whole.long()[:, :, None] - steps) % counts.long()[:, None]
         self.place = (index[:, 0, :, None, None] * shape[1] + index[:, 1, None, :, None]) * shape[2] + index[
@@ -87,7 +95,7 @@ class Mesh:
         """p . A . s, hartree."""
         left = self._density(p)
         right = left if p is s else self._density(s)
-        return (self.influence * (left.conj() * right).real).sum()
+        return (self.influence * (left.conj() * right).real).sum(dtype=torch.float64)
 
     def potential(self, s: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
         """A . s, without a graph: the transpose of spreading, applied to the potential on the mesh."""
@@ -108,28 +116,28 @@ class Mesh:
             flat = torch.einsum("nijk,nk->nij", local, weights[c][:, 2])
             return torch.einsum("nij,nj,ni->n", flat, weights[b][:, 1], weights[a][:, 0])
 
-        parts = [felt(0, 0, 0)[:, None]]
+        parts = [felt(0, 0, 0)[:, None].to(torch.float64)]
         if self.lmax > 0:
-            slope = torch.stack([felt(*[int(axis == a) for a in range(3)]) for axis in range(3)], 1)
+            slope = torch.stack([felt(*[int(axis == a) for a in range(3)]) for axis in range(3)], 1).to(torch.float64)
             parts.append(slope @ self.to_mesh.T)
         if self.lmax > 1:
             second = [[felt(*[int(c == a) + int(c == b) for c in range(3)]) for b in range(3)] for a in range(3)]
-            curved = torch.stack([torch.stack(row, 1) for row in second], 1)
+            curved = torch.stack([torch.stack(row, 1) for row in second], 1).to(torch.float64)
             cartesian = self.to_mesh @ curved @ self.to_mesh.T
             parts.append(torch.einsum("nab,mab->nm", cartesian, QUADRUPOLE.to(cartesian) / 3))
         return torch.cat(parts, 1)
 
     def _density(self, p: Tensor) -> Tensor:
         """rho(k) on the half of the mesh that a real transform keeps."""
-        total = torch.zeros_like(self.influence, dtype=torch.complex128)
-        values = self._values(p)
+        total = torch.zeros_like(self.influence, dtype=self.dtype.to_complex())
+        values = self._values(p.to(self.dtype), self.to_mesh.to(self.dtype))
         for g in range(len(self.widths)):
             mine = self.group == g
             mesh = values.new_zeros(math.prod(self.shape)).index_add(0, self.place[mine].flatten(), values[mine].flatten())
             total = total + self.smooth[g] * torch.fft.rfftn(mesh.reshape(self.shape))
         return total
 
-    def _values(self, p: Tensor) -> Tensor:
+    def _values(self, p: Tensor, to_mesh: Tensor) -> Tensor:
         """What each site adds to its mesh points, (n, order, order, order)."""
 
         def product(a: int, b: int, c: int) -> Tensor:
@@ -141,12 +149,12 @@ class Mesh:
 
         values = times(p[:, 0], product(0, 0, 0))
         if self.lmax > 0:
-            d = p[:, 1:4] @ self.to_mesh
+            d = p[:, 1:4] @ to_mesh
             for axis in range(3):
                 orders = [int(axis == a) for a in range(3)]
                 values = values + times(d[:, axis], product(*orders))
         if self.lmax > 1:
-            q = self.to_mesh.T @ theta(p) @ self.to_mesh
+            q = to_mesh.T @ theta(p) @ to_mesh
             for a in range(3):
                 for b in range(a, 3):
                     orders = [int(axis == a) + int(axis == b) for axis in range(3)]
@@ -170,8 +178,8 @@ class Mesh:
         if self.shape[2] % 2 == 0:
             half[..., -1] = 1.0
         kernel = box.kernel(k.reshape(-1, 3)).reshape(k2.shape)
-        self.half, self.influence = half, half * kernel * ratio / box.volume
-        self.smooth = [torch.exp(-0.5 * w**2 * k2) for w in self.widths]
+        self.half, self.influence = half.to(self.dtype), (half * kernel * ratio / box.volume).to(self.dtype)
+        self.smooth = [torch.exp(-0.5 * w**2 * k2).to(self.dtype) for w in self.widths]
 
 
 def mesh_shape(box: Box, spacing: float) -> list[int]:

@@ -1,11 +1,8 @@
 """A capacitor at fixed potential: two metal electrodes, held apart by a battery, with nothing or with water between them.
 
-The atoms of each electrode share one potential; their charges are what the battery has moved. Slab boundary conditions: the
-third axis is open, there is no vacuum to converge and no dipole correction. Checked on the way:
-
-- both charges are exact mirror images, in total and atom by atom;
-- 1/C grows with the distance d of the electrodes as 4 pi d / A, by the derivative of the charge by the potential;
-- water between the electrodes, each molecule neutral, raises the capacitance.
+The atoms of each electrode share one potential; their charges are what the battery has moved. In slab boundary conditions the
+third axis is open: no vacuum to converge, no dipole correction. Both charges are exact mirror images; 1/C grows with the
+distance d of the electrodes as 4 pi d / A; water between the electrodes, each molecule neutral, raises C.
 """
 
 import numpy as np
@@ -64,8 +61,7 @@ def capacitance(atoms: Atoms) -> float:
 
 
 solution = solve(capacitor(GAP), 2.0 * volt)
-q = solution.charges.detach().numpy()
-one, two = q[: 9 * LAYERS], q[9 * LAYERS :]
+one, two = solution.charges.detach().numpy().reshape(2, 9 * LAYERS)
 print(f"2 V across {GAP:g} angstrom: {one.sum():+.6f} e and {two.sum():+.6f} e, mirror images to {abs(one + two).max():.0e} e")
 print("layers of the first electrode, outermost to innermost (e):", np.round(one.reshape(LAYERS, 9).sum(1), 6) + 0.0)
 
