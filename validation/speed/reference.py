@@ -30,7 +30,7 @@ TRUNCATION = 1e-11  # exp(-s^2 k^2) where waves end
 FINER = 1.35  # mesh points per those that the shortest wave needs
 POINTS = 12  # of the window along an axis
 SHAPE = 0.976 * math.pi * POINTS * (1 - 1 / (2 * FINER))  # beta
-LARGEST = 200_000  # atoms: more take too long
+LARGEST = 40_000  # atoms: more take too long
 
 
 @dataclass(frozen=True, eq=False)
