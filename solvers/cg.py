@@ -91,6 +91,18 @@ class CG(Solver):
         def solve(b: Tensor, target: Tensor, residual: Callable[[Tensor], Tensor]) -> TangentResult:
             if rough is None:
                 return inner(b, target)
-            return refined(residual, inner, b, rows, target)
+            result = refined(residual, inner, b, rows, target)
+            left = ~(result.converged | result.negative)
+            if not left.any():
+                return result
+            goal, exact = torch.where(left, target, torch.inf), problem.curvature(x)  # the rough terms were too rough
+            rest = tangent_cg(exact, residual(result.y), rows, condition, goal, self.max_iterations)
+            return TangentResult(
+                result.y + rest.y,
+                torch.where(left, rest.converged, result.converged),
+                torch.where(left, rest.negative, result.negative),
+                torch.where(rows.each(left), rest.direction, result.direction),
+                [*result.history, *rest.history[1:]],
+            )
 
         return solve

@@ -70,6 +70,22 @@ def test_refined_by_the_right_operator(make):
     assert float(found.chemical_potential) == pytest.approx(float(exact.chemical_potential), abs=1e-8)
 
 
+class Misjudged(Hardness):
+    """A hardness whose approximation is a third of it."""
+
+    def approximate(self):
+        return Hardness(0.13)
+
+
+def test_rough_terms_that_are_too_rough_do_not_spoil_the_answer():
+    structure = structure_of(systems.salt(2))
+    functional = Hartree() + Electronegativity({"Na": 0.1, "Cl": 0.3})
+    right = Model(functional + Hardness(0.4), Multipoles(width=1.9), solver=Direct())(structure)
+    model = Model(functional + Misjudged(0.4), Multipoles(width=1.9), solver=CG(1e-10))
+    assert model.problem(structure).approximate() is not None
+    assert float((model(structure).charges - right.charges).abs().max()) < 1e-9
+
+
 def water():
     system = systems.water(3)
     return system, structure_of(system)
