@@ -10,11 +10,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgdft.basis import Multipoles
+from cgdft.electrostatics.compiled_points import felt_at
 from cgdft.electrostatics.coulomb import CHUNK, Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
 from cgdft.structure import Structure
 from cgdft.units import angstrom
+
+#: Points whose potential is gathered from a mesh at once.
+POINTS = 200_000
+#: From so many pairs of atom and point in open structures, and so many times an atom more in periodic ones, a mesh is used.
+WORK = (20_000_000, 1_000_000)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,8 @@ class Density:
     ) -> Float[Tensor, " n_points"]:
         """Electrostatic potential felt by a unit positive charge at points, (n_points,), hartree / e.
 
+        Explicit sums, to 1e-12; for large structures or many points, where no graph is asked for, by a mesh to 1e-8.
+
         Args:
             points: (n_points, 3), bohr.
             index: structure of each point, (n_points,), ascending; needed for a batch.
@@ -132,12 +140,26 @@ class Density:
 
     def _felt(self, points: Tensor, index: Tensor | None, lmax: int) -> Tensor:
         points, index = self._points(points, index)
+        inputs = (self.coefficients, self.structure.positions, self.structure.cell, self.sites.width, points)
+        graph = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
+        if not graph and points.device.type == "cpu" and self._many(points, index):
+            felt = points.new_zeros(len(points), (lmax + 1) ** 2)
+            for s in index.unique().tolist():
+                for rows in torch.nonzero(index == s).flatten().split(POINTS):
+                    felt[rows] = felt_at(self.structure, s, self.sites, self.coefficients, points[rows], lmax)
+            return felt
         length = max(1, CHUNK // (20 * max(1, self.structure.n_atoms)))
         parts = [
             Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.coefficients)
             for p, i in zip(points.split(length), index.split(length), strict=True)
         ]
         return torch.cat(parts)
+
+    def _many(self, points: Tensor, index: Tensor) -> bool:
+        """Whether explicit sums would take longer than a mesh."""
+        counts, periodic = self.structure.counts, self.structure.pbc.any(1)
+        work = counts * torch.bincount(index, minlength=len(counts))
+        return bool(((work > WORK[0]) & ~periodic | (work * counts > WORK[1]) & periodic).any())
 
     def _points(self, points: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
         points = torch.as_tensor(points, dtype=torch.float64, device=self.coefficients.device)

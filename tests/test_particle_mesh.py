@@ -75,6 +75,18 @@ def test_both_implementations_agree_to_rounding(boundary, lmax):
         assert relative(torch.from_numpy(compiled.potential(p.numpy())), mesh.potential(p)) < 1e-13
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_potential_and_field_at_points(boundary, monkeypatch):
+    """By the mesh as by explicit sums: charged, several widths, points near atoms and far from them."""
+    structure, p, width = box_of_sites(BOUNDARIES[boundary])
+    density = Density(structure, Multipoles(2, width=width.round(decimals=1)), p)
+    points = torch.cat([structure.positions + 0.3, 3.0 * structure.positions])
+    exact = density.potential(points), density.field(points)
+    monkeypatch.setattr("cgdft.density.WORK", (0, 0))
+    assert relative(density.potential(points), exact[0]) < 1e-8
+    assert relative(density.field(points), exact[1]) < 1e-7
+
+
 def test_mesh_in_torch():
     """Accuracy, and the explicit gather against autograd."""
     for accuracy in (1e-4, 1e-8):

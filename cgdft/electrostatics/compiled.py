@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 #: Measured times, ns: of a pair with its share of the setup, for each l; of a mesh point around a site; of the transforms of a
 #: mesh point, for each doubling of their number. Only the speed depends on them.
-PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {np.dtype(np.float64): 1.0, np.dtype(np.float32): 0.5}
+PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32: 0.5}
 #: Numbers of the size of the mesh that are held at once.
 HELD = 6
 
@@ -280,7 +280,7 @@ def divide(
     """
     n, widths = len(width), width.unique()
     narrow, wide = float(widths[0]), float(widths[-1])
-    reach, inside = decay(accuracy, 2 * lmax), _volume(cell, pbc, positions)
+    reach, inside = decay(accuracy, 2 * lmax), inner_volume(cell, pbc, positions)
     best: tuple[float, Plan] | None = None
     for step in range(16):
         split = narrow * 1.25**step
@@ -291,7 +291,14 @@ def divide(
         box = Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         each = n * SITE * (lmax + 1)
         meshes = len(widths.clamp(min=split).unique())
-        mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, each, POINT[np.dtype(dtype)] * meshes)
+        mesh, shape, order = choose(
+            box,
+            split,
+            lmax,
+            0.5 * accuracy,
+            each,
+            POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64] * meshes,
+        )
         if best is None or mesh + pairs < best[0]:
             spacing = float((1 / mesh_axes(box, shape).norm(dim=0)).max()) / split
             best = (
@@ -309,7 +316,7 @@ def divide(
     return plan
 
 
-def _volume(cell: Tensor, pbc: Tensor, positions: Tensor) -> float:
+def inner_volume(cell: Tensor, pbc: Tensor, positions: Tensor) -> float:
     """Volume that holds the sites, bohr^3."""
     box = Box.around(cell, pbc, positions, 0.0)
     inside = box.cell.clone()

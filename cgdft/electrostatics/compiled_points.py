@@ -1,0 +1,80 @@
+"""Potential and its derivatives at points in space, by pairs and a mesh: what a large structure does to where no atom is.
+
+A smooth source of width S seen by a point has the factor exp(-S^2 k^2 / 2): on the mesh source and point share it, each with
+the width S / sqrt(2). What the sources have beyond that is a sum over the atoms near each point.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.compiled import POINT, SITE, inner_volume
+from cgdft.electrostatics.compiled_mesh import CompiledMesh
+from cgdft.electrostatics.coulomb import Sites, decay
+from cgdft.electrostatics.mesh import choose
+from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
+from cgdft.electrostatics.pairs import point_pairs
+
+if TYPE_CHECKING:
+    from cgdft.structure import Structure
+
+#: Measured time of a point with an atom near it, ns.
+PAIR = 300.0
+
+
+def felt_at(
+    structure: Structure,
+    s: int,
+    sites: Sites,
+    p: Float[Tensor, "n size"],
+    points: Float[Tensor, "m 3"],
+    lmax: int,
+    accuracy: float = 1e-8,
+) -> Float[Tensor, "m felt"]:
+    """Potential (l = 0) and derivatives (l = 1, ...) up to `lmax` of structure s at points, (m, (lmax + 1)^2), without a graph.
+
+    Args:
+        sites, p: the atoms of the whole batch and their multipoles.
+        accuracy: relative error.
+    """
+    here = sites.index == s
+    positions, width, mine = sites.positions[here].detach(), sites.width[here].detach(), p[here].detach()
+    cell, pbc, top = structure.cell[s].detach(), structure.pbc[s], max(lmax, sites.lmax)
+    everything = torch.cat([positions, points])
+    reach, density = decay(accuracy, lmax + sites.lmax), len(positions) / inner_volume(cell, pbc, positions)
+    best: tuple[float, float, Box, list[int], int] | None = None
+    for step in range(12):
+        smooth = float(width.max()) * 1.2**step
+        box = Box.around(cell, pbc, everything, math.sqrt(2) * reach * smooth)
+        each = len(everything) * SITE * (top + 1)
+        cost, shape, order = choose(box, smooth / math.sqrt(2), top, 0.5 * accuracy, each, POINT[torch.float64])
+        near = float((width < smooth).double().mean()) * density * 4 / 3 * math.pi * (math.sqrt(2) * reach * smooth) ** 3
+        cost += len(points) * near * PAIR
+        if best is None or cost < best[0]:
+            best = cost, smooth, box, shape, order
+    assert best is not None
+    _, smooth, box, shape, order = best
+    mesh = CompiledMesh(everything, torch.full_like(everything[:, 0], smooth / math.sqrt(2)), top, box, shape, order)
+    sources = torch.zeros(len(everything), (top + 1) ** 2, dtype=torch.float64)
+    sources[: len(positions), : mine.shape[1]] = mine
+    size = (lmax + 1) ** 2
+    felt = torch.from_numpy(mesh.potential(sources.numpy())[len(positions) :, :size].copy())
+    if box.background:
+        felt[:, 0] -= 2 * math.pi / float(box.volume) * float(((smooth**2 - width**2) * mine[:, 0]).sum())
+    if float(width.min()) < smooth:
+        i, j, shift = point_pairs(points, structure, s, math.sqrt(2) * reach * smooth)
+        needed = sites.width[j].detach() < smooth
+        i, j, shift = i[needed], j[needed], shift[needed]
+        u = points[i] - structure.positions[j].detach() - shift @ cell
+        r2, order = (u * u).sum(1), lmax + sites.lmax
+        radial = gaussian_coulomb(r2, 1 / (2 * sites.width[j].detach() ** 2), order)
+        radial = radial - gaussian_coulomb(r2, torch.full_like(r2, 1 / (2 * smooth**2)), order)
+        for c, unit in enumerate(torch.eye(size, dtype=torch.float64)):
+            felt[:, c].index_add_(0, i, pair_energy(unit, p[j].detach(), u, radial))
+    return felt
