@@ -70,7 +70,7 @@ class Box:
 
     def kernel(self, k: Float[Tensor, "K 3"]) -> Float[Tensor, " K"]:
         """Fourier transform of the kernel, (K,), bohr^2; differentiable in k. k = 0 is meant to be at most one row."""
-        k2 = (k * k).sum(1)
+        k2 = square(k)
         zero = k2.detach() == 0
         safe = torch.where(zero, 1.0, k2)
         n_open = int((~self.periodic).sum())
@@ -98,11 +98,16 @@ class Box:
         return torch.where(zero, math.pi * r**2 * (1 - 2 * math.log(r)), 4 * math.pi / safe * cut)
 
 
+def square(v: Tensor) -> Tensor:
+    """v . v of each row, (n, 3) to (n,); quick for columns that are contiguous, unlike a sum over short rows."""
+    return v[:, 0] ** 2 + v[:, 1] ** 2 + v[:, 2] ** 2
+
+
 def _length(v: Tensor) -> Tensor:
     """|v| with a derivative of zero where v = 0."""
-    square = (v * v).sum(1)
-    zero = square.detach() < 1e-24
-    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
+    v2 = square(v)
+    zero = v2.detach() < 1e-24
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, v2).sqrt())
 
 
 def perpendicular(cell: Tensor, pbc: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
-from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.boundary import Box, square
 from cgdft.electrostatics.mesh_loops import COUNT, POWERS, gather, spread
 from cgdft.electrostatics.multipole import QUADRUPOLE
 from cgdft.electrostatics.spline import table
@@ -155,7 +155,7 @@ class CompiledMesh:
         by_cell = torch.zeros_like(box.cell)
         for part, k in self._waves(box):
             ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
-            weight, k2 = box.kernel(k) / box.volume * ratio, (k * k).sum(-1)
+            weight, k2 = box.kernel(k) / box.volume * ratio, square(k)
             if not self.smooth:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
             value = (weight * _overlap(left[part], right[part])).sum()
@@ -176,7 +176,7 @@ class CompiledMesh:
             self.double[-1] = 1.0
         points = math.prod(self.shape)
         for part, k in self._waves(box):
-            k2 = (k * k).sum(-1)
+            k2 = square(k)
             weight = box.kernel(k) * (points / box.volume)
             if single:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
@@ -197,9 +197,9 @@ class CompiledMesh:
         planes = max(1, CHUNK // (len(n[1]) * len(n[2])))
         for start in range(0, self.shape[0], planes):
             part = slice(start, min(self.shape[0], start + planes))
-            pieces = [a[:, None] * row for a, row in zip((n[0][part], n[1], n[2]), to_k, strict=True)]
-            k = pieces[0][:, None, None] + pieces[1][None, :, None] + pieces[2][None, None, :]
-            yield part, k.reshape(-1, 3)
+            x, y, z = (a * row[:, None] for a, row in zip((n[0][part], n[1], n[2]), to_k, strict=True))
+            k = x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]
+            yield part, k.reshape(3, -1).T
 
     def _spread(self, rows: Array, m: Array) -> Array:
         nx, ny, nz = self.shape
