@@ -73,7 +73,9 @@ def mbis(mol: Any, density_matrix: NDArray[np.float64], lmax: int = 2, level: in
 
 def _start(mol: Any, nuclei: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
     """Atom, population and width of each shell: filled periods, widths from 1 / (2 Z) of the core to half a bohr outside."""
-    owner, population, width = [], [], []
+    owner: list[int] = []
+    population: list[float] = []
+    width: list[float] = []
     for atom, charge in enumerate(nuclei):
         core = atomic_numbers[mol.atom_pure_symbol(atom)] - charge  # electrons in an effective core potential
         ends = [noble - core for noble in NOBLE if noble > core]
