@@ -83,12 +83,8 @@ def hirshfeld(
 
     Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7.
     """
-    from pyscf.dft import gen_grid
-
-    grid = gen_grid.Grids(mol)
-    grid.level, grid.prune = level, None
-    grid.build(with_non0tab=False)
-    points, positions = grid.coords, mol.atom_coords()
+    grid, positions = integration_grid(mol, level), mol.atom_coords()
+    points = grid.coords
     symbols = [mol.atom_pure_symbol(atom) for atom in range(mol.natm)]
     atomic = stockholder_densities(symbols, positions, pro_atoms, points)
     promolecule = atomic.sum(axis=0)
@@ -97,13 +93,27 @@ def hirshfeld(
     multipoles = np.stack(
         [(own * share) @ solid_harmonics(points - centre, lmax) for own, centre in zip(atomic, positions, strict=True)]
     )
+    check_residual(mol, density_matrix, multipoles, level)
+    return multipoles
+
+
+def integration_grid(mol: Any, level: int) -> Any:
+    """PySCF's grid of the molecule with all directions kept."""
+    from pyscf.dft import gen_grid
+
+    grid = gen_grid.Grids(mol)
+    grid.level, grid.prune = level, None
+    return grid.build(with_non0tab=False)
+
+
+def check_residual(mol: Any, density_matrix: NDArray[np.float64], multipoles: NDArray[np.float64], level: int) -> None:
+    """Raise ArithmeticError where multipoles from a grid miss charge or dipole by more than 1e-4 e or e bohr."""
     error = grid_residual(mol, density_matrix, multipoles)
     if not error <= LARGEST_RESIDUAL:
         raise ArithmeticError(
-            f"`level` must be a grid that integrates the difference density, got {level}, which misses the total "
+            f"`level` must be a grid that integrates the density, got {level}, which misses the total "
             f"charge or dipole by {error:.1e} e or e bohr: pass a higher level (at most 9)"
         )
-    return multipoles
 
 
 def grid_residual(mol: Any, density_matrix: NDArray[np.float64], multipoles: NDArray[np.float64]) -> float:

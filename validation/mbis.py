@@ -20,7 +20,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from cgdft.validation.coarse_grain import GRID_LEVEL, LARGEST_RESIDUAL, grid_residual, solid_harmonics
+from cgdft.validation.coarse_grain import GRID_LEVEL, check_residual, integration_grid, solid_harmonics
 from cgdft.validation.mean_field import NotConverged, electron_density
 
 NOBLE = (2, 10, 18, 36, 54, 86, 118)
@@ -37,11 +37,7 @@ def mbis(mol: Any, density_matrix: NDArray[np.float64], lmax: int = 2, level: in
     unpruned. Returns (n_atoms, (lmax+1)^2) in e bohr^l, in the order of `solid_harmonics`. Raises NotConverged, and
     ArithmeticError where charge or dipole is missed by more than 1e-4 e or e bohr.
     """
-    from pyscf.dft import gen_grid
-
-    grid = gen_grid.Grids(mol)
-    grid.level, grid.prune = level, None
-    grid.build(with_non0tab=False)
+    grid = integration_grid(mol, level)
     positions, nuclei = mol.atom_coords(), mol.atom_charges().astype(float)
     electrons = grid.weights * electron_density(mol, density_matrix, grid.coords)
     distance = np.linalg.norm(grid.coords[None] - positions[:, None], axis=2)
@@ -62,12 +58,7 @@ def mbis(mol: Any, density_matrix: NDArray[np.float64], lmax: int = 2, level: in
     multipoles[:, 0] = nuclei
     for atom, centre in enumerate(positions):
         multipoles[atom] -= share[owner == atom].sum(axis=0) @ solid_harmonics(grid.coords - centre, lmax)
-    error = grid_residual(mol, density_matrix, multipoles)
-    if not error <= LARGEST_RESIDUAL:
-        raise ArithmeticError(
-            f"`level` must be a grid that integrates the density, got {level}, which misses the total charge or dipole by "
-            f"{error:.1e} e or e bohr: pass a higher level (at most 9)"
-        )
+    check_residual(mol, density_matrix, multipoles, level)
     return multipoles
 
 
