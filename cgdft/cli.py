@@ -46,6 +46,12 @@ def _names(incomplete: str) -> list[tuple[str, str]]:
     return [(one.name, one.about) for one in known_models() if one.name.startswith(incomplete)]
 
 
+def _suites(incomplete: str) -> list[str]:
+    from cgdft.validation.suites import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"cgdft {__version__}")
@@ -133,7 +139,7 @@ def solve(
 
 @app.command(
     epilog="Examples:\n\ncgdft validate water.xyz benzene.xyz --model qeq --model qeq-dipoles\n\n"
-    "cgdft validate --suite small --html report.html"
+    "cgdft validate --suite molecules --definition MBIS --html report.html"
 )
 def validate(
     files: Annotated[list[str] | None, typer.Argument(metavar="[FILE]...", help="Structure files that ASE reads.")] = None,
@@ -141,11 +147,20 @@ def validate(
         list[str] | None,
         typer.Option(help="Name of a model, repeatable; default: QEq and some for comparison.", autocompletion=_names),
     ] = None,
-    method: Annotated[str, typer.Option(help="Functional and basis set of the PySCF reference.")] = "pbe/def2-svp",
-    suite: Annotated[
-        str | None, typer.Option(help="A set of molecules that comes with the package; default without FILE: small.")
+    method: Annotated[
+        str | None, typer.Option(help="Functional and basis set of PySCF; default pbe/def2-svp, or what a suite says.")
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file.")] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(
+            help="A suite, see cgdft suites, or an HDF5 file of cgdft reference; default without FILE: small.",
+            autocompletion=_suites,
+        ),
+    ] = None,
+    definition: Annotated[
+        str | None, typer.Option(help="Definition of the charges compared with, such as MBIS; default: Hirshfeld's.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file, and JSON beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use; default: all.")] = None,
 ) -> None:
@@ -154,19 +169,73 @@ def validate(
         model_record(name)
     if html is not None and not html.parent.is_dir():
         raise ValueError(f"`--html` must be in a folder that exists, got {html}")
+    if files and suite is not None:
+        raise ValueError(f"`--suite` or FILE must be left out, got {suite} and {', '.join(files)}")
     structures = [(Path(file).stem, atoms) for file in files or [] for atoms in _read(file, "-1")]
 
-    from cgdft.validation import run
-    from cgdft.validation import suite as suites
+    from cgdft.validation import baselines, run
 
-    if suite is not None or not structures:
-        structures += suites.suite(suite or "small")
-    chosen = [_make(name, [atoms for _, atoms in structures]) for name in model] if model else suites.demo_models()
-    report = run.validate(structures, chosen, method, html, sys.stderr.isatty(), threads)
+    if structures:
+        results = run.references(structures, method or "pbe/def2-svp", sys.stderr.isatty(), threads)
+    else:
+        results = run.suite_results(suite or "small", method, sys.stderr.isatty(), threads)
+    atoms = [reference.atoms() for reference in results.references.values()]
+    chosen = [_make(name, atoms) for name in model] if model else baselines.demo_models()
+    report = run.report(results, chosen, html, suite or ("" if files else "small"), definition)
     if json:
         print(jsonlib.dumps(report.to_dict(), indent=2))
     else:
         _print(report.table())
+
+
+@app.command(
+    epilog="Examples:\n\ncgdft reference molecules\n\ncgdft reference mine.py --workers 8 --export mine.extxyz\n\n"
+    "cgdft reference chains --scheduler tcp://node17:8786"
+)
+def reference(
+    suite: Annotated[
+        str,
+        typer.Argument(
+            help="A suite, see cgdft suites, or a Python file whose list suite holds (structure, charge, spin, field, method).",
+            autocompletion=_suites,
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option(help="HDF5 file of the results; default: SUITE.h5 here.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes, one thread each; default: all cores.")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Dask scheduler with workers of its own, on many machines.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed before.", show_default=False)] = False,
+    export: Annotated[Path | None, typer.Option(help="Also write the results as extended xyz.")] = None,
+) -> None:
+    """Compute the references of a suite with PySCF, in parallel; started again, it computes only what is missing."""
+    from cgdft.validation import suites
+    from cgdft.validation.campaign import campaign
+
+    if export is not None and export.suffix not in (".xyz", ".extxyz"):
+        raise ValueError(f"`--export` must end in .xyz or .extxyz, got {export}")
+    points = suites.from_file(Path(suite)) if suite.endswith(".py") else suites.load(suite)
+    path = output or Path(f"{Path(suite).stem}.h5")
+    results = campaign(points, path, workers=workers, scheduler=scheduler, retry=retry)
+    print(f"{path}: {len(results.references)} of {len(results.references) + len(results.failed)} calculations")
+    for name, reason in results.failed.items():
+        print(f"  {name} failed: {reason}")
+    if export is not None:
+        print(results.export(export))
+
+
+@app.command()
+def suites() -> None:
+    """List the suites of reference calculations that come with cgdft."""
+    from rich.table import Table
+
+    from cgdft.validation import suites
+
+    table = Table("name", "calculations", "results", "what it holds", box=None, pad_edge=False)
+    for name in suites.names():
+        kept = "stored" if suites.stored(name) else "computed when asked for"
+        table.add_row(name, str(len(suites.load(name))), kept, suites.about(name))
+    _print(table)
 
 
 @app.command()

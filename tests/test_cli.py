@@ -176,33 +176,40 @@ def test_version_help_and_examples(capsys):
 
 
 def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypatch):
+    from cgdft.validation import baselines
+    from cgdft.validation import run as runner
+
     called = {}
+    comparison = types.SimpleNamespace(table=lambda: "the table", to_dict=lambda: {"a": 1.0})
+    found = types.SimpleNamespace(references={"water": types.SimpleNamespace(atoms=lambda: molecule("H2O"))})
 
-    class Report:
-        def table(self):
-            return "the table"
+    def keep(name, answer):
+        def function(*arguments):
+            called[name] = arguments
+            return answer
 
-        def to_dict(self):
-            return {"a": 1.0}
+        return function
 
-    def validate(structures, models, method, html, progress, threads):
-        called.update(locals())
-        return Report()
-
-    runner = types.SimpleNamespace(validate=validate)
-    suites = types.SimpleNamespace(suite=lambda name: [(name, molecule("NH3"))], demo_models=lambda: ["demo"])
-    package = types.ModuleType("cgdft.validation")
-    package.run, package.suite = runner, suites
-    monkeypatch.setitem(sys.modules, "cgdft.validation", package)
+    monkeypatch.setattr(runner, "references", keep("references", found))
+    monkeypatch.setattr(runner, "suite_results", keep("suite_results", found))
+    monkeypatch.setattr(runner, "report", keep("report", comparison))
+    monkeypatch.setattr(baselines, "demo_models", lambda: ["demo"])
     page = tmp_path / "r.html"
-    arguments = ["validate", water, "--suite", "small", "--model", "qeq", "--method", "hf/sto-3g", "--html", page]
+    arguments = ["validate", water, "--model", "qeq", "--method", "hf/sto-3g", "--html", page, "--definition", "MBIS"]
     assert run(capsys, *arguments)[1] == "the table\n"
-    assert [name for name, _ in called["structures"]] == ["water", "small"]
-    assert [model.name for model in called["models"]] == ["QEq"]
-    assert (called["method"], called["html"], called["progress"]) == ("hf/sto-3g", page, False)
+    structures, *rest = called["references"]
+    assert ([name for name, _ in structures], rest) == (["water"], ["hf/sto-3g", False, None])
+    _, models, *rest = called["report"]
+    assert ([model.name for model in models], rest) == (["QEq"], [page, "", "MBIS"])
     assert json.loads(run(capsys, *arguments, "--json")[1]) == {"a": 1.0}
     run(capsys, "validate")
-    assert ([name for name, _ in called["structures"]], called["models"]) == (["small"], ["demo"])
+    assert called["suite_results"] == ("small", None, False, None)
+    assert called["report"][1:] == (["demo"], None, "small", None)
+    run(capsys, "validate", "--suite", "molecules")
+    assert called["suite_results"][0] == "molecules"
+    code, _, complaint = run(capsys, "validate", water, "--suite", "small")
+    assert code == 2
+    assert "`--suite` or FILE must be left out" in complaint
 
 
 # Errors.

@@ -1,15 +1,18 @@
-"""One HDF5 file per record: written whole or not at all, and checked by its content when read."""
+"""Records in HDF5 files: written whole or not at all, and checked by their content when read."""
 
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+
+#: Of the stored values: the names of arrays in mappings, in their order, which HDF5 does not keep.
+KEYS = "keys of mappings"
 
 
 class CorruptCache(ValueError):
@@ -26,25 +29,25 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
 
 def write_record(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:
-    """Write `record` (numpy arrays, and values that JSON knows) to the HDF5 file `path`.
+    """Write `record` (numpy arrays, mappings of them, and values that JSON knows) to the HDF5 file `path`.
 
     The file grows under a temporary name in the same folder and is then renamed, so that a process killed on the way
     never leaves half a file under the name `path`.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {name: value for name, value in record.items() if isinstance(value, np.ndarray)}
-    values = json.dumps({name: value for name, value in record.items() if name not in arrays}, sort_keys=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with h5py.File(temporary, "w") as file:
-            for name, array in arrays.items():
-                file.create_dataset(name, data=array)
-            file.attrs["values"] = values
-            file.attrs["checksum"] = _checksum(arrays, values)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    _write(path, lambda file: _put(file, record))
+
+
+def write_records(
+    path: str | os.PathLike[str], records: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write records by name to one HDF5 file, a group each, and `about` (values that JSON knows); whole or not at all."""
+
+    def put_all(file: h5py.File) -> None:
+        for k, record in enumerate(records.values()):
+            _put(file.create_group(f"{k:04d}"), record)
+        _put(file.create_group("about"), {"names": list(records), "about": about or {}})
+
+    _write(path, put_all)
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -52,19 +55,80 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises FileNotFoundError, and `CorruptCache` where the content does not match its checksum.
     """
+    return _read(path, lambda file: _take(file, path))
+
+
+def read_records(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Records by name, and `about`, as given to `write_records`; raises as `read_record`, also where a record is missing."""
+
+    def take_all(file: h5py.File) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+        about = _take(file["about"], path)
+        return {name: _take(file[f"{k:04d}"], path) for k, name in enumerate(about["names"])}, about["about"]
+
+    return _read(path, take_all)
+
+
+def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with h5py.File(temporary, "w") as file:
+            put(file)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(path: str | os.PathLike[str], take: Callable[[h5py.File], Any]) -> Any:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"`path` must be a stored reference, got {path}: there is no such file")
     try:
         with h5py.File(path, "r") as file:
-            arrays = {name: np.asarray(file[name][()]) for name in file}
-            values, checksum = str(file.attrs["values"]), str(file.attrs["checksum"])
-        intact = checksum == _checksum(arrays, values)
+            return take(file)
+    except CorruptCache:
+        raise
     except (OSError, KeyError, ValueError, RuntimeError, AttributeError, TypeError) as error:
         raise CorruptCache(f"`path` must be a stored reference, got {path}, which cannot be read: {error}") from error
-    if not intact:
-        raise CorruptCache(f"`path` must be an intact stored reference, got {path}: its content was changed; delete it")
-    return {**arrays, **json.loads(values)}
+
+
+def _put(group: h5py.Group, record: Mapping[str, Any]) -> None:
+    arrays = _flat(record)
+    kept = {name: value for name, value in record.items() if name not in _tops(arrays)}
+    values = json.dumps({**kept, KEYS: [name for name in arrays if "/" in name]}, sort_keys=True)
+    for name, array in arrays.items():
+        packed = {"compression": "gzip", "shuffle": True} if array.size > 64 else {}
+        group.create_dataset(name, data=array, **packed)
+    group.attrs["values"] = values
+    group.attrs["checksum"] = _checksum(arrays, values)
+
+
+def _take(group: h5py.Group, path: str | os.PathLike[str]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    group.visititems(lambda name, item: arrays.update({name: np.asarray(item[()])}) if isinstance(item, h5py.Dataset) else None)
+    values, checksum = str(group.attrs["values"]), str(group.attrs["checksum"])
+    if checksum != _checksum(arrays, values):
+        where = f" in {group.name}" if group.name != "/" else ""
+        raise CorruptCache(f"`path` must be an intact stored reference, got {path}: its content{where} was changed; delete it")
+    record: dict[str, Any] = json.loads(values)
+    for name in record.pop(KEYS):
+        top, _, below = name.partition("/")
+        record.setdefault(top, {})[below] = arrays.pop(name)
+    return {**record, **arrays}
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Arrays by name, those of a mapping by name/key."""
+    arrays = {name: value for name, value in record.items() if isinstance(value, np.ndarray)}
+    for name, value in record.items():
+        if isinstance(value, Mapping) and value and all(isinstance(one, np.ndarray) for one in value.values()):
+            arrays.update({f"{name}/{key}": one for key, one in value.items()})
+    return arrays
+
+
+def _tops(arrays: Mapping[str, Any]) -> set[str]:
+    return {name.partition("/")[0] for name in arrays}
 
 
 def _checksum(arrays: Mapping[str, Any], values: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cgdft.units import angstrom
+
 if TYPE_CHECKING:
     from cgdft.validation.score import Score
 
@@ -46,6 +48,8 @@ class Column:
         """The error by which models are ranked: None for a model without response, which only says zero."""
         if self.key == "polarizability_error" and score.polarizability == 0.0:
             return None
+        if self.key == "response_error" and score.response_range is None:
+            return None
         return self.value(score)
 
     def visible(self, score: Score) -> bool:
@@ -65,7 +69,7 @@ COLUMNS = (
         ("charge", "rms"),
         "e",
         3,
-        "root mean square over the atoms of the difference between the model's charge and the Hirshfeld charge",
+        "root mean square over the atoms of the difference between the model's charge and the reference's",
     ),
     Column("charges_max", ("charges", "max"), None, "e", 3, "the largest of these differences"),
     Column(
@@ -75,7 +79,7 @@ COLUMNS = (
         "e bohr",
         3,
         "root mean square over the atoms of the length of the difference between the model's atomic dipole and the "
-        "Hirshfeld one; a model without atomic dipoles counts as zero",
+        "reference's; a model without atomic dipoles counts as zero",
     ),
     Column(
         "dipole_error",
@@ -130,6 +134,25 @@ COLUMNS = (
         factor=100.0,
     ),
     Column(
+        "response_error",
+        ("response", "error"),
+        None,
+        "%",
+        1,
+        "Frobenius norm of the error of the susceptibility of charges dq_i/dv_j, relative to that of the reference's",
+        factor=100.0,
+    ),
+    Column(
+        "response_range",
+        ("range of", "response"),
+        None,
+        "angstrom",
+        2,
+        "mean distance between atoms weighted by |dq_i/dv_j|: how far charge goes; a value and not an error",
+        factor=1 / angstrom,
+        error=False,
+    ),
+    Column(
         "hardness",
         ("hardness", "dmu/dN"),
         ("eta", "dmu/dN"),
@@ -141,7 +164,7 @@ COLUMNS = (
 )
 
 LEGEND = (
-    "Charges and dipoles of atoms are compared with Hirshfeld's; D, Theta: dipole and quadrupole of the molecule; V: "
+    "Charges and dipoles of atoms are compared with the reference's; D, Theta: dipole and quadrupole of the molecule; V: "
     "potential on 1.4-2 (inner) and 2.25-3 (outer) van der Waals radii, without superposed neutral atoms; alpha: "
     "polarizability, a third of its trace and the error of the tensor; eta: the model's hardness. The row `reference` "
     "has the size of each quantity: the error of a model that says zero."

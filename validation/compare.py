@@ -32,11 +32,20 @@ class Comparison:
         references: by the name of the molecule.
         scores: molecule by molecule, models in one order.
         failed: molecules that have no reference, with the reason.
+        suite: its name, if it has one.
+        definition: of the multipoles compared with; None for the first of each reference.
     """
 
     references: Mapping[str, Reference]
     scores: tuple[Score, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
+    suite: str = ""
+    definition: str | None = None
+
+    def label(self) -> str:
+        """What the charges compared with are called."""
+        names = {self.definition or next(iter(reference.moments)) for reference in self.references.values()}
+        return ", ".join(sorted(names))
 
     @property
     def models(self) -> list[str]:
@@ -77,7 +86,7 @@ class Comparison:
 
         for molecule, reference in self.references.items():
             table.add_row(Text(molecule, style="bold"))
-            table.add_row("  reference", *cells(scale(molecule, reference)), style="dim")
+            table.add_row("  reference", *cells(scale(molecule, reference, self.definition)), style="dim")
             for score in self.of_molecule(molecule):
                 table.add_row(Text(f"  {score.model}"), *(["failed"] if score.reason else cells(score)))
             table.add_row()
@@ -90,7 +99,9 @@ class Comparison:
         reasons = [f"{score.model} on {score.molecule} failed: {score.reason}" for score in self.scores if score.reason]
         reasons += [f"{name} has no reference: {reason}" for name, reason in self.failed.items()]
         methods = ", ".join(sorted({reference.method for reference in self.references.values()}))
-        table.caption = Text("\n".join([f"Reference: {methods}. {LEGEND}" if methods else LEGEND, *reasons]))
+        table.caption = Text(
+            "\n".join([f"Reference: {methods}, {self.label()} charges. {LEGEND}" if methods else LEGEND, *reasons])
+        )
         return table
 
     def __str__(self) -> str:
@@ -108,6 +119,8 @@ class Comparison:
         """Plain numbers for JSON, in Hartree atomic units; potentials and polarizability errors as fractions."""
         return {
             "units": "Hartree atomic units (e, bohr, hartree); relative errors are fractions of one",
+            "suite": self.suite,
+            "definition": self.label(),
             "potential": "V_ref is that without superposed neutral atoms; in full_potential_* they are included",
             "molecules": {
                 name: {
@@ -119,9 +132,9 @@ class Comparison:
                     "method": reference.method,
                     "provenance": reference.provenance,
                     "reference": {
-                        **scale(name, reference).numbers(),
-                        "charges": reference.multipoles[:, 0].tolist(),
-                        "dipole": reference.dipole.tolist(),
+                        **scale(name, reference, self.definition).numbers(),
+                        "charges": {name: moments[:, 0].tolist() for name, moments in reference.moments.items()},
+                        "dipole": None if reference.dipole is None else reference.dipole.tolist(),
                     },
                     "models": {score.model: score.to_dict() for score in self.of_molecule(name)},
                 }
@@ -143,6 +156,7 @@ class Comparison:
 def compare(
     models: ModelLike | Sequence[ModelLike],
     reference: Reference | Sequence[Reference] | Mapping[str, Reference],
+    definition: str | None = None,
 ) -> Comparison:
     """Charges, dipoles, moments, potential and polarizability of models against references from DFT.
 
@@ -155,6 +169,7 @@ def compare(
     Arguments:
         models: one or several; instead of a model also a callable reference -> model.
         reference: one or several, or a mapping from names to references; default names are formulas.
+        definition: name of the multipoles to compare with, a key of `Reference.moments`; default the first of each reference.
 
     A model that fails on a molecule has its reason in that `Score`; the others are compared. Raises ValueError for
     nothing to compare and TypeError for what is neither model nor reference.
@@ -175,11 +190,11 @@ def compare(
         for maker, row in zip(makers, made, strict=True)
     )
     scores = [
-        score_of(name, molecule, row[molecule], one)
+        score_of(name, molecule, row[molecule], one, definition)
         for molecule, one in references.items()
         for name, row in zip(names, made, strict=True)
     ]
-    return Comparison(references, tuple(scores))
+    return Comparison(references, tuple(scores), definition=definition)
 
 
 def _named_references(given: Reference | Sequence[Reference] | Mapping[str, Reference]) -> dict[str, Reference]:

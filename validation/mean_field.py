@@ -17,7 +17,9 @@ CONV_TOL_GRAD = 3e-8  # norm of the orbital gradient; 1e-6 leaves 5e-4 bohr^3 of
 PATIENCE = 20  # iterations, after which a stalled gradient is accepted up to STALLED_TOL_GRAD
 STALLED_TOL_GRAD = 1e-5  # sqrt(CONV_TOL); orbitals that are free to rotate, as the hole of a radical, stall near it
 MAX_CYCLE = 60
-FIELD_STEP = 5e-4  # hartree/(e bohr): within 2e-4 bohr^3 of coupled-perturbed Kohn-Sham for small molecules
+COOLING = (0.03, 0.01)  # hartree, on the way to a smearing
+DAMPINGS = (0.5, 0.0, 0.7)  # of DIIS there, one after the other
+LEVELS_TOL = 5e-3  # hartree, by which an empty orbital may lie below a filled one: degenerate holes of radicals
 BLOCK = 16_000_000  # numbers held at a time where a matrix or vector per point is needed
 
 
@@ -67,14 +69,13 @@ def solve(
     *,
     density_fit: bool,
     field: NDArray[np.float64],
-    guess: NDArray[np.float64] | None = None,
-    like: Any = None,
+    smearing: float = 0.0,
 ) -> Any:
     """Converged PySCF mean field of E - field . D, unrestricted where `mol` has unpaired electrons.
 
-    `guess` is a density matrix as PySCF's `make_rdm1` gives it; `like` a mean field of the same molecule, whose grid
-    and fitted integrals are used again. Where the usual iteration fails, second-order optimisation is tried once.
-    Raises `NotConverged`.
+    With `smearing` k_B T (hartree) orbitals have Fermi occupations, and `e_tot` is the free energy E - T S. Where the usual
+    iteration fails, second-order optimisation is tried once. Raises `NotConverged`, also where the state found is not the
+    lowest one of its orbitals.
     """
     from pyscf import dft, scf
 
@@ -86,16 +87,14 @@ def solve(
     no_checkpoint(mf)
     if density_fit:
         mf = mf.density_fit()
-    if like is not None and xc != "hf":
-        mf.grids = like.grids
-    if like is not None and density_fit:
-        mf.with_df = like.with_df
     mf.conv_tol, mf.conv_tol_grad, mf.max_cycle = CONV_TOL, CONV_TOL_GRAD, MAX_CYCLE
     if field.any():
         core = mf.get_hcore() + np.einsum("x,xij->ij", field, mol.intor("int1e_r"))
         nuclear = mol.energy_nuc() - field @ (mol.atom_charges() @ mol.atom_coords())
         mf.get_hcore = lambda *_: core
         mf.energy_nuc = lambda *_: nuclear
+    if smearing:
+        return _smeared(mf, smearing)
     energies: list[float] = []
     best: dict[str, Any] = {"e_tot": np.inf}
 
@@ -105,7 +104,7 @@ def solve(
             best.update({name: state[name] for name in ("e_tot", "mo_coeff", "mo_occ")})
 
     mf.callback, mf.check_convergence = keep, _converged
-    mf.kernel(guess)
+    mf.kernel()
     if not mf.converged:
         second = mf.newton()
         second.conv_tol_grad, second.check_convergence = STALLED_TOL_GRAD, None
@@ -118,9 +117,44 @@ def solve(
         raise NotConverged(
             f"{xc}/{mol.basis} did not converge to {CONV_TOL} hartree, or not to its lowest state, in {len(energies)} "
             f"iterations (last change {change}) in the field {field.tolist()}: check the geometry, `charge` and "
-            "`spin`; a stretched bond or a metal cluster may need more unpaired electrons, or another method"
+            "`spin`; a stretched bond or a metal cluster may need smearing=0.005, more unpaired electrons, or another method"
+        )
+    if (overlap := _overlap_of_levels(mf)) > LEVELS_TOL:
+        raise NotConverged(
+            f"{xc}/{mol.basis} has no lowest state with whole occupations: an empty orbital lies {overlap:.3f} hartree below a "
+            "filled one, as where a bond is broken or a metal's levels meet; pass smearing=0.005 (hartree)"
         )
     return mf
+
+
+def _smeared(mf: Any, smearing: float) -> Any:
+    """Converged with Fermi occupations at k_B T = `smearing` hartree; `e_tot` is the free energy E - T S, as of the forces."""
+    from pyscf.scf import addons
+
+    mf.check_convergence = _converged
+    mf = addons.smearing(mf, sigma=smearing, method="fermi", fix_spin=bool(mf.mol.spin))
+    density = None
+    for temperature in (*(one for one in COOLING if one > smearing), smearing):
+        mf.sigma = temperature
+        for damping in DAMPINGS:
+            mf.diis_damp = damping
+            mf.kernel(density)
+            if mf.converged:
+                break
+        density = mf.make_rdm1()
+    if not mf.converged:
+        raise NotConverged(
+            f"{getattr(mf, 'xc', 'hf')}/{mf.mol.basis} did not converge with smearing {smearing} hartree: pass a larger one"
+        )
+    mf.e_tot = mf.e_free
+    return mf
+
+
+def _overlap_of_levels(mf: Any) -> float:
+    """Highest filled less lowest empty orbital energy, hartree, the larger of both spins."""
+    energies, filled = np.atleast_2d(mf.mo_energy), np.atleast_2d(mf.mo_occ) > 0
+    pairs = [e[n].max() - e[~n].min() for e, n in zip(energies, filled, strict=True) if n.any() and not n.all()]
+    return float(max(pairs, default=-np.inf))
 
 
 def no_checkpoint(mf: Any) -> None:
@@ -173,20 +207,6 @@ def quadrupole(mol: Any, density_matrix: NDArray[np.float64]) -> NDArray[np.floa
     nuclei = np.einsum("a,ai,aj->ij", mol.atom_charges(), mol.atom_coords(), mol.atom_coords())
     second = nuclei - np.einsum("xyij,ji->xy", moments, density_matrix)
     return np.asarray(1.5 * second - 0.5 * np.trace(second) * np.eye(3))
-
-
-def polarizability(mf: Any, xc: str, *, density_fit: bool, field: NDArray[np.float64]) -> NDArray[np.float64]:
-    """alpha_ij = dD_i/dF_j (3, 3) in bohr^3, central differences of self-consistent dipoles; not yet symmetrised."""
-    start = np.asarray(mf.make_rdm1())
-    settings = {"density_fit": density_fit, "like": mf}
-    columns = []
-    for step in FIELD_STEP * np.eye(3):
-        plus = solve(mf.mol, xc, field=field + step, guess=start, **settings)
-        mirrored = 2 * start - np.asarray(plus.make_rdm1())  # right to second order in the step
-        minus = solve(mf.mol, xc, field=field - step, guess=mirrored, **settings)
-        change = dipole(mf.mol, total_density_matrix(plus)) - dipole(mf.mol, total_density_matrix(minus))
-        columns.append(change / (2 * FIELD_STEP))
-    return np.stack(columns, axis=1)
 
 
 def electron_density(mol: Any, density_matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from cgdft.validation.reference import Reference
+from cgdft.validation.score import labels
 from cgdft.validation.surfaces import INNER, van_der_waals_radius
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def potential_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
     """
     across, up, atoms, height = _flat(reference)
     reach = _reach(reference)
-    exact = reference.plane_potential_difference
+    assert reference.plane_potential is not None
+    exact = reference.plane_potential.astype(np.float64)
     most = max(float(np.abs(exact[reach >= INNER[0]]).max(initial=0.0)), 1e-6)
     panels = {"reference: V": exact}
     for score in scores:
@@ -77,13 +79,15 @@ def potential_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
     return figure
 
 
-def charge_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
-    """Charges (e) of the reference (Hirshfeld) and of each model, side by side, atom by atom.
+def charge_figure(reference: Reference, scores: Sequence[Score], definition: str | None = None) -> Figure:
+    """Charges (e) of the reference by one definition (default its first) and of each model, side by side, atom by atom.
 
-    Of more than 24 atoms, those are drawn where a model is farthest off.
+    Of more than 24 atoms, those are drawn where a model is farthest off. A model that failed has no bars.
     """
-    charges = {"reference (Hirshfeld)": reference.multipoles[:, 0]}
+    name = definition or next(iter(reference.moments))
+    charges = {f"reference ({name})": labels(reference, name)[:, 0]}
     charges |= {score.model: score.solution.charges.detach().numpy() for score in scores if score.solution is not None}
+    colours = [colour(0), *(colour(k) for k, score in enumerate(scores, 1) if score.solution is not None)]
     values = np.stack(list(charges.values()))
     error = np.abs(values - values[0]).max(axis=0)
     shown = np.sort(np.argsort(-error, kind="stable")[:ATOMS])
@@ -93,10 +97,9 @@ def charge_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
     width = 0.82 / len(charges)
     for k, (name, row) in enumerate(zip(charges, values[:, shown], strict=True)):
         offset = (k - (len(charges) - 1) / 2) * width
-        axes.bar(np.arange(len(shown)) + offset, row, width, label=name, color=BARS[k % len(BARS)], zorder=2)
+        axes.bar(np.arange(len(shown)) + offset, row, width, label=name, color=colours[k], zorder=2)
     axes.axhline(0.0, color="0.2", linewidth=0.8, zorder=3)
-    labels = [f"{chemical_symbols[reference.numbers[i]]}{i}" for i in shown]
-    axes.set_xticks(np.arange(len(shown)), labels, fontsize=8)
+    axes.set_xticks(np.arange(len(shown)), [f"{chemical_symbols[reference.numbers[i]]}{i}" for i in shown], fontsize=8)
     axes.tick_params(axis="y", labelsize=8)
     axes.set_ylabel("charge (e)", fontsize=8)
     axes.margins(x=0.02)
@@ -106,6 +109,11 @@ def charge_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
         axes.set_title(f"the {len(shown)} of {len(reference.numbers)} atoms where a model is farthest off", fontsize=9)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
+
+
+def colour(k: int) -> str:
+    """Of the reference (0) and of model k = 1, 2, ...; the eighth model has that of the first."""
+    return BARS[0] if k == 0 else BARS[1 + (k - 1) % (len(BARS) - 1)]
 
 
 def as_png(figure: Figure) -> bytes:

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from ase import Atoms
@@ -15,50 +16,86 @@ from scipy.spatial.distance import pdist
 
 from cgdft.charge_state import stated_charge, stated_spin
 from cgdft.units import angstrom
+from cgdft.validation.definitions import Definition, Hirshfeld, LinearDefinition
+from cgdft.validation.periodic import CUTOFF
 
-FORMAT = 1  # raise it when the stored numbers or their meaning change
+FORMAT = 3  # raise it when the stored numbers or their meaning change
 CLOSEST = 0.1  # bohr
+
+
+class Settings(TypedDict, total=False):
+    """Keyword arguments of `Request.from_atoms`."""
+
+    charge: int | None
+    spin: int | None
+    field: ArrayLike | None
+    definitions: Sequence[Definition]
+    polarizability: bool | None
+    response: bool
+    density_fit: bool
+    smearing: float
+    cutoff: float
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One molecule and one method, in Hartree atomic units.
+    """One molecule or crystal and one method, in Hartree atomic units.
 
-    `numbers` (n,), `positions` (n, 3) in bohr, `charge` Q in e, `spin` the number of unpaired electrons, `method`
-    "xc/basis" in lower case, `field` (3,) in hartree/(e bohr).
+    `numbers` (n,), `positions` (n, 3) and `cell` (3, 3) in bohr, `pbc` (3,), `charge` Q in e, `spin` the number of unpaired
+    electrons, `method` "xc/basis" in lower case, `field` (3,) in hartree/(e bohr), `smearing` and `cutoff` in
+    hartree.
     """
 
     numbers: NDArray[np.int64]
     positions: NDArray[np.float64]
+    cell: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
     charge: int
     spin: int
     method: str
     field: NDArray[np.float64]
-    density_fit: bool
+    definitions: tuple[Definition, ...]
     polarizability: bool
+    response: bool
+    density_fit: bool
+    smearing: float
+    cutoff: float
 
     @classmethod
     def from_atoms(
         cls,
         atoms: Atoms,
-        method: str,
+        method: str = "pbe/def2-svp",
         *,
-        charge: int | None,
-        spin: int | None,
-        field: ArrayLike | None,
-        density_fit: bool,
-        polarizability: bool,
+        charge: int | None = None,
+        spin: int | None = None,
+        field: ArrayLike | None = None,
+        definitions: Sequence[Definition] = (Hirshfeld(),),
+        polarizability: bool | None = None,
+        response: bool = False,
+        density_fit: bool = True,
+        smearing: float = 0.0,
+        cutoff: float = CUTOFF,
     ) -> "Request":
-        """Check the user's input; raises ValueError that names the argument, what it was and what to do."""
+        """Check the user's input.
+
+        Arguments:
+            charge: total charge in e; default atoms.info["charge"], else the sum of initial charges.
+            spin: number of unpaired electrons; default 0, must be given if the number of electrons is odd.
+            field: (3,) uniform field in hartree/(e bohr), adding -field . D to the energy.
+            definitions: of multipoles; the first one is what models are compared with, and what `response` is of.
+            polarizability: from coupled-perturbed equations; default, and possible, only for molecules.
+            response: also the susceptibility dp/dv of charges and dipoles.
+            density_fit: fitted Coulomb integrals: energies change by about 1e-5 hartree per atom, and cost much less.
+            smearing: Fermi temperature k_B T, hartree: 0.01 for metals, 0.005 for broken bonds. Energies are then E - T S.
+            cutoff: of the plane waves of a periodic cell's density, hartree; 400 for forces on O, F, Na and Mg.
+
+        Raises ValueError that names the argument, what it was and what to do; TypeError for what is no `Atoms`.
+        """
         if not isinstance(atoms, Atoms):
             raise TypeError(f"`atoms` must be an ase.Atoms, got {type(atoms).__name__}")
         numbers = np.asarray(atoms.numbers, dtype=np.int64)
         positions = np.asarray(atoms.positions, dtype=np.float64) * angstrom
-        if atoms.pbc.any():
-            raise ValueError(
-                f"`atoms` must be a molecule or cluster, got periodic boundaries pbc={atoms.pbc.tolist()}: "
-                "cut a cluster, or set atoms.pbc = False"
-            )
         if len(atoms) == 0:
             raise ValueError("`atoms` must hold at least one atom, got none")
         if (numbers < 1).any() or (numbers >= len(chemical_symbols)).any():
@@ -78,7 +115,42 @@ class Request:
         name = method.strip().lower()
         if not all(name.partition("/")):
             raise ValueError(f"`method` must be 'xc/basis', for example 'pbe/def2-svp' or 'hf/def2-svp', got {method!r}")
-        return cls(numbers, positions, total, unpaired, name, vector, bool(density_fit), bool(polarizability))
+        periodic = bool(atoms.pbc.any())
+        if not definitions or not all(isinstance(one, Definition) for one in definitions):
+            raise ValueError(f"`definitions` must hold at least one, such as Hirshfeld(), got {definitions!r}")
+        names = [one.name for one in definitions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"`definitions` must differ, got {', '.join(names)}")
+        if response and not isinstance(definitions[0], LinearDefinition):
+            raise ValueError(f"`response` needs a first definition that is linear in the density, got {names[0]}")
+        wish = not periodic if polarizability is None else bool(polarizability)
+        if periodic:
+            _check_periodic(atoms, vector, wish or response, names)
+        elif smearing and (wish or response):
+            raise ValueError(
+                f"`polarizability` and `response` need whole occupations, got smearing {smearing}: pass polarizability=False"
+            )
+        if not (np.isfinite(smearing) and smearing >= 0):
+            raise ValueError(f"`smearing` must be a temperature in hartree, got {smearing}")
+        cell, pbc = np.asarray(atoms.cell.array, dtype=np.float64) * angstrom, np.asarray(atoms.pbc, dtype=bool)
+        if not periodic:
+            cell = np.zeros((3, 3))
+        return cls(
+            numbers=numbers,
+            positions=positions,
+            cell=cell,
+            pbc=pbc,
+            charge=total,
+            spin=unpaired,
+            method=name,
+            field=vector,
+            definitions=tuple(definitions),
+            polarizability=wish,
+            response=bool(response),
+            density_fit=bool(density_fit),
+            smearing=float(smearing),
+            cutoff=float(cutoff),
+        )
 
     @property
     def key(self) -> str:
@@ -94,12 +166,34 @@ class Request:
             "field": (self.field + 0.0).tolist(),
             "density_fit": self.density_fit,
             "polarizability": self.polarizability,
+            "response": self.response,
+            "definitions": [repr(one) for one in self.definitions],
+            "cell": (np.round(self.cell, 10) + 0.0).tolist(),
+            "pbc": self.pbc.tolist(),
+            "smearing": self.smearing,
+            "cutoff": self.cutoff,
         }
         return hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest()
 
     def path(self, folder: Path) -> Path:
         """The file in `folder` that holds, or would hold, the answer."""
         return folder / f"{Atoms(numbers=self.numbers).symbols}-{self.key}.h5"
+
+
+def _check_periodic(atoms: Atoms, field: NDArray[np.float64], response: bool, definitions: Sequence[str]) -> None:
+    """Raise ValueError for what a periodic calculation does not have."""
+    volume = abs(float(np.linalg.det(atoms.cell.array)))
+    if not volume > 1e-6:
+        raise ValueError(
+            f"`atoms` must have three cell vectors where some axis is periodic, got {atoms.cell.array.tolist()} and "
+            f"pbc={atoms.pbc.tolist()}: give a slab its vacuum with atoms.center(vacuum=..., axis=2), or set atoms.pbc = False"
+        )
+    if field.any():
+        raise ValueError("`field` is for molecules, got one for a periodic cell: leave it out")
+    if response:
+        raise ValueError("`polarizability` and `response` are for molecules, got a periodic cell: leave them out")
+    if any(not name.startswith("Hirshfeld") for name in definitions):
+        raise ValueError(f"`definitions` of a periodic cell can only be Hirshfeld's, got {', '.join(definitions)}")
 
 
 def _charge(atoms: Atoms, charge: int | None) -> int:

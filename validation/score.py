@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgdft.validation.reference import Reference
+from cgdft.validation.susceptibility import Susceptibility
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -25,14 +26,16 @@ class Score:
 
     | field | unit | meaning |
     | --- | --- | --- |
-    | charges_rms, charges_max | e | of q_i - q_i(Hirshfeld) over the atoms |
-    | dipoles_rms, dipoles_max | e bohr | of the length of d_i - d_i(Hirshfeld); a model without dipoles has d_i = 0 |
+    | charges_rms, charges_max | e | of q_i - q_i(reference) over the atoms, by the definition that is compared with |
+    | dipoles_rms, dipoles_max | e bohr | of the length of d_i - d_i(reference); a model without dipoles has d_i = 0 |
     | dipole_error | e bohr | length of D - D(reference) |
     | quadrupole_error | e bohr^2 | Frobenius norm of Theta - Theta(reference), about the centre of nuclear charge |
     | potential_inner, potential_outer | - | rms(V - V_ref)/rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii |
     | full_potential_inner, full_potential_outer | - | the same against the potential with neutral atoms |
     | polarizability | bohr^3 | trace/3 |
     | polarizability_error | - | norm of alpha - alpha(reference), over that of alpha(reference) (Frobenius) |
+    | response_error | - | norm of dq_i/dv_j - that of the reference, over the latter (Frobenius) |
+    | response_range | bohr | mean distance that charge goes when it responds, weighted by abs(dq_i/dv_j) |
     | chemical_potential, hardness | hartree, hartree/e^2 | mu = dE/dN and dmu/dN of the model |
 
     V_ref is the potential of the difference density, `Reference.potential_difference`. `reason` says why a model
@@ -53,6 +56,8 @@ class Score:
     full_potential_outer: float | None = None
     polarizability: float | None = None
     polarizability_error: float | None = None
+    response_error: float | None = None
+    response_range: float | None = None
     chemical_potential: float | None = None
     hardness: float | None = None
     reason: str = ""
@@ -77,30 +82,46 @@ class Score:
         }
 
 
-def scale(molecule: str, reference: Reference) -> Score:
-    """The size of what is compared: the errors of a model that says zero, and the reference's polarizability."""
-    charges, dipoles = reference.multipoles[:, 0], np.linalg.norm(reference.multipoles[:, 1:4], axis=1)
-    alpha = reference.polarizability
-    centre = _centre(reference)
-    return Score(
+def scale(molecule: str, reference: Reference, definition: str | None = None) -> Score:
+    """The size of what is compared: the errors of a model that says zero, and the reference's response."""
+    moments = labels(reference, definition)
+    alpha, centre, chi = reference.polarizability, _centre(reference), reference.susceptibility
+    score = Score(
         "reference",
         molecule,
-        charges_rms=_rms(charges),
-        charges_max=float(np.abs(charges).max()),
-        dipoles_rms=_rms(dipoles),
-        dipoles_max=float(dipoles.max()),
-        dipole_error=float(np.linalg.norm(reference.dipole)),
-        quadrupole_error=float(np.linalg.norm(_moved(reference.charge, reference.dipole, reference.quadrupole, centre))),
+        charges_rms=_rms(moments[:, 0]),
+        charges_max=float(np.abs(moments[:, 0]).max()),
         polarizability=None if alpha is None else float(np.trace(alpha)) / 3,
+        response_range=None if chi is None or len(reference.numbers) < 2 else Susceptibility.of_reference(reference).range,
     )
+    if moments.shape[1] > 1:
+        dipoles = np.linalg.norm(moments[:, 1:4], axis=1)
+        score = replace(score, dipoles_rms=_rms(dipoles), dipoles_max=float(dipoles.max()))
+    if reference.dipole is not None and reference.quadrupole is not None:
+        theta = _moved(reference.charge, reference.dipole, reference.quadrupole, centre)
+        lengths = float(np.linalg.norm(reference.dipole)), float(np.linalg.norm(theta))
+        score = replace(score, dipole_error=lengths[0], quadrupole_error=lengths[1])
+    return score
 
 
-def score_of(name: str, molecule: str, model: Model | Exception, reference: Reference) -> Score:
+def labels(reference: Reference, definition: str | None) -> NDArray[np.float64]:
+    """Multipoles (n, k) that models are compared with: by the definition of that name, or the first.
+
+    Raises ValueError for one that the reference does not have.
+    """
+    if definition is None:
+        return reference.multipoles
+    if definition not in reference.moments:
+        raise ValueError(f"`definition` must be one of {', '.join(reference.moments)}, got {definition!r}")
+    return reference.moments[definition]
+
+
+def score_of(name: str, molecule: str, model: Model | Exception, reference: Reference, definition: str | None = None) -> Score:
     """The score of a model, or with the reason where it fails or is itself the failure to make one."""
     try:
         if isinstance(model, Exception):
             raise model
-        score = _computed(name, molecule, model, reference)
+        score = _computed(name, molecule, model, reference, definition)
         bad = [what for what, value in score.numbers().items() if value is not None and not np.isfinite(value)]
         if bad:
             raise ArithmeticError(f"{', '.join(bad)} not finite")
@@ -109,46 +130,68 @@ def score_of(name: str, molecule: str, model: Model | Exception, reference: Refe
     return score
 
 
-def _computed(name: str, molecule: str, model: Model, reference: Reference) -> Score:
+def _computed(name: str, molecule: str, model: Model, reference: Reference, definition: str | None) -> Score:
     import torch
 
     from cgdft.functionals import UniformField
 
     if reference.field.any():
         model = model + UniformField(torch.from_numpy(reference.field))
+    moments = labels(reference, definition)
     with torch.no_grad():
         solution = model(reference.structure())
-        charges, dipoles = solution.charges.numpy(), solution.dipoles.numpy()
-        dipole, theta = solution.dipole[0].numpy(), solution.quadrupole[0].numpy()
-        potential = solution.density.potential(torch.from_numpy(reference.points)).numpy()
-        alpha = solution.polarizability()[0].numpy()
         mu, eta = _charging(solution)
-    charge_errors = charges - reference.multipoles[:, 0]
-    dipole_errors = np.linalg.norm(dipoles - reference.multipoles[:, 1:4], axis=1)
-    difference = float(charges.sum()) - reference.charge, dipole - reference.dipole, theta - reference.quadrupole
-    exact = reference.polarizability
-    inner, outer = reference.shell == 0, reference.shell == 1
-    return Score(
+    error = solution.charges.detach().numpy() - moments[:, 0]
+    score = Score(
         name,
         molecule,
-        charges_rms=_rms(charge_errors),
-        charges_max=float(np.abs(charge_errors).max()),
-        dipoles_rms=_rms(dipole_errors),
-        dipoles_max=float(dipole_errors.max()),
-        dipole_error=float(np.linalg.norm(difference[1])),
-        quadrupole_error=float(np.linalg.norm(_moved(*difference, _centre(reference)))),
-        potential_inner=_relative(potential[inner], reference.potential_difference[inner]),
-        potential_outer=_relative(potential[outer], reference.potential_difference[outer]),
-        full_potential_inner=_relative(potential[inner], reference.potential[inner]),
-        full_potential_outer=_relative(potential[outer], reference.potential[outer]),
-        polarizability=float(np.trace(alpha)) / 3,
-        polarizability_error=None
-        if exact is None
-        else float(np.linalg.norm(alpha - exact) / max(float(np.linalg.norm(exact)), 1e-300)),
+        charges_rms=_rms(error),
+        charges_max=float(np.abs(error).max()),
         chemical_potential=mu,
         hardness=eta,
         solution=solution,
     )
+    if moments.shape[1] > 1:
+        lengths = np.linalg.norm(solution.dipoles.detach().numpy() - moments[:, 1:4], axis=1)
+        score = replace(score, dipoles_rms=_rms(lengths), dipoles_max=float(lengths.max()))
+    with torch.no_grad():
+        return replace(score, **_molecular(solution, reference), **_responses(solution, reference))
+
+
+def _molecular(solution: Solution, reference: Reference) -> dict[str, Any]:
+    """Errors of the molecule's moments and of the potential around it; nothing for a periodic cell."""
+    import torch
+
+    if reference.dipole is None or reference.quadrupole is None:
+        return {}
+    dipole, theta = solution.dipole[0].numpy(), solution.quadrupole[0].numpy()
+    shift = float(solution.charges.sum()) - reference.charge, dipole - reference.dipole, theta - reference.quadrupole
+    found: dict[str, Any] = {
+        "dipole_error": float(np.linalg.norm(shift[1])),
+        "quadrupole_error": float(np.linalg.norm(_moved(*shift, _centre(reference)))),
+    }
+    if reference.potential is not None and reference.potential_difference is not None:
+        potential = solution.density.potential(torch.from_numpy(reference.points)).numpy()
+        for k, shell in enumerate(("inner", "outer")):
+            here = reference.shell == k
+            found[f"potential_{shell}"] = _relative(potential[here], reference.potential_difference[here])
+            found[f"full_potential_{shell}"] = _relative(potential[here], reference.potential[here])
+    return found
+
+
+def _responses(solution: Solution, reference: Reference) -> dict[str, Any]:
+    """Polarizability and susceptibility; nothing for a periodic cell."""
+    if reference.pbc.any():
+        return {}
+    alpha, exact = solution.polarizability()[0].numpy(), reference.polarizability
+    found: dict[str, Any] = {"polarizability": float(np.trace(alpha)) / 3}
+    if exact is not None:
+        found["polarizability_error"] = float(np.linalg.norm(alpha - exact) / max(float(np.linalg.norm(exact)), 1e-300))
+    if reference.susceptibility is not None and len(reference.numbers) > 1:
+        mine, theirs = Susceptibility.of_solution(solution), Susceptibility.of_reference(reference)
+        found["response_error"] = theirs.error(mine)
+        found["response_range"] = mine.range if np.abs(mine.charges).max() > 0 else None
+    return found
 
 
 def _charging(solution: Solution) -> tuple[float | None, float | None]:

@@ -1,48 +1,51 @@
 """References computed in processes of their own, each with one thread: several at once, and none takes another along.
 
 A process is this module's `serve` in a fresh interpreter: no fork of a process that may hold threads, no second import
-of the user's script. It is told what to compute on stdin and leaves the result in the cache.
+of the user's script. It is told what to compute on stdin and leaves the result in a folder.
 """
 
 from __future__ import annotations
 
-import json
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 from threading import Lock
-from typing import Any
+
+from cgdft.validation.cluster import THREAD_LIMITS, answer
+from cgdft.validation.request import Request
 
 START = "from cgdft.validation.workers import serve; serve()"
 
 
-def compute(requests: Mapping[str, Mapping[str, Any]], processes: int) -> Generator[tuple[str, str]]:
-    """Compute all requests, yielding (name, reason of failure or "") as each is done.
+def on_processes(requests: Mapping[str, Request], folder: Path, *, workers: int) -> Generator[tuple[str, str]]:
+    """Compute all requests, yielding (name, reason of failure or "") as each is done, its result in `folder`.
 
-    Arguments: `requests` by name, the costly ones first, each as `serve` reads it; `processes` at most at a time.
-    Leaving the iteration early, by an exception such as KeyboardInterrupt too, ends the processes.
+    Arguments: `requests` by name, the costly ones first; `workers` processes at most at a time. Leaving the iteration early, by
+    an exception such as KeyboardInterrupt too, ends the processes.
     """
-    running: set[subprocess.Popen[str]] = set()
+    running: set[subprocess.Popen[bytes]] = set()
     lock, stopped = Lock(), False
 
-    def one(request: Mapping[str, Any]) -> str:
+    def one(request: Request) -> str:
         with lock:
             if stopped:
                 return "stopped"
             process = _start()
             running.add(process)
-        answer, complaints = process.communicate(json.dumps(request))
+        said, complaints = process.communicate(pickle.dumps((request, folder)))
         with lock:
             running.discard(process)
         if process.returncode == 0:
-            return str(json.loads(answer)["error"])
-        last = complaints.strip().splitlines()[-1:]
+            return said.decode()
+        last = complaints.decode(errors="replace").strip().splitlines()[-1:]
         cause = " (out of memory?)" if process.returncode == -9 else ""
         return f"the computing process ended with code {process.returncode}{cause}{': ' + last[0] if last else ''}"
 
-    pool = ThreadPoolExecutor(max(1, min(processes, len(requests))))
+    pool = ThreadPoolExecutor(max(1, min(workers, len(requests))))
     try:
         futures = {pool.submit(one, request): name for name, request in requests.items()}
         for future in as_completed(futures):
@@ -55,30 +58,22 @@ def compute(requests: Mapping[str, Mapping[str, Any]], processes: int) -> Genera
         pool.shutdown(cancel_futures=True)
 
 
-def _start() -> subprocess.Popen[str]:
-    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+def _start() -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     pipe = subprocess.PIPE
-    environment = {**os.environ, **one_thread, "PYTHONPATH": paths}
-    return subprocess.Popen(
-        [sys.executable, "-c", START], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, encoding="utf-8"
-    )
+    environment = {**os.environ, **dict.fromkeys(THREAD_LIMITS, "1"), "PYTHONPATH": paths}
+    return subprocess.Popen([sys.executable, "-c", START], stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
 
 
 def serve() -> None:
-    """Answer a request {"numbers", "positions" (angstrom), and arguments of `reference`} on stdin."""
-    from ase import Atoms
-
-    from cgdft.validation.reference import reference
-
-    request = json.load(sys.stdin)
-    atoms = Atoms(request.pop("numbers"), request.pop("positions"))
+    """Answer a pickled (request, folder) on stdin with the reason of failure, or nothing, on stdout."""
+    request, folder = pickle.load(sys.stdin.buffer)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries print is no answer
     message = ""
     try:
-        reference(atoms, **request, threads=1)
+        answer(request, folder, threads=1)
     except Exception as error:  # every failure is reported by its molecule's name
         message = f"{type(error).__name__}: {error}"
     with answers:
-        json.dump({"error": message}, answers)
+        answers.write(message)

@@ -1,11 +1,7 @@
-"""The molecules and models of `cgdft validate` where nothing else is asked for."""
+"""The models of `cgdft validate` where nothing else is asked for."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-
-from ase import Atoms
-from ase.build import molecule
-from ase.collections import s22
 
 from cgdft.validation.reference import Reference
 
@@ -14,27 +10,6 @@ if TYPE_CHECKING:
 
 #: Width of fixed Gaussians, bohr: outside 1.4 van der Waals radii they act as point multipoles.
 POINT_LIKE = 0.5
-
-
-def small_suite() -> list[tuple[str, Atoms]]:
-    """Six molecules (name, atoms) without charge or unpaired electrons: polar, ionic, quadrupolar, hydrogen-bonded.
-
-    Source: geometries of the G2 set in ase.build.molecule, MP2(full)/6-31G(d), Curtiss et al., J. Chem. Phys. 106,
-    1063 (1997); the water dimer of the S22 set in ase.collections, CCSD(T), Jurecka et al., Phys. Chem. Chem. Phys. 8,
-    1985 (2006).
-    """
-    names = ("H2O", "LiF", "CO2", "(H2O)2", "NaCl", "CH3OH")
-    return [(name, s22["Water_dimer"] if name == "(H2O)2" else molecule(name)) for name in names]
-
-
-def suite(name: str) -> list[tuple[str, Atoms]]:
-    """A set of molecules (name, atoms) by its name; there is "small".
-
-    Raises ValueError for another name.
-    """
-    if name != "small":
-        raise ValueError(f"`suite` must be 'small', got {name!r}")
-    return small_suite()
 
 
 def fixed(lmax: int = 0, width: float = POINT_LIKE) -> "Callable[[Reference], Model]":

@@ -1,0 +1,91 @@
+"""What a coarse-graining definition is: from a density to multipoles, with the Gaussians that carry them."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.data import atomic_numbers, covalent_radii
+from numpy.typing import NDArray
+
+from cgdft.units import angstrom
+from cgdft.validation.electrons import ElectronDensity
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+
+#: sigma in bohr: one number, or by element; None for covalent radii.
+Width = float | Mapping[str, float] | None
+
+
+class Definition(ABC):
+    """p = p[n], the multipoles (n_atoms, (lmax + 1)^2) in e bohr^l of an electron density, in e3nn's order.
+
+    Subclasses are frozen dataclasses with the fields `lmax` and `width`. Charge is conserved: sum_A q_A = Q. `width` names
+    the Gaussians that carry the multipoles, so that a functional tested with them has the same (`basis`).
+    """
+
+    lmax: int
+    width: Width
+
+    @property
+    def name(self) -> str:
+        """The constructor's call, without arguments that have their default: how tables and files name it."""
+        fields = [one for one in dataclasses.fields(self) if getattr(self, one.name) != one.default]  # type: ignore[arg-type]
+        given = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields)
+        return f"{type(self).__name__}({given})" if given else type(self).__name__
+
+    @abstractmethod
+    def __call__(self, electrons: ElectronDensity) -> NDArray[np.float64]:
+        """p, (n_atoms, (lmax + 1)^2), e bohr^l."""
+
+    def widths(self, symbols: Sequence[str]) -> NDArray[np.float64]:
+        """sigma (n_atoms,) in bohr.
+
+        Without a `width` they are covalent radii. Source: B. Cordero et al., Dalton Trans., 2832 (2008), from ase.data.
+
+        Raises ValueError for widths that are not positive, or an element without one.
+        """
+        if self.width is None:
+            return np.array([covalent_radii[atomic_numbers[symbol]] * angstrom for symbol in symbols])
+        if isinstance(self.width, Mapping):
+            missing = sorted(set(symbols) - set(self.width))
+            if missing:
+                raise ValueError(f"`width` must have all elements, got none for {', '.join(missing)}")
+            found = np.array([self.width[symbol] for symbol in symbols], dtype=float)
+        else:
+            found = np.full(len(symbols), float(self.width))
+        if not (np.isfinite(found) & (found > 0)).all():
+            raise ValueError(f"`width` must be positive, in bohr, got {self.width!r}")
+        return found
+
+    def basis(self, symbols: Sequence[str]) -> Multipoles:
+        """The Gaussian multipoles that carry p, for a functional of it."""
+        from cgdft.basis import Multipoles
+
+        return Multipoles(self.lmax, width=dict(zip(symbols, self.widths(symbols).tolist(), strict=True)))
+
+
+class LinearDefinition(Definition):
+    """p_a = p_a^0 - sum_ij D_ij W_a,ij, linear in the density.
+
+    W_a is the potential conjugate to p_a: an energy v_a p_a adds -v_a W_a to the Kohn-Sham matrix. Only such multipoles have a
+    linear response, and a Legendre transform of which they are the variable.
+    """
+
+    def up_to(self, lmax: int) -> LinearDefinition:
+        """The same definition without what is above `lmax`."""
+        return self if self.lmax <= lmax else dataclasses.replace(self, lmax=lmax)  # type: ignore[type-var]
+
+    @abstractmethod
+    def operators(self, electrons: ElectronDensity) -> NDArray[np.float64]:
+        """W (n_atoms, (lmax + 1)^2, n_ao, n_ao) in bohr^l; W_a is symmetric."""
+
+
+def check_lmax(lmax: int) -> None:
+    """Raise ValueError for a rank that the package does not have."""
+    if lmax not in (0, 1, 2):
+        raise ValueError(f"`lmax` must be 0, 1 or 2, got {lmax!r}")
