@@ -10,7 +10,7 @@ from cgdft.units import angstrom, eV
 from cgdft.validation.concave_dual import hold
 from cgdft.validation.constrained import ExactFunctional
 from cgdft.validation.definitions import MBIS, CoulombFit, Hirshfeld
-from cgdft.validation.fit_hardness import ANHARMONIC, LINEAR, PARABOLA, QUADRATIC, QUARTIC, Curve, fit_hardness
+from cgdft.validation.fit_hardness import ANHARMONIC, LINEAR, PARABOLA, PIECEWISE, QUADRATIC, QUARTIC, Curve, fit_hardness
 from cgdft.validation.fractional import atom_curve
 from cgdft.validation.mean_field import NotConverged
 
@@ -188,9 +188,11 @@ def test_atoms_with_fractional_charge(symbol, xc):
     np.testing.assert_allclose(np.array(found) / eV, ATOMS[symbol, xc], atol=0.1)
     with pytest.raises(ValueError, match="`x` must be one of"):
         curve.at(0.25)
-    own = fit_hardness([Curve.of_atom(curve, CoulombFit())])
-    softest = {name: value for name, (value, _) in own.determined().items()}
-    assert softest[symbol, "chi"] / eV == pytest.approx((found[0] + found[1]) / 2 / eV, abs=0.6)
+    parabola, kinked = (fit_hardness([Curve.of_atom(curve, CoulombFit())], shapes) for shapes in (PARABOLA, PIECEWISE))
+    assert (kinked.rms < 0.1 * parabola.rms) == (xc == "hf")
+    chi, error = parabola.determined()[symbol, "chi"]
+    assert chi / eV == pytest.approx((found[0] + found[1]) / 2 / eV, abs=0.6)
+    assert error == np.inf  # one curve has no other to be compared with
 
 
 def test_atom_curve_names_bad_steps():

@@ -53,6 +53,11 @@ class AtomCurve:
         """E(Z) - E(Z + 1), hartree."""
         return self.at(0.0) - self.at(1.0)
 
+    @property
+    def hardness(self) -> float:
+        """IP - EA, hartree/e^2."""
+        return self.ionisation_energy - self.electron_affinity
+
     def bend(self, side: int) -> float:
         """E at half an electron less the straight line between integers, hartree; `side` +1 gaining, -1 losing."""
         return self.at(0.5 * side) - 0.5 * (self.at(0.0) + self.at(float(side)))
@@ -64,7 +69,7 @@ class AtomCurve:
     @property
     def jump(self) -> float:
         """Of dE/dN at the neutral atom, with a parabola on each side, hartree/e: IP - EA - (c_+ + c_-) / 2."""
-        return self.ionisation_energy - self.electron_affinity - (self.curvature(1) + self.curvature(-1)) / 2
+        return self.hardness - (self.curvature(1) + self.curvature(-1)) / 2
 
 
 def atom_curve(symbol: str, method: str = "pbe/def2-tzvpd", steps: Sequence[float] = STEPS) -> AtomCurve:

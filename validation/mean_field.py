@@ -17,7 +17,8 @@ CONV_TOL_GRAD = 3e-8  # norm of the orbital gradient; 1e-6 leaves 5e-4 bohr^3 of
 PATIENCE = 20  # iterations, after which a stalled gradient is accepted up to STALLED_TOL_GRAD
 STALLED_TOL_GRAD = 1e-5  # sqrt(CONV_TOL); orbitals that are free to rotate, as the hole of a radical, stall near it
 MAX_CYCLE = 60
-COOLING = (0.03, 0.01)  # hartree, on the way to a smearing
+SMEARED_TOL = 1e-8  # hartree, with smearing
+COOLING = (0.03, 0.015, 0.01, 0.007)  # hartree, on the way to a smearing
 DAMPINGS = (0.5, 0.0, 0.7)  # of DIIS there, one after the other
 LEVELS_TOL = 5e-3  # hartree, by which an empty orbital may lie below a filled one: degenerate holes of radicals
 BLOCK = 16_000_000  # numbers held at a time where a matrix or vector per point is needed
@@ -131,7 +132,7 @@ def _smeared(mf: Any, smearing: float) -> Any:
     """Converged with Fermi occupations at k_B T = `smearing` hartree; `e_tot` is the free energy E - T S, as of the forces."""
     from pyscf.scf import addons
 
-    mf.check_convergence = _converged
+    mf.conv_tol, mf.conv_tol_grad, mf.max_cycle = SMEARED_TOL, STALLED_TOL_GRAD, 3 * MAX_CYCLE
     mf = addons.smearing(mf, sigma=smearing, method="fermi", fix_spin=bool(mf.mol.spin))
     density = None
     for temperature in (*(one for one in COOLING if one > smearing), smearing):

@@ -1,4 +1,8 @@
-"""Periodic cells: rock salt, eight waters, alpha-quartz, and a water molecule on aluminium."""
+"""Periodic cells: rock salt, eight waters, alpha-quartz, and a water molecule on aluminium.
+
+PBE with pseudopotentials at the Gamma point, 200 hartree. The results that come with the package lack the densities on the
+mesh, which are megabytes; `cgdft reference crystals` makes them.
+"""
 
 import numpy as np
 from ase import Atoms
