@@ -80,9 +80,9 @@ def campaign(
         cache: folder of single results; default as for `reference`.
 
     Each result is kept as soon as it is there: killed and started again, a campaign computes only what is missing. A
-    calculation that fails is recorded with its reason and the rest goes on; a worker that dies is replaced. In a script, call
-    it under `if __name__ == "__main__":`, since workers import the script. Raises ValueError and TypeError for a suite that is
-    none.
+    calculation that fails is recorded with its reason and the rest goes on; a worker that dies is replaced. In a script, guard
+    the call by the usual test of `__name__`, since workers import the script. Raises ValueError and TypeError for a suite that
+    is none.
     """
     points = named(suite)
     if not points:

@@ -75,7 +75,7 @@ class Score:
         return {
             **self.numbers(),
             "charges": self.solution.charges.detach().tolist(),
-            "dipole": self.solution.dipole[0].detach().tolist(),
+            "dipole": None if self.dipole_error is None else self.solution.dipole[0].detach().tolist(),
             "description": repr(self.solution.model),
             "references": list(self.solution.model.references),
             "solver": repr(self.solution.solver),
