@@ -71,7 +71,7 @@ def campaign(
     """Compute what a suite asks for and write it to one HDF5 file.
 
     Arguments:
-        suite: `Point`s, or tuples (structure, charge, spin, field, method).
+        suite: each entry a `Point`, or a tuple (structure, charge, spin, field, method).
         output: the HDF5 file.
         workers: processes of this machine, with one thread each; default as many as processor cores, or as calculations.
         scheduler: address of a Dask scheduler to be used instead.
