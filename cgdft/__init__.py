@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cgdft.model import Model
     from cgdft.parameter import AtomParameter
     from cgdft.problem import Problem
+    from cgdft.response_problem import GrandPotential, Response, ResponseLaw
     from cgdft.solution import Solution
     from cgdft.solver import Minimum, Solver, SolverError, Status
     from cgdft.structure import Structure
@@ -38,6 +39,7 @@ _WORDS = {
     "model": ("Model",),
     "parameter": ("AtomParameter",),
     "problem": ("Problem",),
+    "response_problem": ("GrandPotential", "Response", "ResponseLaw"),
     "solution": ("Solution",),
     "solver": ("Minimum", "Solver", "SolverError", "Status"),
     "structure": ("Structure",),
@@ -56,11 +58,14 @@ __all__ = [
     "FragmentCharge",
     "Free",
     "Functional",
+    "GrandPotential",
     "Minimum",
     "Model",
     "Multipoles",
     "PotentialDifference",
     "Problem",
+    "Response",
+    "ResponseLaw",
     "ResponseModes",
     "Solution",
     "Solver",

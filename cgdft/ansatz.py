@@ -15,6 +15,9 @@ from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
+    from cgdft.constraint import Constraint
+    from cgdft.functional import Functional
+    from cgdft.problem import Problem
     from cgdft.structure import Structure
 
 #: Coefficients given as charges (number, per element, per atom, module) or as a tensor (n_atoms, size) or module giving one.
@@ -73,6 +76,19 @@ class Ansatz(nn.Module, ABC):
     @abstractmethod
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """The allowed densities on this structure."""
+
+    def problem(
+        self,
+        structure: Structure,
+        basis: Multipoles,
+        functional: Functional,
+        constraints: list[Constraint],
+        readout: Functional | None,
+    ) -> Problem:
+        """What a solver sees of a model with this ansatz: a minimum."""
+        from cgdft.problem import Problem
+
+        return Problem(structure, basis, functional, self, constraints, readout)
 
 
 def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structure, basis: Multipoles) -> Tensor:

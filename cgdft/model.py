@@ -38,6 +38,8 @@ class Model(nn.Module):
             1e-10 for larger ones, Newton for the rest.
         name: how reports call it.
         references: keys of the literature in `references.bib`.
+        readout: the energy that is reported, where it is another than the one that is minimised (4G-HDNNP); its derivatives
+            are those of the whole, the response of the density included.
 
     Raises:
         TypeError: an argument of another kind.
@@ -52,8 +54,10 @@ class Model(nn.Module):
         solver: Solver | None = None,
         name: str = "",
         references: Sequence[str] = (),
+        readout: Functional | Term | None = None,
     ) -> None:
         super().__init__()
+        readout = Functional([readout]) if isinstance(readout, Term) else readout
         functional = Functional([functional]) if isinstance(functional, Term) else functional
         ansatz = Free() if ansatz is None else ansatz
         constraints = [TotalCharge()] if constraints is None else list(constraints)
@@ -61,6 +65,7 @@ class Model(nn.Module):
             ("functional", functional, Functional),
             ("basis", basis, Multipoles),
             ("ansatz", ansatz, Ansatz),
+            ("readout", readout or functional, Functional),
         ):
             if not isinstance(value, kind):
                 raise TypeError(f"`{what}` must be a {kind.__name__}, got {value!r}")
@@ -69,33 +74,36 @@ class Model(nn.Module):
                 raise TypeError(f"`constraints` must be Constraint objects, got {one!r}")
         if solver is not None and not isinstance(solver, Solver):
             raise TypeError(f"`solver` must be a Solver, got {solver!r}")
-        self.functional, self.basis, self.ansatz = functional, basis, ansatz
+        self.functional, self.basis, self.ansatz, self.readout = functional, basis, ansatz, readout
         self.constraints, self.solver = constraints, solver
         self.name, self.references = name or type(self).__name__, tuple(references)
 
     def __add__(self, term: Term | Functional) -> Model:
         if not isinstance(term, Term | Functional):
             return NotImplemented
-        return self.replace(functional=self.functional + term, name=f"{self.name} + {_names(term)}")
+        readout = None if self.readout is None else self.readout + term
+        return self.replace(functional=self.functional + term, readout=readout, name=f"{self.name} + {_names(term)}")
 
     def replace(self, **changes: Any) -> Model:
         """The same model with some of its constructor's arguments changed."""
         kept = {
             name: getattr(self, name)
-            for name in ("functional", "basis", "ansatz", "constraints", "solver", "name", "references")
+            for name in ("functional", "basis", "ansatz", "constraints", "solver", "name", "references", "readout")
         }
         return Model(**{**kept, **changes})
 
     def problem(self, structure: Structure) -> Problem:
         """What a solver sees of this model on a structure."""
-        return Problem(structure, self.basis, self.functional, self.ansatz, self.constraints)
+        return self.ansatz.problem(structure, self.basis, self.functional, self.constraints, self.readout)
 
     def chosen_solver(self, problem: Problem) -> Solver:
         """The solver of this model, or one that can solve the problem."""
-        from cgdft.solvers import CG, Direct, Newton
+        from cgdft.solvers import CG, Direct, Newton, SelfConsistent
 
         if self.solver is not None:
             return self.solver
+        if not problem.stationary:
+            return SelfConsistent()
         if not self.functional.quadratic:
             return Newton()
         explicit = all(term.explicit for term in problem.functional)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
+    from cgdft.response import Probe
+    from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
     from cgdft.terms import Term
 
@@ -31,9 +33,13 @@ class Problem:
     couple; vectors x are (n_x,) with `index` (n_x,) saying to which structure each belongs, multipliers (n_structures, n_rows).
 
     Args:
-        structure, basis, functional, ansatz, constraints: of the model; everything that depends on the structure alone is
+        structure, basis, functional, ansatz, constraints, readout: of the model; everything that depends on the structure
+        alone is
             computed here, once.
     """
+
+    #: Whether solutions are stationary points of an energy; else see `ResponseProblem`.
+    stationary = True
 
     def __init__(
         self,
@@ -42,10 +48,12 @@ class Problem:
         functional: Functional,
         ansatz: Ansatz,
         constraints: list[Constraint],
+        readout: Functional | None = None,
     ) -> None:
         self.structure = structure
         self.basis = basis.prepare(structure)
         self.functional = functional.prepare(structure, self.basis)
+        self.readout = None if readout is None else readout.prepare(structure, self.basis)
         self.space: Space = ansatz.prepare(structure, self.basis)
         rows = [row for constraint in constraints for row in constraint.rows(structure)]
         check(rows, structure)
@@ -58,8 +66,12 @@ class Problem:
         """The density of x."""
         return Density(self.structure, self.basis, self.space.coefficients(x))
 
-    def energies(self, x: Float[Tensor, " n_x"]) -> dict[str, Float[Tensor, " n_structures"]]:
-        """The energy term by term, hartree; that of the ansatz as "Ansatz"."""
+    def energies(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> dict[str, Float[Tensor, " n_structures"]]:
+        """The energy term by term, hartree; that of the ansatz as "Ansatz"; of the readout's terms where there is one."""
+        if self.readout is not None:
+            return self.readout.energies(self.density(x))
         energies = self.functional.energies(self.density(x))
         if self.space.stiffness is not None:
             energies["Ansatz"] = self.space.energy(x, self.n)
@@ -93,6 +105,56 @@ class Problem:
     ) -> Float[Tensor, " n_structures"]:
         """The objective less multipliers times excess; its derivative by a fixed charge is the multiplier."""
         return self.objective(x) - (multipliers * self.excess(x)).sum(1)
+
+    # What derivatives use.
+
+    @property
+    def lag(self) -> int:
+        """Orders of derivatives by which `value` is behind a Lagrangian."""
+        return 0 if self.readout is None else 1
+
+    def residual(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
+    ) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
+        """dL/dx and dL/dlambda with the changes of the probe, with a graph; zero at the solution."""
+        slopes = torch.autograd.grad(
+            self._probed(x, multipliers, probe).sum(),
+            (x, multipliers),
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return slopes[0], slopes[1]
+
+    def value(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
+    ) -> Float[Tensor, " n_structures"]:
+        """L, or the energy that is reported in its place, less the work of the batteries, hartree."""
+        if self.readout is None:
+            return self._probed(x, multipliers, probe)
+        rho = self.density(x)
+        return self.readout.energy(rho) - self.work(rho)
+
+    def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
+        """Whether the energy, or what determines x, depends on something that requires a gradient."""
+        energies = [self.lagrangian(x, multipliers)] + ([] if self.readout is None else [self.readout.energy(self.density(x))])
+        return any(one.requires_grad for one in energies)
+
+    def linearised(
+        self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> tuple[Inverse, Inverse]:
+        """K^-1 and its adjoint at the solution: the same, since K is symmetric."""
+        inverse = solver.linearise(self, x)
+        return inverse, inverse
+
+    def _probed(self, x: Tensor, multipliers: Tensor, probe: Probe) -> Tensor:
+        rho = self.density(x)
+        total = self.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
+        if probe.field.requires_grad:
+            total = total - (probe.field[:, None] @ self.structure.open_projector @ rho.dipole[:, :, None])[:, 0, 0]
+        if probe.potential.requires_grad:
+            total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
+        return total
 
     # What solvers use, without a graph.
 

@@ -1,12 +1,13 @@
-"""Derivatives of the minimum, all by one mechanism.
+"""Derivatives of the solution, all by one mechanism.
 
-A solver leaves a stationary point z = (x, lambda) of the Lagrangian L without a graph. Steps of the chord Newton method
+A solver leaves a zero z = (x, lambda) of the residual r without a graph: of r = dL/dz at a minimum with Lagrangian L, of input
+less output at a fixed point. Steps of the chord Newton method
 
-    z <- z - K^-1 dL/dz,    K the Hessian of L at the solution, frozen
+    z <- z - K^-1 r(z),    K = dr/dz at the solution, frozen
 
-do not change its value, since dL/dz = 0, but each makes one more order of its derivatives by everything in L exact. v -> K^-1 v
-is symmetric, so it is its own adjoint: one autograd function serves every solver. With L itself as the energy the first
-derivatives need no step and the second ones need one (the 2n + 1 theorem).
+do not change its value, since r = 0, but each makes one more order of its derivatives by everything in r exact. The adjoint of
+v -> K^-1 v is v -> K^-T v, at a minimum itself: one autograd function serves every solver. With L itself as the energy the
+first derivatives need no step and the second ones need one (the 2n + 1 theorem); any other energy needs one step more.
 """
 
 from __future__ import annotations
@@ -27,23 +28,23 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
-class _SaddlePointInverse(torch.autograd.Function):
-    """v -> K^-1 v, its own adjoint."""
+class _InverseOfJacobian(torch.autograd.Function):
+    """v -> K^-1 v, whose adjoint is v -> K^-T v."""
 
     @staticmethod
-    def forward(ctx: Any, inverse: Inverse, rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.inverse = inverse
+    def forward(ctx: Any, inverse: Inverse, adjoint: Inverse, rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.inverse, ctx.adjoint = inverse, adjoint
         with torch.no_grad():
             return inverse(rx, rl)
 
     @staticmethod
-    def backward(ctx: Any, gx: Tensor, gl: Tensor) -> tuple[None, Tensor, Tensor]:
-        return None, *_SaddlePointInverse.apply(ctx.inverse, gx, gl)  # type: ignore[no-untyped-call]
+    def backward(ctx: Any, gx: Tensor, gl: Tensor) -> tuple[None, None, Tensor, Tensor]:
+        return None, None, *_InverseOfJacobian.apply(ctx.adjoint, ctx.inverse, gx, gl)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """Small changes, zero in value, by which observables are derivatives of the Lagrangian.
+    """Small changes, zero in value, by which observables are derivatives.
 
     Attributes:
         displacement: of the atoms, (n_atoms, 3), bohr.
@@ -81,7 +82,7 @@ class Response:
     Attributes:
         density: at the solution.
         multipliers: (n_structures, n_rows), hartree / e.
-        lagrangian: (n_structures,), hartree.
+        value: energy less the work of batteries, (n_structures,), hartree.
         work: of the batteries, (n_structures,), hartree.
     """
 
@@ -89,7 +90,7 @@ class Response:
     probe: Probe
     density: Density
     multipliers: Float[Tensor, "n_structures n_rows"]
-    lagrangian: Float[Tensor, " n_structures"]
+    value: Float[Tensor, " n_structures"]
     work: Float[Tensor, " n_structures"]
     x: Float[Tensor, " n_x"]
 
@@ -99,15 +100,15 @@ def respond(
     structure: Structure,
     x: Tensor,
     multipliers: Tensor,
-    inverse: Inverse,
+    linearised: tuple[Inverse, Inverse],
     order: int,
     by: tuple[str, ...] = (),
 ) -> Response:
-    """Attach the graph to a stationary point: density and multipliers with derivatives exact to `order`, L to one more.
+    """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to one more.
 
     Args:
-        x, multipliers: the stationary point, without a graph.
-        inverse: K^-1 there.
+        x, multipliers: the solution, without a graph.
+        linearised: K^-1 and K^-T there.
         order: chord Newton steps.
         by: names of the probe's changes to differentiate by.
     """
@@ -116,26 +117,11 @@ def respond(
         moved = structure.deformed(probe.displacement, probe.strain) if {"displacement", "strain"} & {*by} else structure
         problem = model.problem(moved)
 
-        def lagrangian(x: Tensor, multipliers: Tensor) -> Tensor:
-            rho = problem.density(x)
-            total = problem.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
-            if "field" in by:
-                total = total - (probe.field[:, None] @ moved.open_projector @ rho.dipole[:, :, None])[:, 0, 0]
-            if "potential" in by:
-                total = total + moved.total((probe.potential * rho.coefficients).sum(1))
-            return total
-
         if order:
             x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()
         for _ in range(order):
-            slope = torch.autograd.grad(
-                lagrangian(x, multipliers).sum(),
-                (x, multipliers),
-                create_graph=True,
-                allow_unused=True,
-                materialize_grads=True,
-            )
-            dx, dl = _SaddlePointInverse.apply(inverse, *slope)  # type: ignore[no-untyped-call]
+            residual = problem.residual(x, multipliers, probe)
+            dx, dl = _InverseOfJacobian.apply(*linearised, *residual)  # type: ignore[no-untyped-call]
             x, multipliers = x - dx, multipliers - dl
         rho = problem.density(x)
-        return Response(problem, probe, rho, multipliers, lagrangian(x, multipliers), problem.work(rho), x)
+        return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)

@@ -40,8 +40,7 @@ class Solution:
         if not (self._grad_mode and self.model.wants_graph(self.structure)):
             return False
         with torch.enable_grad():
-            problem = self.model.problem(self.structure)
-            return problem.lagrangian(self.minimum.x, self.minimum.multipliers).requires_grad
+            return self.model.problem(self.structure).requires_grad(self.minimum.x, self.minimum.multipliers)
 
     @property
     def status(self) -> list[Status]:
@@ -113,12 +112,13 @@ class Solution:
     @property
     def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """The energy term by term, (n_structures,) each, hartree."""
-        return self._state.problem.energies(self._state.x)
+        return self._state.problem.energies(self._state.x, self._state.multipliers)
 
     @property
     def energy(self) -> Float[Tensor, " n_structures"]:
-        """E, (n_structures,), hartree: the sum of all terms, without the work of batteries."""
-        return self._state.lagrangian + self._state.work
+        """E, (n_structures,), hartree: the sum of all terms, without the work of batteries; of the readout where there is
+        one."""
+        return self._state.value + self._state.work
 
     @property
     def grand_potential(self) -> Float[Tensor, " n_structures"]:
@@ -126,7 +126,7 @@ class Solution:
 
         At fixed potential this is what is minimised, and forces and stress are its derivatives.
         """
-        return self._state.lagrangian
+        return self._state.value
 
     @property
     def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
@@ -160,14 +160,14 @@ class Solution:
     @torch.enable_grad()
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
-        response = self._respond(int(self._graph), "displacement")
-        return self._slope(-response.lagrangian.sum(), response.probe.displacement)
+        response = self._respond(int(self._graph) + self.problem.lag, "displacement")
+        return self._slope(-response.value.sum(), response.probe.displacement)
 
     @torch.enable_grad()
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        response = self._respond(int(self._graph), "strain")
-        slope = self._slope(response.lagrangian.sum(), response.probe.strain)
+        response = self._respond(int(self._graph) + self.problem.lag, "strain")
+        slope = self._slope(response.value.sum(), response.probe.strain)
         return 0.5 * (slope + slope.transpose(1, 2))
 
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -257,25 +257,26 @@ class Solution:
     # The mechanism.
 
     @cached_property
-    def _inverse(self) -> Inverse:
+    def _linearised(self) -> tuple[Inverse, Inverse]:
         with torch.no_grad():
-            return self.solver.linearise(self.problem, self.minimum.x)
+            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
 
     @cached_property
     def _state(self) -> Response:
         if self._graph:
-            return self._respond(2)
+            return self._respond(2 + self.problem.lag)
         x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
         with torch.no_grad():
             rho = problem.density(x)
             probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
-            return Response(problem, probe, rho, multipliers, problem.lagrangian(x, multipliers), problem.work(rho), x)
+            return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)
 
     def _respond(self, order: int, *by: str) -> Response:
-        def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
-            return self._inverse(rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
+        def solves(which: int) -> Inverse:
+            return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
 
-        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, inverse, order, by)
+        both = solves(0), solves(1)
+        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, order, by)
 
     def _slope(self, value: Tensor, by: Tensor) -> Tensor:
         if not value.requires_grad:

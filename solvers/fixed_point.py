@@ -3,8 +3,6 @@
 Each atom answers to the potential by its own (diagonal) susceptibility D^-1; x is moved by f(x) = -D^-1 (g - C^T lambda), which
 vanishes at the solution. Linear mixing moves by a fraction of f; Anderson's takes the best combination of the last steps.
 With linear mixing convergence needs a fraction below 2 / (largest eigenvalue of D^-1 H), which grows with the size of a metal.
-
-Source: D. G. Anderson, J. ACM 12, 547 (1965); H. F. Walker, P. Ni, SIAM J. Numer. Anal. 49, 1715 (2011).
 """
 
 from __future__ import annotations
@@ -15,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.rows import ConstraintRows
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
+from cgdft.solvers.anderson import Anderson
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.long_waves import precondition
@@ -52,9 +50,7 @@ class FixedPoint(Solver):
         cold = rows.particular(rows.target)
         x, _, scale = beginning(problem, start)
         residuals: list[Tensor] = []
-        steps: list[Tensor] = []
-        moves: list[Tensor] = []
-        previous_x, previous_f = x, torch.zeros_like(x)
+        mixer = Anderson(rows, self.mixing, self.history)
         for iteration in range(self.max_iterations + 1):
             gradient = problem.gradient(x)
             norm, floor = norm_scale(problem, gradient)
@@ -64,10 +60,7 @@ class FixedPoint(Solver):
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break
             f = -precondition(problem, x)(rows.project(gradient))
-            if iteration and self.history:
-                steps, moves = [*steps, f - previous_f][-self.history :], [*moves, x - previous_x][-self.history :]
-            previous_x, previous_f = x, f
-            x = x + torch.where((norm > target)[rows.index], self._move(rows, f, steps, moves), 0.0)
+            x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
             x = cold + rows.project(x - cold)
         negative = torch.zeros_like(lost) if lost.any() else negative_curvature(problem, x)[0]
         status = [
@@ -79,13 +72,3 @@ class FixedPoint(Solver):
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """By conjugate gradients."""
         return self.inner.linearise(problem, x)
-
-    def _move(self, rows: ConstraintRows, f: Tensor, steps: list[Tensor], moves: list[Tensor]) -> Tensor:
-        if not steps:
-            return self.mixing * f
-        matrix = torch.stack([rows.pad(step) for step in steps], 2)
-        gamma = torch.linalg.lstsq(matrix, rows.pad(f)[..., None], driver="gelsd").solution[..., 0]
-        change = self.mixing * f
-        for k, (step, move) in enumerate(zip(steps, moves, strict=True)):
-            change = change - gamma[rows.index, k] * (move + self.mixing * step)
-        return change

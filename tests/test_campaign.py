@@ -61,7 +61,7 @@ def test_killed_driver_and_killed_worker(ten, tmp_path):
     wait_for(2, cache, first)
     children = psutil.Process(first.pid).children(recursive=True)
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate(timeout=60)
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
     kept = finished(cache)

@@ -1,0 +1,227 @@
+"""What a solver sees of a response law: input less output of a map from potentials to densities, and its linear constraints."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cgdft.ansatz import Ansatz, Free, Space
+from cgdft.density import Density
+from cgdft.problem import Problem
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.constraint import Constraint
+    from cgdft.functional import Functional
+    from cgdft.response import Probe
+    from cgdft.solver import Inverse, Solver
+    from cgdft.structure import Structure
+
+
+class ResponseLaw(nn.Module, ABC):
+    """p = F(R, v): the coefficients that answer to the potentials conjugate to them. A subclass says it by `forward`."""
+
+    @abstractmethod
+    def forward(self, structure: Structure, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
+        """p, (n_atoms, size), differentiable by v (hartree / e bohr^l) and positions."""
+
+
+class GrandPotential(nn.Module, ABC):
+    """Omega_s(R, v): the energy of what answers, without Coulomb interaction, in given potentials; p = dOmega_s/dv.
+
+    It is concave in v, and dual to the functional G(p) = max over v of Omega_s(v) - v.p.
+    """
+
+    @abstractmethod
+    def forward(self, structure: Structure, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_structures"]:
+        """Omega_s of each structure, (n_structures,), hartree, twice differentiable by v."""
+
+
+class Response(Ansatz):
+    """p = F(R, v[p]): the density is what the potential makes of it, and makes the potential.
+
+    In a `Model` with it, the functional is what makes potentials (v = dE/dp: Hartree and external terms), and `readout` is the
+    energy. Of a `GrandPotential` the energy is known, G(p) + E(p), and no readout is needed: then forces and stress are those
+    of a minimum of it.
+
+    Args:
+        law: F, or the grand potential of which it is the derivative.
+    """
+
+    def __init__(self, law: ResponseLaw | GrandPotential) -> None:
+        super().__init__()
+        if not isinstance(law, ResponseLaw | GrandPotential):
+            raise TypeError(f"`law` must be a ResponseLaw or a GrandPotential, got {law!r}")
+        self.law = law
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Space:
+        """Every coefficient, as an input."""
+        return Free().prepare(structure, basis)
+
+    def problem(
+        self,
+        structure: Structure,
+        basis: Multipoles,
+        functional: Functional,
+        constraints: list[Constraint],
+        readout: Functional | None,
+    ) -> Problem:
+        """The self-consistency of input and output."""
+        return ResponseProblem(structure, basis, functional, self, constraints, readout)
+
+
+class ResponseProblem(Problem):
+    """r(p, lambda) = p - F(R, v[p] - sum_k lambda_k a_k - sum_k V_k a_k),   v = dE/dp,   with a_k.p = c_k.
+
+    lambda_k = dE/dc_k are the potentials of fixed charges (of the total one -mu), V_k the given ones.
+
+    Raises:
+        ValueError: a law without an energy.
+    """
+
+    stationary = False
+
+    def __init__(
+        self,
+        structure: Structure,
+        basis: Multipoles,
+        functional: Functional,
+        ansatz: Response,
+        constraints: list[Constraint],
+        readout: Functional | None = None,
+    ) -> None:
+        super().__init__(structure, basis, functional, ansatz, constraints, readout)
+        self.law = ansatz.law
+        if readout is None and not isinstance(self.law, GrandPotential):
+            raise ValueError(
+                "`readout` must be given with a response law, which has no energy of its own; or give a GrandPotential"
+            )
+
+    @property
+    def lag(self) -> int:
+        """One: what is reported is not written as a stationary function."""
+        return 1
+
+    def potentials(
+        self, p: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe | None = None
+    ) -> Float[Tensor, "n_atoms size"]:
+        """What acts on each coefficient, (n_atoms, size), hartree / (e bohr^l)."""
+        rho = Density(self.structure, self.basis, p)
+        v = torch.zeros_like(p)
+        for term in self.functional:
+            v = v + term.gradient(rho)
+        charge = torch.zeros_like(p[:, 0])
+        for k, row in enumerate(self.fixed):
+            charge = charge - multipliers[self.structure.index, k] * row.weights
+        for row in self.held:
+            assert row.potential is not None
+            charge = charge - row.potential[self.structure.index] * row.weights
+        shift = torch.cat([charge[:, None], torch.zeros_like(p[:, 1:])], 1)
+        if probe is None:
+            return v + shift
+        field = (probe.field[:, None] @ self.structure.open_projector)[:, 0][self.structure.index]
+        felt = torch.cat([(field * self.structure.positions).sum(1, keepdim=True), field, field.new_zeros(len(field), 5)], 1)
+        return v + shift - felt[:, : p.shape[1]] + probe.potential
+
+    def answer(self, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
+        """F(R, v), (n_atoms, size)."""
+        if isinstance(self.law, ResponseLaw):
+            return self.law(self.structure, v)
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            v = v if v.requires_grad else v.detach().requires_grad_()
+            return torch.autograd.grad(self.law(self.structure, v).sum(), v, create_graph=graph)[0]
+
+    def residual(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
+    ) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
+        """p - F and c_k - a_k.p, with a graph."""
+        p = self.space.coefficients(x)
+        return (p - self.answer(self.potentials(p, multipliers, probe))).reshape(-1), probe.charge - self.excess(x)
+
+    def value(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
+    ) -> Float[Tensor, " n_structures"]:
+        """The energy, less the work of the batteries, hartree."""
+        rho = self.density(x)
+        if self.readout is not None:
+            return self.readout.energy(rho) - self.work(rho)
+        return self._internal(rho, multipliers) + self.functional.energy(rho) - self.work(rho)
+
+    def energies(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> dict[str, Float[Tensor, " n_structures"]]:
+        """The energy term by term, hartree; that of what answers, G(p), as "Response"."""
+        rho = self.density(x)
+        if self.readout is not None:
+            return self.readout.energies(rho)
+        return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers)}
+
+    def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
+        """There is none: solvers that ask for it are for minima.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "`solver` must be SelfConsistent() for a response law, which is no minimum; leave it out to have it chosen"
+        )
+
+    def _internal(self, rho: Density, multipliers: Tensor) -> Tensor:
+        """G(p) = Omega_s(v) - v.p at the potential that makes p."""
+        v = self.potentials(rho.coefficients, multipliers)
+        return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
+
+    def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
+        """Whether law, potentials or energy depend on something that requires a gradient."""
+        p = self.space.coefficients(x)
+        rho = self.density(x)
+        energy = self.law(self.structure, self.potentials(p, multipliers)) if self.readout is None else self.readout.energy(rho)
+        values = energy, self.answer(self.potentials(p, multipliers)), self.excess(x)
+        return any(one.requires_grad for one in values)
+
+    def linearised(
+        self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> tuple[Inverse, Inverse]:
+        """Solves with the factors of the bordered Jacobian, and with their transpose."""
+        factors = torch.linalg.lu_factor(self.jacobian(x, multipliers))
+
+        def solve(transposed: bool) -> Inverse:
+            def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+                right = torch.cat([self.rows.pad(rx), torch.where(self.rows.active, rl, 0.0)], 1)[..., None]
+                found = torch.linalg.lu_solve(*factors, right, adjoint=transposed)[..., 0]
+                return self.rows.unpad(found[:, : self.rows.longest]), found[:, self.rows.longest :]
+
+            return inverse
+
+        return solve(False), solve(True)
+
+    def jacobian(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> Float[Tensor, "n_structures n n"]:
+        """[[1 - dF/dv K, dF/dv a], [-a, 0]] of each structure, a row at a time by autograd; padded with ones on the
+        diagonal."""
+        rows, fixed = self.rows, len(self.fixed)
+        n = rows.longest
+        matrix = torch.diag_embed(x.new_ones(self.n, n + fixed))
+        there = rows.pad(torch.ones_like(x)) > 0
+        with torch.enable_grad():
+            x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()
+            p = self.space.coefficients(x)
+            residual = rows.pad((p - self.answer(self.potentials(p, multipliers))).reshape(-1))
+            for k in range(n):
+                slopes = torch.autograd.grad(
+                    residual[:, k].sum(), (x, multipliers), retain_graph=True, allow_unused=True, materialize_grads=True
+                )
+                row = torch.cat([rows.pad(slopes[0]), slopes[1]], 1)
+                matrix[:, k] = torch.where(there[:, k, None], row, matrix[:, k])
+        for k, one in enumerate(self.fixed):
+            weights = torch.zeros_like(self.space.origin)
+            weights[:, 0] = one.weights
+            border = torch.cat([-rows.pad(weights.reshape(-1)), weights.new_zeros(self.n, fixed)], 1)
+            matrix[:, n + k] = torch.where(rows.active[:, k, None], border, matrix[:, n + k])
+        return matrix

@@ -1,0 +1,101 @@
+"""Self-consistency of a response law: the potential makes the density, which makes the potential.
+
+    p <- mix(p, F(R, v[p] - sum_k lambda_k a_k)),   lambda by Newton's method from a_k.F = c_k,
+
+so that every iteration has the charges asked for exactly. -a.dF/dv.a is the softness to which the correction is shared out:
+what others call Fukui functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgdft.problem import Problem
+from cgdft.response_problem import ResponseProblem
+from cgdft.solver import Inverse, Minimum, Solver, Status
+from cgdft.solvers.anderson import Anderson
+
+NEWTON = 50  # steps for the charges
+LARGEST = 1e8  # growth of the residual that is divergence
+CHARGES = 1e-13  # e, relative to the softness of the law; of the multipliers' equation
+
+
+@dataclass(frozen=True)
+class SelfConsistent(Solver):
+    """Anderson's mixing of input and output densities of a response law.
+
+    Args:
+        mixing: fraction of the output taken over.
+        history: earlier steps that are combined; 0 for linear mixing.
+        tolerance: of output less input, relative to that of the first iteration.
+        max_iterations: more raise.
+    """
+
+    mixing: float = 0.3
+    history: int = 10
+    tolerance: float = 1e-12
+    max_iterations: int = 500
+
+    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+        """Mix until input and output agree; it is no minimum that is looked for.
+
+        Raises:
+            ValueError: a problem that is a minimum.
+        """
+        if not isinstance(problem, ResponseProblem):
+            raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")
+        rows = problem.rows
+        cold = rows.particular(rows.target)
+        x = cold if start is None else cold + rows.project(start - cold)
+        multipliers = x.new_zeros(problem.n, len(problem.fixed))
+        residuals: list[Tensor] = []
+        mixer = Anderson(rows, self.mixing, self.history)
+        while True:
+            output, multipliers = self._output(problem, x, multipliers)
+            f = output - x
+            residuals.append(rows.dot(f, f).sqrt())
+            norm = residuals[-1]
+            size = rows.dot(output, output).sqrt()
+            target = self.tolerance * torch.maximum(residuals[0], size) + 1e-15
+            lost = ~torch.isfinite(norm) | (norm > LARGEST * (residuals[0] + 1e-10))
+            if bool((norm <= target).all()) or bool(lost.any()) or len(residuals) > self.max_iterations:
+                break
+            x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
+        status = [
+            Status.DIVERGED if away else Status.CONVERGED if good else Status.NOT_CONVERGED
+            for away, good in zip(lost.tolist(), (norm <= target).tolist(), strict=True)
+        ]
+        return Minimum(x, multipliers, status, len(residuals) - 1, torch.stack(residuals))
+
+    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+        """Not needed: a `ResponseProblem` solves its own linear problem, which is not symmetric."""
+        raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")
+
+    def _output(self, problem: ResponseProblem, x: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:
+        """F at the potentials of x, with the charges asked for, and the multipliers that give them."""
+        p = problem.space.coefficients(x)
+        bare = problem.potentials(p, torch.zeros_like(multipliers)).detach()
+        if not len(problem.fixed):
+            return problem.answer(bare).detach().reshape(-1), multipliers
+        weights = torch.stack([row.weights for row in problem.fixed], 1)
+        for _ in range(NEWTON):
+            with torch.enable_grad():
+                given = multipliers.detach().requires_grad_()
+                charge = bare[:, 0] - (weights * given[problem.structure.index]).sum(1)
+                answer = problem.answer(torch.cat([charge[:, None], bare[:, 1:]], 1))
+                missing = problem.excess(answer.reshape(-1))
+                slopes = [
+                    torch.autograd.grad(
+                        missing[:, k].sum(), given, retain_graph=True, allow_unused=True, materialize_grads=True
+                    )[0]
+                    for k in range(missing.shape[1])
+                ]
+            softness = torch.stack(slopes, 1).detach()
+            step = torch.linalg.lstsq(softness, missing.detach()[..., None], driver="gelsd").solution[..., 0]
+            if bool((missing.abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
+                break
+            multipliers = multipliers - step
+        return answer.detach().reshape(-1), multipliers
