@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, Space, SplitCharges
     from cgdft.basis import Multipoles
+    from cgdft.checking import check_model
     from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 _WORDS = {
     "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "Space", "SplitCharges"),
     "basis": ("Multipoles",),
+    "checking": ("check_model",),
     "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge"),
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
@@ -76,6 +78,7 @@ __all__ = [
     "Structure",
     "Term",
     "TotalCharge",
+    "check_model",
     "check_solver",
     "check_term",
     "term",

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from cgdft.ansatz import Ansatz, Free, Space
 from cgdft.density import Density
 from cgdft.problem import Problem
+from cgdft.response import Probe
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
     from cgdft.functional import Functional
-    from cgdft.response import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
+
+#: Newton steps for the charges of an answer, and to what they are met, e beside the softness of the law.
+NEWTON, CHARGES = 50, 1e-13
 
 
 class ResponseLaw(nn.Module, ABC):
@@ -50,13 +53,16 @@ class Response(Ansatz):
 
     Args:
         law: F, or the grand potential of which it is the derivative.
+        steps: so many answers, the first to no density at all, in place of self-consistency; each with the charges asked for.
     """
 
-    def __init__(self, law: ResponseLaw | GrandPotential) -> None:
+    def __init__(self, law: ResponseLaw | GrandPotential, steps: int | None = None) -> None:
         super().__init__()
         if not isinstance(law, ResponseLaw | GrandPotential):
             raise TypeError(f"`law` must be a ResponseLaw or a GrandPotential, got {law!r}")
-        self.law = law
+        if steps is not None and steps < 1:
+            raise ValueError(f"`steps` must be at least 1, or None for self-consistency, got {steps!r}")
+        self.law, self.steps = law, steps
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """Every coefficient, as an input."""
@@ -95,7 +101,7 @@ class ResponseProblem(Problem):
         readout: Functional | None = None,
     ) -> None:
         super().__init__(structure, basis, functional, ansatz, constraints, readout)
-        self.law = ansatz.law
+        self.law, self.steps = ansatz.law, ansatz.steps
         if readout is None and not isinstance(self.law, GrandPotential):
             raise ValueError(
                 "`readout` must be given with a response law, which has no energy of its own; or give a GrandPotential"
@@ -115,17 +121,15 @@ class ResponseProblem(Problem):
         for term in self.functional:
             v = v + term.gradient(rho)
         charge = torch.zeros_like(p[:, 0])
-        for k, row in enumerate(self.fixed):
-            charge = charge - multipliers[self.structure.index, k] * row.weights
         for row in self.held:
             assert row.potential is not None
             charge = charge - row.potential[self.structure.index] * row.weights
-        shift = torch.cat([charge[:, None], torch.zeros_like(p[:, 1:])], 1)
+        v = self.shifted(v + torch.cat([charge[:, None], torch.zeros_like(p[:, 1:])], 1), multipliers)
         if probe is None:
-            return v + shift
+            return v
         field = (probe.field[:, None] @ self.structure.open_projector)[:, 0][self.structure.index]
         felt = torch.cat([(field * self.structure.positions).sum(1, keepdim=True), field, field.new_zeros(len(field), 5)], 1)
-        return v + shift - felt[:, : p.shape[1]] + probe.potential
+        return v - felt[:, : p.shape[1]] + probe.potential
 
     def answer(self, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
         """F(R, v), (n_atoms, size)."""
@@ -139,7 +143,10 @@ class ResponseProblem(Problem):
     def residual(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
     ) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
-        """p - F and c_k - a_k.p, with a graph."""
+        """p - F and c_k - a_k.p, with a graph; of so many steps, p and lambda less what they lead to."""
+        if self.steps is not None:
+            p, found, _ = self.recursion(self.steps, probe)
+            return x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0)
         p = self.space.coefficients(x)
         return (p - self.answer(self.potentials(p, multipliers, probe))).reshape(-1), probe.charge - self.excess(x)
 
@@ -150,7 +157,7 @@ class ResponseProblem(Problem):
         rho = self.density(x)
         if self.readout is not None:
             return self.readout.energy(rho) - self.work(rho)
-        return self._internal(rho, multipliers) + self.functional.energy(rho) - self.work(rho)
+        return self._internal(rho, multipliers, probe) + self.functional.energy(rho) - self.work(rho)
 
     def energies(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
@@ -159,7 +166,59 @@ class ResponseProblem(Problem):
         rho = self.density(x)
         if self.readout is not None:
             return self.readout.energies(rho)
-        return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers)}
+        probe = Probe.zero(self.structure, self.basis.size, len(self.fixed), ())
+        return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers, probe)}
+
+    def recursion(self, steps: int, probe: Probe) -> tuple[Tensor, Tensor, Tensor]:
+        """p, lambda and v of the last of so many answers, differentiable to second order by what the probe and law depend
+        on."""
+        p = torch.zeros_like(self.space.origin)
+        none = p.new_zeros(self.n, len(self.fixed))
+        multipliers, v = none, none
+        for _ in range(steps):
+            bare = self.potentials(p, none, probe)
+            multipliers = self.equilibrate(bare, probe)
+            v = self.shifted(bare, multipliers)
+            p = self.answer(v)
+        return p, multipliers, v
+
+    def shifted(self, v: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"]) -> Tensor:
+        """v - sum_k lambda_k a_k."""
+        charge = torch.zeros_like(v[:, 0])
+        for k, row in enumerate(self.fixed):
+            charge = charge - multipliers[self.structure.index, k] * row.weights
+        return v + torch.cat([charge[:, None], torch.zeros_like(v[:, 1:])], 1)
+
+    def equilibrate(
+        self, bare: Float[Tensor, "n_atoms size"], probe: Probe | None = None
+    ) -> Float[Tensor, "n_structures n_rows"]:
+        """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for: Newton's method without a graph,
+        then
+        two chord steps with one, which make its first and second derivatives exact."""
+        multipliers = bare.new_zeros(self.n, len(self.fixed))
+        if not len(self.fixed):
+            return multipliers
+
+        def missing(multipliers: Tensor, v: Tensor) -> Tensor:
+            return self.excess(self.answer(self.shifted(v, multipliers)).reshape(-1)) - (0.0 if probe is None else probe.charge)
+
+        softness = multipliers.new_zeros(self.n, len(self.fixed), len(self.fixed))
+        for _ in range(NEWTON):
+            with torch.enable_grad():
+                given = multipliers.detach().requires_grad_()
+                rest = missing(given, bare.detach())
+                rows = [
+                    torch.autograd.grad(rest[:, k].sum(), given, retain_graph=True, allow_unused=True,
+                    materialize_grads=True)[0] for k in range(len(self.fixed))
+                ]
+            softness = torch.stack(rows, 1).detach()
+            if bool((rest.detach().abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
+                break
+            multipliers = multipliers - torch.linalg.lstsq(softness, rest.detach()[..., None], driver="gelsd").solution[..., 0]
+        for _ in range(2 if torch.is_grad_enabled() else 0):
+            step = torch.linalg.pinv(softness) @ missing(multipliers, bare)[..., None]
+            multipliers = multipliers - step[..., 0]
+        return multipliers
 
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """There is none: solvers that ask for it are for minima.
@@ -171,10 +230,10 @@ class ResponseProblem(Problem):
             "`solver` must be SelfConsistent() for a response law, which is no minimum; leave it out to have it chosen"
         )
 
-    def _internal(self, rho: Density, multipliers: Tensor) -> Tensor:
+    def _internal(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """G(p) = Omega_s(v) - v.p at the potential that makes p."""
-        v = self.potentials(rho.coefficients, multipliers)
-        return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
+        v = self.potentials(rho.coefficients, multipliers, probe) if self.steps is None else self.recursion(self.steps,
+        probe)[2] return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
 
     def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
         """Whether law, potentials or energy depend on something that requires a gradient."""
@@ -187,7 +246,9 @@ class ResponseProblem(Problem):
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
     ) -> tuple[Inverse, Inverse]:
-        """Solves with the factors of the bordered Jacobian, and with their transpose."""
+        """Solves with the factors of the bordered Jacobian, and with their transpose; so many steps are explicit, K = 1."""
+        if self.steps is not None:
+            return (lambda rx, rl: (rx, rl)), (lambda rx, rl: (rx, rl))
         factors = torch.linalg.lu_factor(self.jacobian(x, multipliers))
 
         def solve(transposed: bool) -> Inverse:

@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
+from cgdft.response import Probe
 from cgdft.response_problem import ResponseProblem
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.solvers.anderson import Anderson
 
-NEWTON = 50  # steps for the charges
 LARGEST = 1e8  # growth of the residual that is divergence
-CHARGES = 1e-13  # e, relative to the softness of the law; of the multipliers' equation
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,20 @@ class SelfConsistent(Solver):
         rows = problem.rows
         cold = rows.particular(rows.target)
         x = cold if start is None else cold + rows.project(start - cold)
-        multipliers = x.new_zeros(problem.n, len(problem.fixed))
         residuals: list[Tensor] = []
         mixer = Anderson(rows, self.mixing, self.history)
+        none = x.new_zeros(problem.n, len(problem.fixed))
+        if problem.steps is not None:
+            with torch.no_grad():
+                probe = Probe.zero(problem.structure, problem.basis.size, len(problem.fixed), ())
+                p, multipliers, _ = problem.recursion(problem.steps, probe)
+            return Minimum(
+                p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, none.new_zeros(1, problem.n)
+            )
         while True:
-            output, multipliers = self._output(problem, x, multipliers)
+            bare = problem.potentials(problem.space.coefficients(x), none).detach()
+            multipliers = problem.equilibrate(bare).detach()
+            output = problem.answer(problem.shifted(bare, multipliers)).detach().reshape(-1)
             f = output - x
             residuals.append(rows.dot(f, f).sqrt())
             norm = residuals[-1]
@@ -73,29 +81,3 @@ class SelfConsistent(Solver):
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Not needed: a `ResponseProblem` solves its own linear problem, which is not symmetric."""
         raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")
-
-    def _output(self, problem: ResponseProblem, x: Tensor, multipliers: Tensor) -> tuple[Tensor, Tensor]:
-        """F at the potentials of x, with the charges asked for, and the multipliers that give them."""
-        p = problem.space.coefficients(x)
-        bare = problem.potentials(p, torch.zeros_like(multipliers)).detach()
-        if not len(problem.fixed):
-            return problem.answer(bare).detach().reshape(-1), multipliers
-        weights = torch.stack([row.weights for row in problem.fixed], 1)
-        for _ in range(NEWTON):
-            with torch.enable_grad():
-                given = multipliers.detach().requires_grad_()
-                charge = bare[:, 0] - (weights * given[problem.structure.index]).sum(1)
-                answer = problem.answer(torch.cat([charge[:, None], bare[:, 1:]], 1))
-                missing = problem.excess(answer.reshape(-1))
-                slopes = [
-                    torch.autograd.grad(
-                        missing[:, k].sum(), given, retain_graph=True, allow_unused=True, materialize_grads=True
-                    )[0]
-                    for k in range(missing.shape[1])
-                ]
-            softness = torch.stack(slopes, 1).detach()
-            step = torch.linalg.lstsq(softness, missing.detach()[..., None], driver="gelsd").solution[..., 0]
-            if bool((missing.abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
-                break
-            multipliers = multipliers - step
-        return answer.detach().reshape(-1), multipliers

@@ -178,6 +178,52 @@ def test_field_and_fixed_potential(structures):
     torch.testing.assert_close(other.forces(), one.forces(), atol=1e-8, rtol=0)
 
 
+def recursion(lmax, steps, readout=None):
+    return Model(Hartree(self_interaction=False), basis(lmax), Response(Quadratic(), steps), readout=readout, name="recursion")
+
+
+@pytest.mark.parametrize("name", ["cation", "batch", "cell"])
+def test_so_many_steps_lead_to_the_fixed_point(structures, name):
+    """The charge is exact after any number of steps; more of them come nearer, where the iteration converges at all."""
+    structure = structures[name]
+    stiff = functional(0) + Hardness(2.0)
+    law = Stiff()
+
+    def model(steps):
+        return Model(Hartree(), basis(0), Response(law, steps), readout=stiff)
+
+    fixed = model(None)(structure)
+    distance = []
+    for steps in (1, 2, 4, 8, 30):
+        solution = model(steps)(structure)
+        torch.testing.assert_close(solution.total_charge.detach(), structure.charge, atol=1e-11, rtol=0)
+        distance.append(float((solution.charges - fixed.charges).detach().abs().max()))
+    assert distance[0] > distance[1] > distance[2] > distance[3]
+    assert distance[0] > 1e-3
+    assert distance[4] < 1e-8
+
+
+class Stiff(ResponseLaw):
+    """Of charges with so much hardness that plain iteration converges."""
+
+    def forward(self, structure, v):
+        return -(v[:, :1] + values(CHI, structure)[:, None]) / (2.0 + values(HARDNESS, structure)[:, None])
+
+
+@pytest.mark.parametrize("readout", [None, "functional"])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_derivatives_of_so_many_steps(structures, steps, readout):
+    """Forces are those of what is computed, whatever it is worth; so is the polarizability."""
+    structure = structures["batch"]
+    model = recursion(1, steps, functional(1) if readout else None)
+    solution = model(structure)
+    torch.testing.assert_close(solution.forces(), numerical_forces(model, structure), atol=2e-7, rtol=0)
+    step = 1e-4
+    sides = [(model + UniformField([0.0, 0.0, sign * step]))(structure).dipole.detach() for sign in (1, -1)]
+    torch.testing.assert_close(solution.polarizability()[:, :, 2], (sides[0] - sides[1]) / (2 * step), atol=1e-6, rtol=0)
+    torch.testing.assert_close(sum(solution.energies.values()), solution.energy, atol=1e-12, rtol=0)
+
+
 def test_what_cannot_be_is_refused(structures):
     structure = structures["methanol"]
     with pytest.raises(ValueError, match="`readout` must be given with a response law"):
@@ -193,3 +239,5 @@ def test_what_cannot_be_is_refused(structures):
     with pytest.raises(SolverError, match="not converged"):
         dual(0).replace(solver=SelfConsistent(max_iterations=2))(structure)
     assert np.isfinite(float(dual(0)(structure).energy))
+    with pytest.raises(ValueError, match="`steps` must be at least 1"):
+        Response(Quadratic(), 0)

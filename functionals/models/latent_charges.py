@@ -1,5 +1,6 @@
 """Charges that are given and do not respond: latent, formal, or those of a reference.
 
+Charges: latent.
 Source: cheng2025
 """
 
@@ -10,6 +11,7 @@ from cgdft.basis import Multipoles
 from cgdft.functionals.hartree import Hartree
 from cgdft.model import Model
 from cgdft.parameter import ParameterLike
+from cgdft.structure import Structure
 
 
 def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "Fixed") -> Model:
@@ -23,3 +25,8 @@ def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 
         name: how reports call it.
     """
     return Model(Hartree(), Multipoles(lmax, width=width), ansatz=Fixed(p0), name=name, references=("cheng2025",))
+
+
+def example(structure: Structure) -> Model:
+    """The same charge on every atom."""
+    return LatentCharges(lambda s: (s.charge / s.counts)[s.index, None])

@@ -1,0 +1,102 @@
+"""The check that every model must pass, for those of the package and for a user's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cgdft.structure import Structure
+from cgdft.testing import TURN
+
+if TYPE_CHECKING:
+    from cgdft.model import Model
+
+#: Bohr to the lone atom by which size-consistency is measured: far, but not so far that rounding matters.
+FAR = 400.0
+STEP = 1e-3  # bohr, of the four-point difference
+
+
+def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, seed: int = 0) -> dict[str, float]:
+    """Check what the package promises of a model: charge, invariance, batches, forces, virial, response to a field.
+
+    Args:
+        model: of which nothing but the structure decides (no field, no parameters per atom).
+        structure: one structure without symmetry to hide mistakes.
+        tolerance: largest allowed error, relative to the size of what is compared.
+
+    Returns:
+        The relative error of each check; and, of a structure without periodic axes, two properties of the model that are no
+        errors of ours: "size consistency", what the energy (hartree) changes by a neutral atom of the first element 400 bohr
+        away, beyond that atom's own, and the "charge on a far atom" (e) that it then has.
+
+    Raises:
+        AssertionError: naming the check, what was expected and what was got.
+        ValueError: a batch.
+    """
+    if len(structure) != 1:
+        raise ValueError(f"`structure` must be a single one, got a batch of {len(structure)}")
+    generator = torch.Generator().manual_seed(seed)
+    solution = model(structure)
+    errors: dict[str, float] = {}
+
+    def compare(what: str, got: Tensor, expected: Tensor, allowed: float = tolerance) -> None:
+        scale = 1e-3 + float(expected.detach().abs().max())
+        errors[what] = float((got - expected).detach().abs().max()) / scale
+        if not errors[what] <= allowed:
+            raise AssertionError(
+                f"{model.name}: {what}: expected {expected.detach().flatten()[:4].tolist()}, got "
+                f"{got.detach().flatten()[:4].tolist()} (relative error {errors[what]:.2e})"
+            )
+
+    if any(row.name == "total" and row.charge is not None for row in solution.problem.fixed):
+        compare("charge", solution.total_charge, structure.charge)
+    zero = torch.zeros_like(structure.positions)
+    turned = structure.deformed(zero, (TURN.T - torch.eye(3, dtype=torch.float64))[None])
+    moved = structure.deformed(torch.full_like(zero, 1.3), torch.zeros_like(structure.cell))
+    for what, other in (("rotation", turned), ("translation", moved)):
+        there = model(other)
+        compare(f"{what} of charges", there.charges, solution.charges)
+        compare(f"{what} of the energy", there.energy, solution.energy)
+    compare("rotation of forces", model(turned).forces(), solution.forces() @ TURN.T)
+    order = torch.randperm(structure.n_atoms, generator=generator)
+    permuted = Structure(
+        structure.numbers[order],
+        structure.positions[order],
+        structure.cell,
+        structure.pbc,
+        charge=structure.charge,
+        spin=structure.spin,
+    )
+    compare("permutation of charges", model(permuted).charges, solution.charges[order])
+    compare("permutation of the energy", model(permuted).energy, solution.energy)
+    pushed = structure.deformed(0.1 * torch.randn(zero.shape, generator=generator, dtype=zero.dtype),
+    torch.zeros_like(structure.cell)) both = model(Structure.batch([structure, pushed]))
+    compare("batch", both.energy, torch.cat([solution.energy, model(pushed).energy]))
+    compare("batch of forces", both.forces()[: structure.n_atoms], solution.forces())
+
+    direction = torch.randn(zero.shape, generator=generator, dtype=zero.dtype)
+    strain = torch.randn(1, 3, 3, generator=generator, dtype=zero.dtype)
+    strain = 0.2 * (strain + strain.transpose(1, 2))
+
+    def slope(dr: Tensor, de: Tensor) -> Tensor:
+        sides = [float(model(structure.deformed(k * STEP * dr, k * STEP * de)).energy) for k in (1, -1, 2, -2)]
+        return zero.new_tensor([(8 * (sides[0] - sides[1]) - (sides[2] - sides[3])) / (12 * STEP)])
+
+    none = torch.zeros_like(structure.cell)
+    compare("forces", -(solution.forces() * direction).sum()[None], slope(direction, none))
+    compare("virial", (solution.virial() * strain).sum()[None], slope(zero, strain))
+    if not structure.pbc.any():
+        compare("polarizability", solution.polarizability(), solution.polarizability().transpose(1, 2))
+        lone = Structure(structure.numbers[:1], structure.positions[:1])
+        beside = Structure(
+            torch.cat([structure.numbers, lone.numbers]),
+            torch.cat([structure.positions, structure.positions[:1] + zero.new_tensor([FAR, 0.0, 0.0])]),
+            charge=structure.charge,
+            spin=structure.spin,
+        )
+        together = model(beside)
+        errors["size consistency"] = float(together.energy) - float(solution.energy) - float(model(lone).energy)
+        errors["charge on a far atom"] = float(together.charges[-1])
+    return errors

@@ -1,0 +1,78 @@
+"""Every named model passes the public check: open, charged, periodic; and the check finds what is wrong."""
+
+import inspect
+from importlib import import_module
+
+import pytest
+import torch
+from ase.build import molecule
+
+import cgdft
+from cgdft import Model, Multipoles, Structure, check_model
+from cgdft.citations import models
+from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
+
+MODELS = {record.name: record for record in models()}
+
+
+def made(record, structure):
+    """The model itself where it needs nothing, else the example in its file."""
+    module = import_module(record.module)
+    return module.example(structure) if record.needs else getattr(module, record.maker)()
+
+
+def structures():
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.1, seed=1)
+    cell = atoms.copy()
+    cell.set_cell([[7.0, 0, 0], [0.8, 7.5, 0], [0.2, -0.3, 8.0]])
+    cell.pbc = True
+    return {"open": Structure.from_ase(atoms), "cation": Structure.from_ase(atoms, charge=1), "cell": Structure.from_ase(cell)}
+
+
+@pytest.mark.parametrize("where", ["open", "cation", "cell"])
+@pytest.mark.parametrize("name", MODELS)
+def test_named_models(name, where):
+    structure = structures()[where]
+    try:
+        model = made(MODELS[name], structure)
+    except ValueError as error:
+        assert "charge" in str(error)
+        return
+    found = check_model(model, structure, tolerance=1e-5)
+    assert len(found) > 10
+
+
+def test_every_model_can_be_made():
+    for record in MODELS.values():
+        module = import_module(record.module)
+        assert inspect.isfunction(getattr(module, record.maker)) or inspect.isclass(getattr(module, record.maker))
+        assert not record.needs or hasattr(module, "example"), f"{record.name} needs {record.needs}: give its file an example()"
+
+
+def test_far_charge_is_reported():
+    """QEq charges a far atom: the check says so, and does not call it an error."""
+    found = check_model(QEq(), structures()["open"])
+    assert abs(found["charge on a far atom"]) > 1e-3
+    assert found["size consistency"] < -1e-5
+
+
+def test_mistakes_are_found():
+    structure = structures()["open"]
+
+    def crooked(s):
+        return 0.3 + 0.01 * s.positions[:, 0]  # a place of its own
+
+    def frozen(s):
+        near = (s.index[:, None] == s.index) * torch.exp(-0.1 * (s.positions[:, None] - s.positions).square().sum(2))
+        return 0.3 + 0.1 * near.sum(1).detach()  # a derivative that is lost
+
+    basis = Multipoles(width=1.0)
+    for chi, message in ((crooked, "rotation|translation"), (frozen, "forces")):
+        model = Model(Hartree() + Electronegativity(chi) + Hardness(0.5), basis)
+        with pytest.raises(AssertionError, match=message):
+            check_model(model, structure)
+    with pytest.raises(ValueError, match="`structure` must be a single one"):
+        check_model(QEq(), Structure.batch([structure, structure]))
+    assert cgdft.check_model is check_model
+    assert torch.is_grad_enabled()
