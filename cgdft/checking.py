@@ -71,8 +71,9 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     )
     compare("permutation of charges", model(permuted).charges, solution.charges[order])
     compare("permutation of the energy", model(permuted).energy, solution.energy)
-    pushed = structure.deformed(0.1 * torch.randn(zero.shape, generator=generator, dtype=zero.dtype),
-    torch.zeros_like(structure.cell)) both = model(Structure.batch([structure, pushed]))
+    noise = 0.1 * torch.randn(zero.shape, generator=generator, dtype=zero.dtype)
+    pushed = structure.deformed(noise, torch.zeros_like(structure.cell))
+    both = model(Structure.batch([structure, pushed]))
     compare("batch", both.energy, torch.cat([solution.energy, model(pushed).energy]))
     compare("batch of forces", both.forces()[: structure.n_atoms], solution.forces())
 

@@ -208,8 +208,10 @@ class ResponseProblem(Problem):
                 given = multipliers.detach().requires_grad_()
                 rest = missing(given, bare.detach())
                 rows = [
-                    torch.autograd.grad(rest[:, k].sum(), given, retain_graph=True, allow_unused=True,
-                    materialize_grads=True)[0] for k in range(len(self.fixed))
+                    torch.autograd.grad(rest[:, k].sum(), given, retain_graph=True, allow_unused=True, materialize_grads=True)[
+                        0
+                    ]
+                    for k in range(len(self.fixed))
                 ]
             softness = torch.stack(rows, 1).detach()
             if bool((rest.detach().abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
@@ -232,8 +234,11 @@ class ResponseProblem(Problem):
 
     def _internal(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """G(p) = Omega_s(v) - v.p at the potential that makes p."""
-        v = self.potentials(rho.coefficients, multipliers, probe) if self.steps is None else self.recursion(self.steps,
-        probe)[2] return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
+        if self.steps is None:
+            v = self.potentials(rho.coefficients, multipliers, probe)
+        else:
+            v = self.recursion(self.steps, probe)[2]
+        return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
 
     def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
         """Whether law, potentials or energy depend on something that requires a gradient."""
