@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 #: Bohr to the lone atom by which size-consistency is measured: far, but not so far that rounding matters.
 FAR = 400.0
-STEP = 1e-3  # bohr, of the four-point difference
+STEP, FIELD = 1e-3, 1e-4  # bohr, and hartree / (e bohr), of four-point differences
 
 
 def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, seed: int = 0) -> dict[str, float]:
@@ -27,9 +27,10 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         tolerance: largest allowed error, relative to the size of what is compared.
 
     Returns:
-        The relative error of each check; and, of a structure without periodic axes, two properties of the model that are no
-        errors of ours: "size consistency", what the energy (hartree) changes by a neutral atom of the first element 400 bohr
-        away, beyond that atom's own, and the "charge on a far atom" (e) that it then has.
+        The relative error of each check; and, of a structure without periodic axes, properties of the model that are no
+        errors of ours: the "asymmetry of the polarizability" (bohr^3), zero where the energy is minimised; "size
+        consistency", what the energy (hartree) changes by a neutral atom of the first element 400 bohr away, beyond that
+        atom's own; and the "charge on a far atom" (e) that it then has.
 
     Raises:
         AssertionError: naming the check, what was expected and what was got.
@@ -89,7 +90,12 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     compare("forces", -(solution.forces() * direction).sum()[None], slope(direction, none))
     compare("virial", (solution.virial() * strain).sum()[None], slope(zero, strain))
     if not structure.pbc.any():
-        compare("polarizability", solution.polarizability(), solution.polarizability().transpose(1, 2))
+        from cgdft.functionals import UniformField
+
+        alpha = solution.polarizability().detach()
+        fields = [(model + UniformField([0.0, 0.0, k * FIELD]))(structure).dipole.detach() for k in (1, -1, 2, -2)]
+        compare("polarizability", alpha[:, :, 2], (8 * (fields[0] - fields[1]) - (fields[2] - fields[3])) / (12 * FIELD))
+        errors["asymmetry of the polarizability"] = float((alpha - alpha.transpose(1, 2)).abs().max())
         lone = Structure(structure.numbers[:1], structure.positions[:1])
         beside = Structure(
             torch.cat([structure.numbers, lone.numbers]),

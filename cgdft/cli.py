@@ -240,14 +240,25 @@ def suites() -> None:
 
 @app.command()
 def models() -> None:
-    """List the models with what they are and where they come from."""
+    """List the models with what they are, where they stand in the space of approximations, and where they come from."""
+    from dataclasses import astuple
+
     from rich.table import Table
 
-    table = Table("name", "what it is", "source", box=None, pad_edge=False)
-    for one in known_models():
-        needs = f" Needs {', '.join(one.needs)}: the initial charges of the file." if one.needs else ""
-        table.add_row(one.name, one.about + needs, ", ".join(one.keys))
+    from cgdft.design_space import Place, places
+
+    heads = [name.replace("_", " ") for name in Place.__dataclass_fields__]
+    table = Table("name", *heads, "charges", box=None, pad_edge=False)
+    found = places()
+    for record, where, said in found:
+        table.add_row(record.name, *astuple(where), said)
     _print(table)
+    notes = Table("name", "what it is", "source", box=None, pad_edge=False)
+    for record, _, _ in found:
+        needs = f" Needs {', '.join(record.needs)}." if record.needs else ""
+        notes.add_row(record.name, record.about + needs, ", ".join(record.keys))
+    print()
+    _print(notes)
 
 
 @app.command(epilog="Examples:\n\ncgdft cite\n\ncgdft cite qeq-dipoles --output paper.bib")

@@ -1,19 +1,34 @@
 """Energy terms, one a file, and the models made of them."""
 
 from cgdft.functionals.anharmonic import Anharmonic
+from cgdft.functionals.coordination_number import CoordinationNumber
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree, Operator
+from cgdft.functionals.models.eeq import EEQ
+from cgdft.functionals.models.energy_functional import EnergyFunctional
+from cgdft.functionals.models.fixed_point_response import FixedPointResponse
+from cgdft.functionals.models.fourth_generation import FourthGeneration
 from cgdft.functionals.models.latent_charges import LatentCharges
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
+from cgdft.functionals.models.sqe import SQE
+from cgdft.functionals.models.truncated_recursion import TruncatedRecursion
 from cgdft.functionals.pairwise import Pairwise
 from cgdft.functionals.point_charges import PointCharges
+from cgdft.functionals.stiffening import Stiffening
+from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.functionals.uniform_field import UniformField
 
 __all__ = [
+    "EEQ",
+    "SQE",
     "Anharmonic",
+    "CoordinationNumber",
     "Electronegativity",
+    "EnergyFunctional",
+    "FixedPointResponse",
+    "FourthGeneration",
     "Hardness",
     "Hartree",
     "LatentCharges",
@@ -22,6 +37,9 @@ __all__ = [
     "PointCharges",
     "QEq",
     "QEqDipoles",
+    "Stiffening",
+    "StiffeningResponse",
+    "TruncatedRecursion",
     "UniformField",
 ]
 

@@ -72,3 +72,18 @@ def test_mistakes_are_found():
         check_model(QEq(), Structure.batch([structure, structure]))
     assert cgdft.check_model is check_model
     assert torch.is_grad_enabled()
+
+
+def test_the_page_of_models_is_generated():
+    """docs/models.md is what the code says, never written by hand: `python -m cgdft.design_space > docs/models.md`."""
+    from pathlib import Path
+
+    from cgdft.design_space import markdown, places
+
+    assert (Path(__file__).parents[1] / "docs" / "models.md").read_text() == markdown()
+    found = {record.name: (where, said) for record, where, said in places()}
+    assert set(found) == set(MODELS)
+    assert all(said in ("latent", "labelled") for _, said in found.values())
+    assert found["latent-charges"][0].solved == "one shot"
+    assert found["fourth-generation"][0].energy == "read out"
+    assert found["qeq"][0].response == "each atom"

@@ -330,8 +330,8 @@ def process(*command, **environment):
 
 @pytest.mark.parametrize(
     "arguments",
-    [None, ["--help"], ["models"], ["cite", "qeq"], ["solve", "--help"], "completion"],
-    ids=["import", "help", "models", "cite", "solve help", "completion"],
+    [None, ["--help"], ["cite", "qeq"], ["solve", "--help"], "completion"],
+    ids=["import", "help", "cite", "solve help", "completion"],
 )
 def test_nothing_heavy_is_imported(arguments):
     tail = f"\nprint('LOADED', [m for m in {HEAVY} if m in sys.modules])"

@@ -12,6 +12,7 @@ from cgdft.functionals import (
     Hartree,
     Pairwise,
     PointCharges,
+    Stiffening,
     UniformField,
 )
 from cgdft.units import eV
@@ -40,6 +41,7 @@ TERMS = {
     "Hardness l=1": Hardness(0.3, l=1),
     "Hardness l=2": Hardness(ELEMENTS, l=2),
     "Anharmonic": Anharmonic(cubic=0.2, quartic=ELEMENTS),
+    "Stiffening": Stiffening(ELEMENTS, 0.7),
     "Pairwise": Pairwise(strength=20.0, length=0.5, cutoff=7.0),
     "UniformField": UniformField((0.01, -0.02, 0.005)),
     "PointCharges": PointCharges([[4.1, 2.0, -3.3], [-4.0, 1.0, 3.7]], [1.0, -0.6]),

@@ -1,5 +1,6 @@
 """Charge equilibration with a polarizable Gaussian dipole on every atom.
 
+Charges: labelled.
 Source: rappe1991, schwerdtfeger2019, tessman1953
 """
 
