@@ -1,17 +1,22 @@
 """Energy terms, one a file, and the models made of them."""
 
 from cgdft.functionals.anharmonic import Anharmonic
+from cgdft.functionals.attenuated_electronegativity import AttenuatedElectronegativity
 from cgdft.functionals.coordination_number import CoordinationNumber
+from cgdft.functionals.derivative_discontinuity import DerivativeDiscontinuity
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree, Operator
+from cgdft.functionals.models.acks2 import ACKS2, BondSoftness
 from cgdft.functionals.models.eeq import EEQ
 from cgdft.functionals.models.energy_functional import EnergyFunctional
 from cgdft.functionals.models.fixed_point_response import FixedPointResponse
 from cgdft.functionals.models.fourth_generation import FourthGeneration
+from cgdft.functionals.models.integer_charges import IntegerCharges
 from cgdft.functionals.models.latent_charges import LatentCharges
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
+from cgdft.functionals.models.qtpie import QTPIE
 from cgdft.functionals.models.sqe import SQE
 from cgdft.functionals.models.truncated_recursion import TruncatedRecursion
 from cgdft.functionals.pairwise import Pairwise
@@ -21,16 +26,22 @@ from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.functionals.uniform_field import UniformField
 
 __all__ = [
+    "ACKS2",
     "EEQ",
+    "QTPIE",
     "SQE",
     "Anharmonic",
+    "AttenuatedElectronegativity",
+    "BondSoftness",
     "CoordinationNumber",
+    "DerivativeDiscontinuity",
     "Electronegativity",
     "EnergyFunctional",
     "FixedPointResponse",
     "FourthGeneration",
     "Hardness",
     "Hartree",
+    "IntegerCharges",
     "LatentCharges",
     "Operator",
     "Pairwise",

@@ -96,8 +96,11 @@ class Susceptibility:
 
     @property
     def hardness_kernel(self) -> NDArray[np.float64]:
-        """K = -chi^-1 of the charges on the space of fixed total charge (n, n), hartree/e^2; K 1 = 0."""
-        return np.asarray(np.linalg.pinv(-self.charges, rcond=1e-8, hermitian=True))
+        """K = -chi^-1 of the charges on the space of fixed total charge (n, n), hartree/e^2; K 1 = 0, and on rigid modes."""
+        n = len(self.symbols)
+        neutral = np.linalg.svd(np.ones((1, n)))[2][1:].T  # (n, n - 1), orthonormal, each column of no charge
+        inverse = np.linalg.pinv(-neutral.T @ self.charges @ neutral, rcond=1e-10, hermitian=True)
+        return np.asarray(neutral @ inverse @ neutral.T)
 
     def by_distance(self, edges: Sequence[float], matrix: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """rms of chi_ij (or of another (n, n) `matrix`) over pairs with R_ij between `edges`, bohr; NaN where there are

@@ -1,0 +1,93 @@
+"""Atom-condensed Kohn-Sham approximated to second order: a model of the response of independent electrons beside Coulomb's law.
+
+Charges: labelled.
+Source: verstraelen2013
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cgdft.ansatz import CoefficientsLike, ResponseModes
+from cgdft.basis import Multipoles
+from cgdft.functionals.coordination_number import near_pairs
+from cgdft.functionals.electronegativity import Electronegativity
+from cgdft.functionals.hardness import Hardness
+from cgdft.functionals.hartree import Hartree
+from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
+from cgdft.model import Model
+from cgdft.parameter import AtomParameter, ParameterLike
+from cgdft.structure import Structure
+
+
+class BondSoftness(nn.Module):
+    """L of X = -L L^T, X_ij = b_ij, X_ii = -sum_j b_ij: the column sqrt(b_ij) (e_i - e_j) for each pair nearer than c_ij.
+
+    b_ij = s (r / c_ij)^3 (1 - r / c_ij)^6,  c_ij = (c_i + c_j) / 2, so that bonds form and break smoothly.
+
+    Args:
+        softness: s, e^2 / hartree, >= 0.
+        cutoff: c_i, bohr: a number, per element, per atom, or a module.
+
+    Source: of b_ij, the ReaxFF of LAMMPS (`fix acks2/reaxff`).
+    """
+
+    def __init__(self, softness: float | Tensor, cutoff: ParameterLike) -> None:
+        super().__init__()
+        if not softness >= 0:
+            raise ValueError(f"`softness` must be zero or positive, got {softness!r}")
+        self.softness, self.cutoff = softness, AtomParameter(cutoff, "cutoff", positive=True)
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms n_modes"]:
+        """L, one column for each pair and image."""
+        cutoff = self.cutoff(structure)
+        i, j, apart = near_pairs(structure, float(cutoff.detach().max()))
+        x = 2 * apart.norm(dim=1) / (cutoff[i] + cutoff[j])
+        bond = (i < j) & (x < 1)
+        i, j, x = i[bond], j[bond], x[bond]
+        root = self.softness**0.5 * x**1.5 * (1 - x) ** 3
+        factor = root.new_zeros(len(root), structure.n_atoms)
+        return factor.scatter(1, i[:, None], root[:, None]).scatter(1, j[:, None], -root[:, None]).T
+
+
+class SharedCharge(nn.Module):
+    """The total charge shared equally by the atoms, e."""
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms 1"]:
+        """Of every atom."""
+        return (structure.charge / structure.counts)[structure.index, None]
+
+
+def ACKS2(
+    factor: Tensor | Callable[[Structure], Tensor],
+    chi: ParameterLike = CHI,
+    hardness: ParameterLike = HARDNESS,
+    width: ParameterLike = WIDTH,
+    p0: CoefficientsLike | None = None,
+) -> Model:
+    """E = min_q max_u sum_i chi_i q_i + J_i q_i^2 / 2 + sum_(i<j) q_i q_j J_ij(r) + u.(q - q0) + u.X u / 2,  X = -L L^T.
+
+    The u_i are potentials; the maximum is x^2 / 2 with q = q0 + L x, so that no saddle point is left to solve for.
+
+    Args:
+        factor: L, (n_atoms, n_modes), columns of no charge: a tensor or a module, such as `BondSoftness`.
+        chi, hardness, width: of the atoms, hartree / e, hartree / e^2, bohr; default: QEq's.
+        p0: q0, charges of the independent electrons, e; default: the total charge shared equally.
+
+    Source: T. Verstraelen, P. W. Ayers, V. Van Speybroeck, M. Waroquier, J. Chem. Phys. 138, 074108 (2013).
+    """
+    return Model(
+        Hartree(self_interaction=False) + Electronegativity(chi) + Hardness(hardness),
+        Multipoles(lmax=0, width=width),
+        ResponseModes(factor, SharedCharge() if p0 is None else p0),
+        name="ACKS2",
+        references=("verstraelen2013",),
+    )
+
+
+def example(structure: Structure) -> Model:
+    """Softnesses of 10 e^2 / hartree at most between atoms nearer than 6 bohr."""
+    return ACKS2(BondSoftness(3000.0, 6.0))
