@@ -14,6 +14,7 @@ from cgdft.functionals.models.fixed_point_response import FixedPointResponse
 from cgdft.functionals.models.fourth_generation import FourthGeneration
 from cgdft.functionals.models.integer_charges import IntegerCharges
 from cgdft.functionals.models.latent_charges import LatentCharges
+from cgdft.functionals.models.les import LES
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
 from cgdft.functionals.models.qtpie import QTPIE
@@ -28,6 +29,7 @@ from cgdft.functionals.uniform_field import UniformField
 __all__ = [
     "ACKS2",
     "EEQ",
+    "LES",
     "QTPIE",
     "SQE",
     "Anharmonic",

@@ -31,5 +31,5 @@ class StiffeningResponse(GrandPotential):
         """Omega_s, (n_structures,), hartree."""
         eta, scale = self.eta(structure), self.scale(structure)
         u = (v[:, 0] + self.chi(structure)) / (eta * scale)
-        energy = eta * scale**2 * ((1 + u**2).sqrt() - 1 - u * torch.asinh(u))
+        energy = eta * scale**2 * (u**2 / (1 + (1 + u**2).sqrt()) - u * torch.asinh(u))
         return structure.total(energy - self.alpha(structure) * (v[:, 1:4] ** 2).sum(1) / 2)
