@@ -60,7 +60,9 @@ def place(model: Model, structure: Structure) -> Place:
     steps = ansatz.steps if isinstance(ansatz, Response) else None
     law = isinstance(ansatz, Response)
     dual = isinstance(ansatz, Response) and isinstance(ansatz.law, GrandPotential)
-    answers = {Fixed: "nothing", SplitCharges: "charges on bonds", ResponseModes: "modes"}
+    without_bonds = isinstance(ansatz, SplitCharges) and ansatz.bonds is not None and len(ansatz.bonds) == 0
+    bonds = "dipoles of atoms" if without_bonds else "charges on bonds"
+    answers = {Fixed: "nothing", SplitCharges: bonds, ResponseModes: "modes"}
     atoms = "each atom" if all(term.local for term in problem.functional if term.name != "Hartree") else "atoms and pairs"
     moves = bool(problem.rows.active.any()) if problem.fixed else False
     return Place(

@@ -9,12 +9,16 @@ from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree, Operator
 from cgdft.functionals.models.acks2 import ACKS2, BondSoftness
 from cgdft.functionals.models.eeq import EEQ
+from cgdft.functionals.models.electrodes import Electrodes
 from cgdft.functionals.models.energy_functional import EnergyFunctional
 from cgdft.functionals.models.fixed_point_response import FixedPointResponse
+from cgdft.functionals.models.fluctuating_dipoles import FluctuatingDipoles
 from cgdft.functionals.models.fourth_generation import FourthGeneration
 from cgdft.functionals.models.integer_charges import IntegerCharges
 from cgdft.functionals.models.latent_charges import LatentCharges
 from cgdft.functionals.models.les import LES
+from cgdft.functionals.models.local_multipoles import LocalMultipoles
+from cgdft.functionals.models.local_split_charges import LocalSplitCharges
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
 from cgdft.functionals.models.qtpie import QTPIE
@@ -37,14 +41,18 @@ __all__ = [
     "BondSoftness",
     "CoordinationNumber",
     "DerivativeDiscontinuity",
+    "Electrodes",
     "Electronegativity",
     "EnergyFunctional",
     "FixedPointResponse",
+    "FluctuatingDipoles",
     "FourthGeneration",
     "Hardness",
     "Hartree",
     "IntegerCharges",
     "LatentCharges",
+    "LocalMultipoles",
+    "LocalSplitCharges",
     "Operator",
     "Pairwise",
     "PointCharges",

@@ -263,7 +263,7 @@ def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model", "qe"], "did you mean qeq?"),
+        (["--model", "qeqs"], "did you mean qeq?"),
         (["--charge", "1", "--potential", "2"], "--charge"),
         (["--charge", "much"], "--charge"),
         (["--charge", "nan"], "finite"),

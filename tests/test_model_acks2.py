@@ -50,7 +50,7 @@ def test_equals_the_saddle_point(name, charge):
     assert np.ptp(q) > 0.01
     assert np.abs(solution.charges.numpy() - q).max() < 1e-9
     assert float(solution.energy) == pytest.approx(energy, abs=1e-9)
-    assert np.abs(solution.polarizability()[0].numpy() - alpha).max() < 1e-7 * np.abs(alpha).max()
+    assert np.abs(solution.polarizability()[0].numpy() - alpha).max() < 1e-9 * np.abs(alpha).max()
 
 
 def test_response_matrix():

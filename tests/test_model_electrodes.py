@@ -1,0 +1,88 @@
+"""Electrodes at a potential difference against the analytic capacitor and Thomas-Fermi screening."""
+
+import math
+
+import pytest
+import torch
+
+from cgdft import FragmentCharge, Model, Multipoles, Structure
+from cgdft.functionals import Electrodes, Hartree
+from cgdft.functionals.models.electrodes import WIDTH
+from cgdft.units import angstrom, volt
+
+D = torch.float64
+STEP = 2.0 * angstrom  # between atoms and between layers of a simple cubic metal
+CELLS = 3
+AREA = (CELLS * STEP) ** 2
+
+
+def plates(gap, layers=3, cells=CELLS, ions=()):
+    """Two mirror images of layers of atoms, and ions between; number of atoms in each electrode."""
+    grid = torch.cartesian_prod(*[torch.arange(cells, dtype=D) * STEP] * 2)
+    heights = [gap / 2 + k * STEP for k in range(layers)]
+    upper = torch.cat([torch.cat([grid, torch.full((len(grid), 1), h, dtype=D)], 1) for h in heights])
+    positions = torch.cat([upper * torch.tensor([1.0, 1.0, -1.0]), upper, torch.tensor(ions, dtype=D).reshape(-1, 3)])
+    numbers = [13] * (2 * len(upper)) + [11, 17] * (len(ions) // 2)
+    cell = torch.diag(torch.tensor([cells * STEP, cells * STEP, 0.0], dtype=D))
+    return Structure(numbers, positions, cell, [True, True, False]), len(upper)
+
+
+def inverse_capacitance(gap, layers=3, cells=CELLS, **options):
+    """dV/dQ, hartree / e^2."""
+    structure, n = plates(gap, layers, cells)
+    difference = torch.tensor(1.0 * volt, dtype=D, requires_grad=True)
+    charge = Electrodes(range(n), range(n, 2 * n), difference, **options)(structure).charges[:n].sum()
+    return 1 / float(torch.autograd.grad(charge, difference)[0])
+
+
+@pytest.mark.parametrize("length", [0.0, 1.5])
+def test_capacitor(length):
+    """1/C grows by 4 pi / A with the distance, metal or semimetal."""
+    options = {"length": length, "volume": STEP**3} if length else {}
+    one, two = (inverse_capacitance(gap * angstrom, **options) for gap in (8.0, 11.0))
+    assert (two - one) / (3 * angstrom) == pytest.approx(4 * math.pi / AREA, rel=1e-8)
+
+
+@pytest.mark.parametrize("length", [2.0 * angstrom, 4.0 * angstrom])
+def test_thomas_fermi_screening(length):
+    """From layer to layer the charge falls by exp(-k a), 2 cosh(k a) = 2 + h, and 1/C is that of planes h^-1 (1 - exp(-k a)) a
+    further in at each electrode: Thomas-Fermi theory of layers, a / h = l^2 / a + c / 4 pi, c what a layer of Gaussian charges
+    feels of itself that a plane does not.
+    """
+    layer = Structure(
+        [13], [[0.0, 0, 0]], torch.diag(torch.tensor([STEP, STEP, 0.0], dtype=D)), [True, True, False], charge=1.0
+    )
+    itself = 2 * float(Model(Hartree(), Multipoles(width=WIDTH))(layer).energy) * STEP**2
+    a_by_h = length**2 / STEP + itself / (4 * math.pi)
+    fall = math.exp(-math.acosh(1 + STEP / (2 * a_by_h)))
+    structure, n = plates(10 * angstrom, layers=20, cells=1)
+    charges = Electrodes(range(n), range(n, 2 * n), 1.0 * volt, length, STEP**3)(structure).charges[n:]
+    assert (charges[1:8] / charges[:7]).tolist() == pytest.approx([fall] * 7, rel=2e-3)
+    inverse = inverse_capacitance(10 * angstrom, 20, 1, length=length, volume=STEP**3)
+    assert inverse * STEP**2 / (4 * math.pi) - 10 * angstrom == pytest.approx(2 * a_by_h * (1 - fall), rel=2e-3)
+
+
+def test_ions_between():
+    """Ions of fixed charge draw image charges; the battery keeps both potentials; forces are those at fixed potential."""
+    structure, n = plates(12 * angstrom, ions=[[2.0, 3.0, 4.0], [5.0, 1.0, -3.0]])
+    rest = [FragmentCharge([2 * n], charge=1.0, name="Na"), FragmentCharge([2 * n + 1], charge=-1.0, name="Cl")]
+    model = Electrodes(range(n), range(n, 2 * n), 0.5 * volt, 1.0, STEP**3, {"Al": 0.8, "Na": 1.0, "Cl": 1.2}, rest=rest)
+    solution = model(structure)
+    assert solution.charges[2 * n :].tolist() == pytest.approx([1.0, -1.0], abs=1e-12)
+    assert float(solution.total_charge) == pytest.approx(0.0, abs=1e-11)
+    step = torch.zeros_like(structure.positions)
+    step[2 * n, 2] = 1e-3
+    ends = [float(model(structure.deformed(sign * step, 0 * structure.cell)).grand_potential) for sign in (1, -1)]
+    assert float(solution.forces()[2 * n, 2]) == pytest.approx(-(ends[0] - ends[1]) / 2e-3, abs=1e-8)
+    both = model(Structure.batch([structure, structure]))
+    assert torch.allclose(both.charges[: structure.n_atoms], solution.charges, atol=1e-11)
+
+
+def test_atoms_by_a_function():
+    structure, n = plates(9 * angstrom)
+    numbers = Electrodes(range(n), range(n, 2 * n), 1.0 * volt)(structure)
+    chosen = Electrodes(lambda s: s.positions[:, 2] < 0, lambda s: s.positions[:, 2] > 0, 1.0 * volt)(structure)
+    assert torch.equal(numbers.charges, chosen.charges)
+    assert float(numbers.charges[0]) > 0
+    with pytest.raises(ValueError, match="`length` must be zero or positive, and with a `volume`"):
+        Electrodes([0], [1], 0.0, length=1.0)
