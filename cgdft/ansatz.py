@@ -91,8 +91,13 @@ class Ansatz(nn.Module, ABC):
         return Problem(structure, basis, functional, self, constraints, readout)
 
 
-def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structure, basis: Multipoles) -> Tensor:
-    """Coefficients (n_atoms, size) from charges or coefficients given in any of the ways of `CoefficientsLike`."""
+def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: Structure, basis: Multipoles) -> Tensor:
+    """Coefficients (n_atoms, size) from charges or coefficients given in any of the ways of `CoefficientsLike`.
+
+    None: the total charge of each structure shared equally by its atoms.
+    """
+    if value is None:
+        value = (structure.charge / structure.counts)[structure.index]
     if callable(value) and not isinstance(value, AtomParameter):
         value = as_tensor(value(structure))
     if isinstance(value, Tensor) and value.ndim == 2:
@@ -107,7 +112,9 @@ def coefficients_of(value: CoefficientsLike | AtomParameter, structure: Structur
     return torch.cat([charges[:, None], higher], 1)
 
 
-def _registered(value: CoefficientsLike) -> CoefficientsLike | AtomParameter:
+def _registered(value: CoefficientsLike | None) -> CoefficientsLike | AtomParameter | None:
+    if value is None:
+        return None
     value = as_tensor(value)
     if callable(value) or (isinstance(value, Tensor) and value.ndim == 2):
         return value
@@ -167,17 +174,13 @@ class SplitCharges(Ansatz):
         super().__init__()
         self.bonds = None if bonds is None else torch.as_tensor(bonds, dtype=torch.int64).reshape(-1, 2)
         self.hardness, self.reach = hardness, reach
-        self.p0 = None if p0 is None else _registered(p0)
+        self.p0 = _registered(p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L = +1 on one end of a bond, -1 on the other."""
         bonds = self._bonds(structure)
         size, n_bonds = basis.size, len(bonds)
-        if self.p0 is None:
-            share = (structure.charge / structure.counts)[structure.index]
-            origin = torch.cat([share[:, None], share.new_zeros(len(share), size - 1)], 1)
-        else:
-            origin = coefficients_of(self.p0, structure, basis)
+        origin = coefficients_of(self.p0, structure, basis)
         number = torch.arange(n_bonds, device=bonds.device)
         higher = torch.arange(structure.n_atoms * size, device=bonds.device).reshape(-1, size)[:, 1:].flatten()
         rows = torch.cat([bonds[:, 0] * size, bonds[:, 1] * size, higher])
@@ -198,19 +201,12 @@ class SplitCharges(Ansatz):
             return bonds
         from ase.data import covalent_radii
 
-        from cgdft.electrostatics.pairs import all_pairs, periodic_pairs
+        from cgdft.electrostatics.pairs import near_pairs
         from cgdft.units import angstrom
 
         radius = self.reach * angstrom * torch.from_numpy(covalent_radii).to(structure.positions)[structure.numbers]
-        positions = structure.positions.detach()
-        i, j = all_pairs(structure.index, structure.index)
-        keep = ~structure.pbc.any(1)[structure.index[i]]
-        i, j, shift = i[keep], j[keep], positions.new_zeros(int(keep.sum()), 3)
-        for s in torch.nonzero(structure.pbc.any(1)).flatten().tolist():
-            a, b, whole = periodic_pairs(structure, s, 2 * float(radius.max()))
-            i, j, shift = torch.cat([i, a]), torch.cat([j, b]), torch.cat([shift, whole @ structure.cell[s].detach()])
-        near = (positions[i] - positions[j] - shift).norm(dim=1) < radius[i] + radius[j]
-        pairs = torch.stack([i, j], 1)[near & (i < j)]
+        i, j, apart = near_pairs(structure, 2 * float(radius.max()))
+        pairs = torch.stack([i, j], 1)[(apart.detach().norm(dim=1) < radius[i] + radius[j]) & (i < j)]
         return torch.unique(pairs, dim=0)
 
     def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
@@ -240,7 +236,7 @@ class ResponseModes(Ansatz):
     Args:
         factor: L, (n_atoms * size, n_modes), coefficients of an atom adjoin; or a module structure -> L. In a batch each mode
             belongs to the structure where it is not zero.
-        p0: the density without potential; default: zero.
+        p0: the density without potential; default: the total charge shared equally by the atoms.
 
     Raises:
         ValueError: `factor` of another shape, or a mode across two structures.
@@ -249,7 +245,7 @@ class ResponseModes(Ansatz):
     J. Chem. Phys. 138, 074108 (2013), eq. 25.
     """
 
-    def __init__(self, factor: Tensor | Callable[[Structure], Tensor], p0: CoefficientsLike = 0.0) -> None:
+    def __init__(self, factor: Tensor | Callable[[Structure], Tensor], p0: CoefficientsLike | None = None) -> None:
         super().__init__()
         self.factor, self.p0 = factor, _registered(p0)
 

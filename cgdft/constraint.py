@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: One number, or one per structure of a batch.
 PerStructure = float | Sequence[float] | Tensor
+#: Atoms: numbers within their structure (of each structure of a batch), a mask (n_atoms,), or a function structure -> mask.
+Atoms = Union[Sequence[int], Tensor, "Callable[[Structure], Tensor]"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +68,8 @@ class FragmentCharge(Constraint):
     """The charge of some atoms is fixed, or they are held at a potential V (an electrode).
 
     Args:
-        atoms: numbers of the atoms within their structure (of each structure of a batch), or a mask (n_atoms,).
+        atoms: numbers of the atoms within their structure (of each structure of a batch), a mask (n_atoms,), or a function
+            structure -> mask.
         charge: e, one or per structure.
         potential: V = dE/dq, hartree / e, instead of a charge.
         name: how `solution.potentials` calls it.
@@ -75,7 +78,7 @@ class FragmentCharge(Constraint):
         ValueError: both or neither of charge and potential given; at the call, an atom out of range.
     """
 
-    atoms: Sequence[int] | Tensor
+    atoms: Atoms
     charge: PerStructure | None = None
     potential: PerStructure | None = None
     name: str = ""
@@ -100,16 +103,16 @@ class PotentialDifference(Constraint):
     Args:
         first, second: atoms, as for FragmentCharge.
         difference: V_first - V_second, hartree / e, one or per structure.
-        charge: of both together, e, one or per structure.
+        charge: of both together, e, one or per structure; default: that of the structure.
 
     Raises:
         ValueError: at the call, fragments that share an atom.
     """
 
-    first: Sequence[int] | Tensor
-    second: Sequence[int] | Tensor
+    first: Atoms
+    second: Atoms
     difference: PerStructure
-    charge: PerStructure = 0.0
+    charge: PerStructure | None = None
 
     def rows(self, structure: Structure) -> list[Row]:
         """The sum of both charges, fixed, and half of their difference, at a potential."""
@@ -118,18 +121,18 @@ class PotentialDifference(Constraint):
             raise ValueError(f"`first` and `second` must not share atoms, got {_short(self.first)} and {_short(self.second)}")
         pair = f"{_short(self.first)} and {_short(self.second)}"
         return [
-            _row(f"both of {pair}", one + two, self.charge, None, structure),
+            _row(f"both of {pair}", one + two, structure.charge if self.charge is None else self.charge, None, structure),
             _row(f"between {pair}", (one - two) / 2, None, self.difference, structure),
         ]
 
 
-def mask_of(atoms: Sequence[int] | Tensor, structure: Structure) -> Float[Tensor, " n_atoms"]:
+def mask_of(atoms: Atoms, structure: Structure) -> Float[Tensor, " n_atoms"]:
     """1 on the atoms named, 0 elsewhere.
 
     Raises:
         ValueError: none named, named twice, or out of range.
     """
-    given = torch.as_tensor(atoms, device=structure.index.device)
+    given = torch.as_tensor(atoms(structure) if callable(atoms) else atoms, device=structure.index.device)
     if given.dtype == torch.bool:
         if given.shape != (structure.n_atoms,):
             raise ValueError(f"`atoms` as a mask must be ({structure.n_atoms},), got shape {tuple(given.shape)}")
@@ -138,15 +141,17 @@ def mask_of(atoms: Sequence[int] | Tensor, structure: Structure) -> Float[Tensor
     if given.ndim != 1 or not len(given) or given.is_floating_point():
         raise ValueError(f"`atoms` must be a list of atom numbers, got {given.tolist()}")
     if int(given.min()) < 0 or int(given.max()) >= fewest:
-        raise ValueError(f"`atoms` must be from 0 to {fewest - 1}, the atoms of the structure, got {_short(atoms)}")
+        raise ValueError(f"`atoms` must be from 0 to {fewest - 1}, the atoms of the structure, got {_short(given)}")
     if len(given.unique()) != len(given):
-        raise ValueError(f"`atoms` must name each atom once, got {_short(atoms)}")
+        raise ValueError(f"`atoms` must name each atom once, got {_short(given)}")
     mask = torch.zeros_like(structure.positions[:, 0])
     mask[(structure.first[:, None] + given).flatten()] = 1.0
     return mask
 
 
-def _short(atoms: Sequence[int] | Tensor) -> str:
+def _short(atoms: Atoms) -> str:
+    if callable(atoms):
+        return getattr(atoms, "__name__", "a function")
     values = torch.as_tensor(atoms)
     numbers = (torch.nonzero(values).flatten() if values.dtype == torch.bool else values).tolist()
     return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")

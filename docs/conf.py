@@ -28,6 +28,11 @@ def plain_bars(app, what, name, obj, options, lines):
     lines[:] = [line.replace("|", "\\|") for line in lines]
 
 
+def skip_models(app, what, name, obj, skip, options):
+    """Named models have a page of their own; where terms are listed they are left out."""
+    return True if what == "module" and getattr(obj, "__module__", "").startswith("cgdft.functionals.models.") else None
+
+
 def inline_math(writer, node):
     """MathML, which browsers draw themselves: no script from elsewhere."""
     writer.body.append(convert(node.astext()))
@@ -43,3 +48,4 @@ def display_math(writer, node):
 def setup(app):
     app.add_html_math_renderer("mathml", (inline_math, None), (display_math, None))
     app.connect("autodoc-process-docstring", plain_bars)
+    app.connect("autodoc-skip-member", skip_models)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.functionals.coordination_number import near_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.terms import Term
 

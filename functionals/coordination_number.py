@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgdft.electrostatics.pairs import periodic_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.parameter import AtomParameter
 from cgdft.structure import Structure
 from cgdft.units import angstrom
@@ -65,16 +65,3 @@ class CoordinationNumber(nn.Module):
         if self.maximum is None:
             return count
         return -torch.log1p(torch.expm1(-count) * torch.sigmoid(count.new_tensor(self.maximum)))
-
-
-def near_pairs(
-    structure: Structure, cutoff: float
-) -> tuple[Int[Tensor, " n_pairs"], Int[Tensor, " n_pairs"], Float[Tensor, "n_pairs 3"]]:
-    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), both orders; differentiable by positions and cell."""
-    parts = []
-    for s in range(len(structure)):
-        i, j, shift = periodic_pairs(structure, s, cutoff)
-        other = (i != j) | (shift != 0).any(1)
-        parts.append((i[other], j[other], shift[other] @ structure.cell[s]))
-    i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
-    return i, j, structure.positions[i] - structure.positions[j] - shift

@@ -71,7 +71,7 @@ class DerivativeDiscontinuity(Term):
         u2 = (x / self.smoothing) ** 2
         smooth = self.smoothing / 16 * u2 * (15 - 5 * u2 + u2 * u2)
         wide = x.detach().abs() >= self.smoothing
-        bend = torch.where(wide, x.abs() - 5 / 16 * self.smoothing, torch.where(wide, 0.0, smooth))
+        bend = torch.where(wide, x.abs() - 5 / 16 * self.smoothing, smooth)
         return n * n / 2 + n * x + bend / 2
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.electrostatics.pairs import all_pairs, periodic_pairs
+from cgdft.electrostatics.pairs import pairs_within, separations
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.terms import Term
 
@@ -48,7 +48,7 @@ class Pairwise(Term):
         """The same term with its pairs and parameters kept."""
         prepared = super().prepare(structure, basis)
         assert isinstance(prepared, Pairwise)
-        prepared._found = self._pairs(structure)
+        prepared._found = pairs_within(structure, self.cutoff)
         return prepared
 
     def gradient(self, rho: Density) -> Tensor:
@@ -62,24 +62,10 @@ class Pairwise(Term):
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """Sum over pairs of each structure, hartree."""
         structure = rho.structure
-        i, j, shift = self._pairs(structure) if self._found is None else self._found
-        u = structure.positions[i] - structure.positions[j] - (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
+        i, j, shift = pairs_within(structure, self.cutoff) if self._found is None else self._found
+        u = separations(structure, i, j, shift)
         r = (u * u).sum(1).sqrt()
         strength, length = self.strength(structure), self.length(structure)
         wall = (strength[i] * strength[j]).sqrt() * torch.exp(-2 * r / (length[i] + length[j]))
         smooth = (1 - (r / self.cutoff).clamp(max=1.0) ** 2) ** 3
         return r.new_zeros(len(structure)).index_add(0, structure.index[i], 0.5 * wall * smooth)
-
-    def _pairs(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
-        """(i, j, whole cells between them), both orders."""
-        periodic = structure.pbc.any(1)
-        open_atoms = torch.nonzero(~periodic[structure.index]).flatten()
-        i, j = all_pairs(structure.index[open_atoms], structure.index[open_atoms])
-        i, j = open_atoms[i], open_atoms[j]
-        parts = [(i[i != j], j[i != j], structure.positions.new_zeros(int((i != j).sum()), 3))]
-        for s in torch.nonzero(periodic).flatten().tolist():
-            a, b, shift = periodic_pairs(structure, s, self.cutoff)
-            real = (a != b) | (shift != 0).any(1)
-            parts.append((a[real], b[real], shift[real]))
-        i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
-        return i, j, shift

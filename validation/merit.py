@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,6 +70,21 @@ def merit(reference: Reference, definition: str, lmax: int, width: Width = POINT
         inner,
         outer,
         float(np.abs(kept[:, 0]).max()),
+    )
+
+
+def stretch(references: Sequence[Reference], definition: str) -> float:
+    """max over neighbouring geometries of max_A |dq_A| / max_A |dR_A|, e/bohr: how fast charges run while a bond is stretched.
+
+    Arguments: `references` of one molecule along a path; `definition` a key of their moments. Raises ValueError for fewer than
+    two, or another definition.
+    """
+    if len(references) < 2 or any(definition not in one.moments for one in references):
+        raise ValueError(f"`references` must be at least two, with moments by {definition!r}, got {len(references)}")
+    return max(
+        float(np.abs(two.moments[definition][:, 0] - one.moments[definition][:, 0]).max())
+        / float(np.linalg.norm(two.positions - one.positions, axis=1).max())
+        for one, two in pairwise(references)
     )
 
 

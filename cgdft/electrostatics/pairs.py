@@ -40,6 +40,29 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
     return atoms[first], atoms[second], torch.from_numpy(shift).to(structure.positions)
 
 
+def pairs_within(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, shift) of all structures closer than a cutoff (bohr), both orders, images counted, no atom with itself."""
+    parts = []
+    for s in range(len(structure)):
+        i, j, shift = periodic_pairs(structure, s, cutoff)
+        other = (i != j) | (shift != 0).any(1)
+        parts.append((i[other], j[other], shift[other]))
+    i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
+    return i, j, shift
+
+
+def separations(structure: Structure, i: Tensor, j: Tensor, shift: Tensor) -> Tensor:
+    """R_i - R_j of the image, (n_pairs, 3), bohr; differentiable by positions and cell."""
+    moved = (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
+    return structure.positions[i] - structure.positions[j] - moved
+
+
+def near_pairs(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), both orders; differentiable by positions and cell."""
+    i, j, shift = pairs_within(structure, cutoff)
+    return i, j, separations(structure, i, j, shift)
+
+
 def neighbours(
     structure: Structure, s: int, cutoff: float, both: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

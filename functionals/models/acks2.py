@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import CoefficientsLike, ResponseModes
 from cgdft.basis import Multipoles
-from cgdft.functionals.coordination_number import near_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
@@ -53,14 +53,6 @@ class BondSoftness(nn.Module):
         return factor.scatter(1, i[:, None], root[:, None]).scatter(1, j[:, None], -root[:, None]).T
 
 
-class SharedCharge(nn.Module):
-    """The total charge shared equally by the atoms, e."""
-
-    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms 1"]:
-        """Of every atom."""
-        return (structure.charge / structure.counts)[structure.index, None]
-
-
 def ACKS2(
     factor: Tensor | Callable[[Structure], Tensor],
     chi: ParameterLike = CHI,
@@ -82,7 +74,7 @@ def ACKS2(
     return Model(
         Hartree(self_interaction=False) + Electronegativity(chi) + Hardness(hardness),
         Multipoles(lmax=0, width=width),
-        ResponseModes(factor, SharedCharge() if p0 is None else p0),
+        ResponseModes(factor, p0),
         name="ACKS2",
         references=("verstraelen2013",),
     )

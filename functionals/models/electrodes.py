@@ -7,13 +7,10 @@ Source: siepmann1995, scalfi2020
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-from torch import Tensor
+from collections.abc import Sequence
 
 from cgdft.basis import Multipoles
-from cgdft.constraint import Constraint, PerStructure, PotentialDifference, Row
+from cgdft.constraint import Atoms, Constraint, PerStructure, PotentialDifference
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
 from cgdft.model import Model
@@ -21,27 +18,9 @@ from cgdft.parameter import ParameterLike
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
-#: Atoms by their numbers, by a mask, or by a function structure -> mask.
-Atoms = Sequence[int] | Tensor | Callable[[Structure], Tensor]
 #: Width, bohr, of exp(-eta^2 r^2) with eta = 1.979 / angstrom: S. K. Reed, O. J. Lanning, P. A. Madden, J. Chem. Phys. 126,
 #: 084704 (2007).
 WIDTH = angstrom / (1.979 * math.sqrt(2))
-
-
-@dataclass(frozen=True, eq=False)
-class Battery(Constraint):
-    """A `PotentialDifference` between atoms that the structure may choose; their charge together: that of the structure."""
-
-    first: Atoms
-    second: Atoms
-    difference: PerStructure
-    charge: PerStructure | None = None
-
-    def rows(self, structure: Structure) -> list[Row]:
-        """Those of the `PotentialDifference`."""
-        one, two = (atoms(structure) if callable(atoms) else atoms for atoms in (self.first, self.second))
-        charge = structure.charge if self.charge is None else self.charge
-        return PotentialDifference(one, two, self.difference, charge).rows(structure)
 
 
 def Electrodes(
@@ -76,7 +55,7 @@ def Electrodes(
     return Model(
         functional,
         Multipoles(lmax=0, width=width),
-        constraints=[Battery(first, second, difference, charge), *rest],
+        constraints=[PotentialDifference(first, second, difference, charge), *rest],
         name="Electrodes",
         references=("siepmann1995", "scalfi2020"),
     )

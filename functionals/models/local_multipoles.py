@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import Fixed
 from cgdft.basis import Multipoles
-from cgdft.functionals.coordination_number import near_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.hartree import Hartree
 from cgdft.model import Model
 from cgdft.parameter import ParameterLike

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import CoefficientsLike, Fixed, coefficients_of
 from cgdft.basis import Multipoles
-from cgdft.functionals.coordination_number import near_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.hartree import Hartree
-from cgdft.functionals.models.acks2 import SharedCharge
 from cgdft.model import Model
 from cgdft.parameter import ParameterLike
 from cgdft.structure import Structure
@@ -26,7 +25,7 @@ class PassedCharge(nn.Module):
     """q_i = q0_i + sum_j t_ij,  t_ij = f_ij - f_ji = -t_ji,  over neighbours and their images closer than a cutoff."""
 
     def __init__(
-        self, passed: Callable[[Structure, Tensor, Tensor, Tensor], Tensor], cutoff: float, p0: CoefficientsLike
+        self, passed: Callable[[Structure, Tensor, Tensor, Tensor], Tensor], cutoff: float, p0: CoefficientsLike | None
     ) -> None:
         super().__init__()
         self.passed, self.cutoff, self.p0 = passed, cutoff, p0
@@ -55,7 +54,7 @@ def LocalSplitCharges(
 
     Source: D. P. Metcalf, A. Jiang, S. A. Spronk, D. L. Cheney, C. D. Sherrill, J. Chem. Inf. Model. 61, 115 (2021).
     """
-    ansatz = Fixed(PassedCharge(passed, cutoff, SharedCharge() if p0 is None else p0))
+    ansatz = Fixed(PassedCharge(passed, cutoff, p0))
     return Model(Hartree(), Multipoles(width=width), ansatz, name="Local split charges", references=("metcalf2021",))
 
 

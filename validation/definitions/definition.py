@@ -31,6 +31,10 @@ class Definition(ABC):
     lmax: int
     width: Width
 
+    def __post_init__(self) -> None:
+        if self.lmax not in (0, 1, 2):
+            raise ValueError(f"`lmax` must be 0, 1 or 2, got {self.lmax!r}")
+
     @property
     def name(self) -> str:
         """The constructor's call, without arguments that have their default: how tables and files name it."""
@@ -83,9 +87,3 @@ class LinearDefinition(Definition):
     @abstractmethod
     def operators(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """W (n_atoms, (lmax + 1)^2, n_ao, n_ao) in bohr^l; W_a is symmetric."""
-
-
-def check_lmax(lmax: int) -> None:
-    """Raise ValueError for a rank that the package does not have."""
-    if lmax not in (0, 1, 2):
-        raise ValueError(f"`lmax` must be 0, 1 or 2, got {lmax!r}")

@@ -9,7 +9,7 @@ from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from cgdft.validation.definitions.coulomb_fit import held_inverse
-from cgdft.validation.definitions.definition import LinearDefinition, Width, check_lmax
+from cgdft.validation.definitions.definition import LinearDefinition, Width
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.mean_field import BLOCK
 from cgdft.validation.surfaces import van_der_waals_shells
@@ -28,9 +28,6 @@ class ESPFit(LinearDefinition):
 
     lmax: int = 0
     width: Width = None
-
-    def __post_init__(self) -> None:
-        check_lmax(self.lmax)
 
     def __call__(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """p, (n_atoms, (lmax + 1)^2), e bohr^l; their charges add up to the molecule's exactly."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdft.validation.definitions.definition import LinearDefinition, Width, check_lmax
+from cgdft.validation.definitions.definition import LinearDefinition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.mean_field import BLOCK
@@ -34,9 +34,6 @@ class Hirshfeld(LinearDefinition):
     lmax: int = 2
     width: Width = None
     level: int = LEVEL
-
-    def __post_init__(self) -> None:
-        check_lmax(self.lmax)
 
     def __call__(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """p, (n_atoms, (lmax + 1)^2), e bohr^l."""

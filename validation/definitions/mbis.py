@@ -8,7 +8,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
-from cgdft.validation.definitions.definition import Definition, Width, check_lmax
+from cgdft.validation.definitions.definition import Definition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.mean_field import NotConverged
@@ -42,9 +42,6 @@ class MBIS(Definition):
     lmax: int = 2
     width: Width = None
     level: int = LEVEL
-
-    def __post_init__(self) -> None:
-        check_lmax(self.lmax)
 
     def __call__(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """p, (n_atoms, (lmax + 1)^2), e bohr^l."""
