@@ -14,6 +14,7 @@ from ase.calculators.calculator import (
     SCFError,
     all_changes,
 )
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from cgdft.constraint import TotalCharge
@@ -129,6 +130,19 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
     if "dipole" in properties:
         found["dipole"] = solution.dipole[0].detach().cpu().numpy() / angstrom
     return found
+
+
+def annotated(atoms: Atoms, solution: Solution) -> Atoms:
+    """A copy of the atoms with the results of one structure as ASE keeps them, and atomic dipoles (e angstrom) in arrays."""
+    pbc = solution.structure.pbc[0]
+    wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
+    copy: Atoms = atoms.copy()
+    if solution.model.basis.lmax > 0:
+        copy.arrays["dipoles"] = solution.dipoles.detach().numpy() / angstrom
+    copy.info["charge"] = float(solution.total_charge[0])
+    copy.arrays.pop("initial_charges", None)
+    copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
+    return copy
 
 
 def at_potential(model: Model, potential: float) -> Model:

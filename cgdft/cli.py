@@ -103,6 +103,8 @@ def solve(
     """Minimise a model's energy on the structures of FILE and print charges, energies and potentials."""
     if charge is not None and potential is not None:
         raise ValueError(f"`--charge` or `--potential` must be left out, got {charge} e and {potential} V")
+    from cgdft.printing import one_line_each
+
     model_record(model)
     for name, path, suffixes in (("--output", output, {".xyz", ".extxyz"}), ("--plot", plot, {".png", ".pdf", ".svg"})):
         if path is not None and path.suffix not in suffixes:
@@ -122,10 +124,10 @@ def solve(
             part = structures[first : first + size]
             solution = _solve(part, model, charge, spin, field, potential)
             if output is not None:
-                _write(output, _annotated(part[0], solution), append=first > 0)
+                _write(output, part[0], solution, append=first > 0)
             if plot is not None:
                 solution.plot(plot)
-            listed += [solution.to_dict()] if json else _rows(solution, part, first)
+            listed += [solution.to_dict()] if json else one_line_each(solution, part, first)
             progress.advance(task, len(part))
     if json:
         print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
@@ -377,37 +379,12 @@ def _make(name: str, atoms: list[Atoms]) -> Model:
     return made
 
 
-def _rows(solution: Solution, atoms: list[Atoms], first: int) -> list[str]:
-    """One line per structure; printing a solution would list only the first of them."""
-    energies, charges = solution.energy.tolist(), solution.total_charge.tolist()
-    return [
-        f"{first + s:>9} {a.get_chemical_formula():<16} {len(a):>6} {energies[s]:>18.8f} {charges[s]:>11.6f}"
-        for s, a in enumerate(atoms)
-    ]
-
-
-def _annotated(atoms: Atoms, solution: Solution) -> Atoms:
-    """A copy of the atoms with the results as ASE keeps them, and atomic dipoles in e angstrom."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    from cgdft.ase import results
-    from cgdft.units import angstrom
-
-    pbc = solution.structure.pbc[0]
-    wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
-    copy: Atoms = atoms.copy()
-    if solution.model.basis.lmax > 0:
-        copy.arrays["dipoles"] = solution.dipoles.detach().numpy() / angstrom
-    copy.info["charge"] = float(solution.total_charge[0])
-    copy.arrays.pop("initial_charges", None)
-    copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
-    return copy
-
-
-def _write(path: Path, atoms: Atoms, append: bool) -> None:
+def _write(path: Path, atoms: Atoms, solution: Solution, append: bool) -> None:
     from ase.io import write
 
-    write(path, atoms, format="extxyz", append=append)
+    from cgdft.ase import annotated
+
+    write(path, annotated(atoms, solution), format="extxyz", append=append)
 
 
 def _progress() -> Progress:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ase import Atoms
+
     from cgdft.solution import Solution
 
 #: Atoms or structures listed before the rest is summarised.
@@ -98,3 +101,12 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         result["dipole"] = solution.dipole[0].tolist()
         result["polarizability"] = solution.polarizability()[0].tolist()
     return result
+
+
+def one_line_each(solution: Solution, atoms: Sequence[Atoms], first: int) -> list[str]:
+    """Number, formula, atoms, energy (hartree) and charge (e) of every structure of a batch, counted from `first`."""
+    energies, charges = solution.energy.tolist(), solution.total_charge.tolist()
+    return [
+        f"{first + s:>9} {a.get_chemical_formula():<16} {len(a):>6} {energies[s]:>18.8f} {charges[s]:>11.6f}"
+        for s, a in enumerate(atoms)
+    ]

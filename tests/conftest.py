@@ -57,6 +57,15 @@ STRUCTURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """PySCF with one thread: small molecules gain nothing from a second one, and lose much where cores are shared."""
+    from pyscf import lib
+
+    with lib.with_omp_threads(1):
+        yield
+
+
 @pytest.fixture(params=list(STRUCTURES))
 def structure(request: pytest.FixtureRequest) -> Structure:
     return STRUCTURES[request.param]()

@@ -14,6 +14,8 @@ from cgdft.validation.fit_hardness import ANHARMONIC, LINEAR, PARABOLA, PIECEWIS
 from cgdft.validation.fractional import atom_curve
 from cgdft.validation.mean_field import NotConverged
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 #: LiF at 1.564 angstrom, PBE/def2-TZVP: energies above the minimum in eV at q(Li), by an independent program.
 CURVES = {
     "CoulombFit": (CoulombFit(), 0.760, {0.0: 3.25, 0.2: 1.89, 0.4: 0.84, 0.6: 0.18, 0.8: 0.01, 1.0: 0.50}),
@@ -25,14 +27,6 @@ SECOND = {0.05: 20.5, 0.35: 22.7, 0.55: 25.0, 0.75: 28.6}
 
 def lithium_fluoride(distance=1.564):
     return Atoms("LiF", [[0, 0, 0], [0, 0, distance]])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    from pyscf import lib
-
-    with lib.with_omp_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module", params=CURVES)

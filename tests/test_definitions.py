@@ -16,6 +16,7 @@ from cgdft.validation.merit import coarse_interaction, frozen_interaction, merit
 from cgdft.validation.moments import molecular_moments
 from cgdft.validation.reference import reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 METHOD = "pbe/def2-tzvp"
 MOLECULES = {
     "H2O": molecule("H2O"),
@@ -42,11 +43,8 @@ def solved(atoms, method=METHOD):
 
 
 @pytest.fixture(scope="module")
-def electrons():
-    from pyscf import lib
-
-    with lib.with_omp_threads(1):
-        yield {name: solved(atoms) for name, atoms in MOLECULES.items()}
+def electrons(one_thread):
+    return {name: solved(atoms) for name, atoms in MOLECULES.items()}
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda one: one.name)

@@ -17,19 +17,13 @@ from cgdft.validation.mean_field import NotConverged
 from cgdft.validation.reference import reference
 from cgdft.validation.susceptibility import Susceptibility
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CASES = {
     "H2O": (molecule("H2O"), 0),
     "LiF": (Atoms("LiF", [[0.0, 0, 0], [0, 0, 1.564]]), 0),
     "CH3": (molecule("CH3"), 1),
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    from pyscf import lib
-
-    with lib.with_omp_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")

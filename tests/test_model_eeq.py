@@ -61,9 +61,9 @@ def test_documented_example():
 
 def test_molecules_of_g2():
     """Charges, energies and gradients of 20 molecules, neutral and charged."""
-    eeq = pytest.importorskip("tad_multicharge.model.eeq")
     from tad_mctc.io.structure import Structure as Other
     from tad_mctc.ncoord import cn_eeq
+    from tad_multicharge.model import eeq
 
     for name in [name for name in sorted(g2.names) if len(g2[name]) > 1][::7][:20]:
         for charge in (0.0, 1.0, -1.0):

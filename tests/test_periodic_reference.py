@@ -12,14 +12,7 @@ from cgdft.validation import periodic
 from cgdft.validation.mean_field import NotConverged
 from cgdft.validation.periodic_hirshfeld import hirshfeld, mesh_residual, promolecule, radial_atoms
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Cells this small gain nothing from a second thread, and lose much where cores are shared."""
-    from pyscf import lib
-
-    with lib.with_omp_threads(1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def solve(atoms, **settings):

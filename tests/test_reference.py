@@ -13,13 +13,15 @@ from ase.build import molecule
 from cgdft.units import angstrom
 from cgdft.validation import mean_field
 from cgdft.validation.cache import read_record, write_record
-from cgdft.validation.definitions import MBIS, ESPFit, Hirshfeld
+from cgdft.validation.definitions import MBIS, Hirshfeld
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.moments import molecular_moments, solid_harmonics
 from cgdft.validation.pro_atoms import pro_atoms
 from cgdft.validation.reference import CorruptCache, NotConverged, Reference, cached, reference
 from cgdft.validation.request import Request
 from cgdft.validation.surfaces import fibonacci_sphere, picture_plane, van_der_waals_radius, van_der_waals_shells
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 FIELD = (0.003, 0.01, -0.005)
 
@@ -30,15 +32,6 @@ def water():
 
 def salt():
     return Atoms("LiF", [[0.1, -0.2, 0.3], [0.1, 0.7, 1.5]])  # along no axis, off the origin
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Molecules this small gain nothing from a second thread, and lose much where cores are shared."""
-    from pyscf import lib
-
-    with lib.with_omp_threads(1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -359,9 +352,6 @@ def test_cache_folder_follows_the_environment(cases, folder, monkeypatch):
     assert cached(water()) is None
 
 
-# Mistakes in the input
-
-
 def test_provenance_says_how(cases):
     from pyscf import lib
 
@@ -370,46 +360,3 @@ def test_provenance_says_how(cases):
     assert {"pyscf", "numpy", "python", "settings", "accuracy", "threads", "wall_seconds", "date"} <= set(provenance)
     assert provenance["accuracy"]["charge_error_e"] < 1e-6
     assert provenance["settings"]["definitions"] == ["Hirshfeld(lmax=2, width=None, level=5)"]
-
-
-@pytest.mark.parametrize(
-    ("atoms", "settings", "message"),
-    [
-        (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), {}, "`spin` must be given for an odd number .* 9 electrons .* spin=1"),
-        (Atoms("OH", [[0, 0, 0], [0, 0, 1]]), {"spin": 2}, "`spin` must be the odd number .* 9 electrons"),
-        (water(), {"spin": 1}, "`spin` must be the even number"),
-        (Atoms("H"), {"charge": 1}, "`charge` must leave at least one electron"),
-        (Atoms("He", info={"charge": 1}), {"charge": 0}, r"`charge` must be one number, got .* atoms.info\['charge'\] = 1"),
-        (Atoms("He", charges=[0.5]), {}, "`charge` must be a whole number .* got 0.5"),
-        (Atoms("He", pbc=True), {}, "`atoms` must have three cell vectors .* atoms.pbc = False"),
-        (Atoms("He", cell=[9, 9, 9], pbc=True), {"field": FIELD}, "`field` is for molecules"),
-        (Atoms("He", cell=[9, 9, 9], pbc=True), {"response": True}, "`polarizability` and `response` are for molecules"),
-        (Atoms("He", cell=[9, 9, 9], pbc=True), {"definitions": [MBIS()]}, "`definitions` of a periodic cell"),
-        (Atoms("He", cell=[9, 9, 9], pbc=True), {}, "`basis` must be a GTH basis"),
-        (water(), {"smearing": 0.01}, "`polarizability` and `response` need whole occupations"),
-        (water(), {"definitions": []}, "`definitions` must hold at least one"),
-        (water(), {"definitions": [MBIS()], "response": True}, "`response` needs a first definition that is linear"),
-        (water(), {"definitions": [ESPFit(), ESPFit()]}, "`definitions` must differ"),
-        (Atoms("He", [[np.nan, 0, 0]]), {}, "`atoms` must have finite positions"),
-        (Atoms("HeHe", [[0, 0, 0], [0, 0, 0.01]]), {}, "`atoms` must be at least 0.1 bohr apart, got 0.0189"),
-        (Atoms("X"), {}, r"`atoms` must be made of known elements, got atomic numbers \[0\]"),
-        (Atoms(), {}, "`atoms` must hold at least one atom"),
-        (water(), {"field": (1, 2)}, "`field` must be three finite numbers"),
-        (water(), {"method": "pbe"}, "`method` must be 'xc/basis'.* got 'pbe'"),
-        (water(), {"method": "nope/def2-svp"}, "`method` must be .* no functional 'nope'"),
-        (water(), {"method": "pbe/nope"}, "`method` must be .* no basis 'nope' for H, O"),
-        (Atoms("Cm"), {}, "`method` must be .* no basis 'def2-svp' for Cm"),
-    ],
-)
-def test_bad_input_is_named(atoms, settings, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        reference(atoms, cache=tmp_path, **settings)
-
-
-def test_charge_is_found():
-    def charge(atoms, **settings):
-        return Request.from_atoms(atoms, "pbe/def2-svp", spin=0, **settings).charge
-
-    assert charge(Atoms("He", info={"charge": -2})) == -2
-    assert charge(Atoms("LiF", [[0, 0, 0], [0, 0, 2]], charges=[1.2, 0.8])) == 2
-    assert charge(Atoms("He"), charge=-2) == -2
