@@ -231,7 +231,15 @@ class Solution:
         return self.fukui() / self.hardness()[self.structure.index]
 
     def hardness_matrix(self) -> Float[Tensor, "n_structures n n"]:
-        """d2E/dp_a dp_b at the minimum, (n_structures, n, n), padded with zeros; coefficients of an atom adjoin."""
+        """d2E/dp_a dp_b at the minimum, (n_structures, n, n), padded with zeros; coefficients of an atom adjoin.
+
+        Raises:
+            ValueError: a response law, which has no energy of the density to be differentiated twice.
+        """
+        if not self.problem.stationary:
+            raise ValueError(
+                f"`hardness_matrix` needs a functional, got the response law of {self.model.name}; see `susceptibility`"
+            )
         with torch.no_grad():
             rho = self.problem.density(self.minimum.x)
             return torch.stack([term.hessian(rho) for term in self.problem.functional]).sum(0)

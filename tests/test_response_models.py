@@ -239,5 +239,7 @@ def test_what_cannot_be_is_refused(structures):
     with pytest.raises(SolverError, match="not converged"):
         dual(0).replace(solver=SelfConsistent(max_iterations=2))(structure)
     assert np.isfinite(float(dual(0)(structure).energy))
+    with pytest.raises(ValueError, match="`hardness_matrix` needs a functional"):
+        dual(0)(structure).hardness_matrix()
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         Response(Quadratic(), 0)

@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from cgdft.validation.merit import POINT_LIKE
 from cgdft.validation.reference import Reference
 
 if TYPE_CHECKING:
     from cgdft.model import Model
 
-#: Width of fixed Gaussians, bohr: outside 1.4 van der Waals radii they act as point multipoles.
-POINT_LIKE = 0.5
-
 
 def fixed(lmax: int = 0, width: float = POINT_LIKE) -> "Callable[[Reference], Model]":
-    """Reference -> model whose density is that reference's Hirshfeld multipoles up to l = `lmax`: nothing responds.
+    """Reference -> model whose density is that reference's multipoles by its first definition, to l = `lmax`: nothing responds.
 
     It is the best that multipoles of this definition can do for the potential, and has no response.
     Arguments: `lmax` 0, 1 or 2; `width` of the Gaussians in bohr.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdft.validation.definitions.definition import Width
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.moments import molecular_moments
 from cgdft.validation.reference import Reference
@@ -41,11 +40,12 @@ class Merit:
     largest: float
 
 
-def merit(reference: Reference, definition: str, lmax: int, width: Width = POINT_LIKE) -> Merit:
+def merit(reference: Reference, definition: str, lmax: int, width: float | Mapping[str, float] = POINT_LIKE) -> Merit:
     """Figures of merit of one stored definition.
 
-    Arguments: `definition` a key of `reference.moments`; `lmax` at most its own; `width` of the Gaussians, bohr. Raises
-    ValueError for another definition, more multipoles than it has, or a reference without potentials (a periodic one).
+    Arguments: `definition` a key of `reference.moments`; `lmax` at most its own; `width` of the Gaussians, bohr, of all or by
+    element. Raises ValueError for another definition, more multipoles than it has, or a reference without potentials (a
+    periodic one).
     """
     if definition not in reference.moments:
         raise ValueError(f"`definition` must be one of {', '.join(reference.moments)}, got {definition!r}")
@@ -88,14 +88,15 @@ def stretch(references: Sequence[Reference], definition: str) -> float:
     )
 
 
-def coarse_density(reference: Reference, moments: NDArray[np.float64], width: Width = POINT_LIKE) -> Density:
+def coarse_density(
+    reference: Reference, moments: NDArray[np.float64], width: float | Mapping[str, float] = POINT_LIKE
+) -> Density:
     """Multipoles (n, (lmax + 1)^2) of a reference's atoms as a `cgdft.Density` of Gaussians of `width`, bohr."""
     from cgdft.basis import Multipoles
     from cgdft.density import Density
 
     lmax = round(np.sqrt(moments.shape[1])) - 1
-    sigma = POINT_LIKE if width is None else width
-    return Density(reference.structure(), Multipoles(lmax, width=sigma), _tensor(moments))
+    return Density(reference.structure(), Multipoles(lmax, width=width), _tensor(moments))
 
 
 def frozen_interaction(one: ElectronDensity, other: ElectronDensity) -> float:
