@@ -75,10 +75,14 @@ def test_charge_between_molecules_and_radicals():
     assert point.charges[:3].sum() == pytest.approx(-0.05, abs=1e-6)
     assert point.energy > dimer.free.energy
     assert point.slope[0] > 0 > dimer.free.target[0] + 0.05
-    radical = ExactFunctional(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]]), "pbe/def2-svp", spin=1)
-    held = radical(radical.free.target + 0.1)
-    assert held.slope[0] > 0
-    assert held.energy > radical.free.energy
+    heights = []
+    for way in ([0, 0, 0.97], [0.122, 0.13, -0.953], [0.3, 0.55, 0.74]):  # the hole of a radical turns freely
+        radical = ExactFunctional(Atoms("OH", [[0, 0, 0], way]), "pbe/def2-svp", spin=1)
+        held = radical(radical.free.target + 0.1)
+        assert held.slope[0] > 0
+        heights.append(held.energy - radical.free.energy)
+    assert heights[0] == pytest.approx(6.03e-3, abs=1e-4)
+    assert heights == pytest.approx([heights[0]] * 3, rel=0.02)
 
 
 def test_failure_is_told_within_seconds():

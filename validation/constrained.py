@@ -180,7 +180,8 @@ class ExactFunctional:
         density = back.T @ np.asarray(start.mean_field.make_rdm1()).reshape(-1, mol.nao, mol.nao) @ back
         mixing, before, held = diis.DIIS(), np.inf, None
         mixing.space = 8
-        for _ in range(CYCLES):
+        for cycle in range(CYCLES):
+            tolerance = GRADIENT_TOL if cycle < mean_field.PATIENCE else mean_field.STALLED_TOL_GRAD  # holes rotate freely
             outside = ortho @ density @ ortho.T
             matrix = outside[0] if len(outside) == 1 else outside
             felt = mf.get_veff(mol, matrix)
@@ -192,7 +193,7 @@ class ExactFunctional:
             error = turned - np.einsum("k,ksmn->smn", v, pulled)
             if np.abs(v).max() > LARGEST_POTENTIAL:
                 raise NotConverged(f"the potential grows to {v.round(1).tolist()} hartree/e: the charges cannot be reached")
-            if held is not None and abs(energy - before) < ENERGY_TOL and np.abs(error).max() < GRADIENT_TOL:
+            if held is not None and abs(energy - before) < ENERGY_TOL and np.abs(error).max() < tolerance:
                 held = lowest(bare - np.einsum("k,kmn->mn", v, operators), density, electrons)
                 mf.mo_coeff, mf.mo_energy = _like(mf.mo_coeff, ortho @ held.orbitals), _like(mf.mo_energy, held.energies)
                 occupations = np.zeros_like(held.energies)
