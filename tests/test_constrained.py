@@ -196,3 +196,14 @@ def test_atoms_with_fractional_charge(symbol, xc):
 def test_atom_curve_names_bad_steps():
     with pytest.raises(ValueError, match="`steps` must be between -1 and 1"):
         atom_curve("Li", steps=(2.0,))
+
+
+def test_spread_needs_two_distances():
+    """What converged at one distance, or at none, has no spread over distances."""
+    from cgdft.validation.locality import BONDS, Locality, as_table
+
+    local = np.array([[0.8, np.nan, 0.5], [0.9, np.nan, np.nan]])
+    found = Locality(BONDS["LiF"], CoulombFit(), (), local, local, ())
+    np.testing.assert_allclose(found.spread(), [0.1, np.nan, np.nan])
+    table = as_table("LiF", found, (1.2, 1.5), (0.1, 0.2, 0.3))
+    assert list(table.columns[-1].cells) == ["2.7", "-", "-"]

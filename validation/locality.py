@@ -79,7 +79,9 @@ class Locality:
     def spread(self) -> NDArray[np.float64]:
         """Largest less smallest `local` over the distances, at each charge (n_charges,), hartree/e^2: zero for a local
         hardness."""
-        return np.asarray(np.nanmax(self.local, axis=0) - np.nanmin(self.local, axis=0))
+        known = np.isfinite(self.local)
+        highest, lowest = (np.where(known, self.local, sign * np.inf) for sign in (-1, 1))
+        return np.where(known.sum(axis=0) > 1, highest.max(axis=0) - lowest.min(axis=0), np.nan)
 
     def fits(self) -> dict[str, HardnessFit]:
         """Quadratic, quartic and kinked local terms, fitted to all distances at once."""
@@ -128,7 +130,7 @@ def as_table(name: str, found: Locality, distances: Sequence[float], charges: Se
     for head in ("q (e)", *(f"{one:g} A" for one in distances), "spread"):
         table.add_column(head, justify="right")
     for charge, row, spread in zip(charges, found.local.T / eV, found.spread() / eV, strict=True):
-        table.add_row(f"{charge:.2f}", *("-" if np.isnan(one) else f"{one:.1f}" for one in row), f"{spread:.1f}")
+        table.add_row(f"{charge:.2f}", *("-" if np.isnan(one) else f"{one:.1f}" for one in (*row, spread)))
     return table
 
 
