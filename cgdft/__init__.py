@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, Space, SplitCharges
     from cgdft.basis import Multipoles
     from cgdft.checking import check_model
-    from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge
+    from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge, TotalSpin
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
     from cgdft.functional import Functional
@@ -34,7 +34,7 @@ _WORDS = {
     "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "Space", "SplitCharges"),
     "basis": ("Multipoles",),
     "checking": ("check_model",),
-    "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge"),
+    "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge", "TotalSpin"),
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
     "functional": ("Functional",),
@@ -78,6 +78,7 @@ __all__ = [
     "Structure",
     "Term",
     "TotalCharge",
+    "TotalSpin",
     "check_model",
     "check_solver",
     "check_term",

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
     from cgdft.structure import Structure
 
 #: One number, or one per structure of a batch.
@@ -22,10 +23,10 @@ Atoms = Union[Sequence[int], Tensor, "Callable[[Structure], Tensor]"]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One linear charge of every structure: `weights` (n_atoms,) and either its value or its potential, (n_structures,)."""
+    """a.p of every structure: `weights` a (n_atoms, size), and either its value or its potential, (n_structures,)."""
 
     name: str
-    weights: Float[Tensor, " n_atoms"]
+    weights: Float[Tensor, "n_atoms size"]
     charge: Float[Tensor, " n_structures"] | None = None
     potential: Float[Tensor, " n_structures"] | None = None
 
@@ -34,7 +35,7 @@ class Constraint(ABC):
     """Says which linear charges of a structure are fixed, or held at a potential."""
 
     @abstractmethod
-    def rows(self, structure: Structure) -> list[Row]:
+    def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """The linear charges of this structure."""
 
 
@@ -57,10 +58,40 @@ class TotalCharge(Constraint):
         if self.charge is not None and self.potential is not None:
             raise ValueError(f"`charge` or `potential` must be left out of TotalCharge, got {self.charge} and {self.potential}")
 
-    def rows(self, structure: Structure) -> list[Row]:
+    def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """One row of ones."""
         charge = structure.charge if self.charge is None and self.potential is None else self.charge
-        return [_row("total", torch.ones_like(structure.positions[:, 0]), charge, self.potential, structure)]
+        weights = basis.padded(torch.ones_like(structure.positions[:, :1]))
+        return [_row("total", weights, charge, self.potential, structure)]
+
+
+@dataclass(frozen=True, eq=False)
+class TotalSpin(Constraint):
+    """S = sum_i m_i, the number of unpaired electrons of a spin-resolved density, is fixed, or held at a potential.
+
+    Args:
+        spin: S, one or per structure; default: that of the structure.
+        potential: dE/dS, hartree, instead of a spin.
+
+    Raises:
+        ValueError: both given; at the call, a basis without spin.
+    """
+
+    spin: PerStructure | None = None
+    potential: PerStructure | None = None
+
+    def __post_init__(self) -> None:
+        if self.spin is not None and self.potential is not None:
+            raise ValueError(f"`spin` or `potential` must be left out of TotalSpin, got {self.spin} and {self.potential}")
+
+    def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
+        """One row of ones on the spin moments."""
+        if not basis.spin:
+            raise ValueError("`basis` must be spin-resolved for TotalSpin, got one without spin; give Multipoles(spin=True)")
+        weights = structure.positions.new_zeros(structure.n_atoms, basis.size)
+        weights[:, basis.shells] = 1.0
+        spin = structure.spin if self.spin is None and self.potential is None else self.spin
+        return [_row("spin", weights, spin, self.potential, structure)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +121,9 @@ class FragmentCharge(Constraint):
                 f"potential={self.potential}"
             )
 
-    def rows(self, structure: Structure) -> list[Row]:
+    def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """One row: 1 on the atoms of the fragment."""
-        mask = mask_of(self.atoms, structure)
+        mask = basis.padded(mask_of(self.atoms, structure)[:, None])
         return [_row(self.name or f"fragment {_short(self.atoms)}", mask, self.charge, self.potential, structure)]
 
 
@@ -114,9 +145,9 @@ class PotentialDifference(Constraint):
     difference: PerStructure
     charge: PerStructure | None = None
 
-    def rows(self, structure: Structure) -> list[Row]:
+    def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """The sum of both charges, fixed, and half of their difference, at a potential."""
-        one, two = mask_of(self.first, structure), mask_of(self.second, structure)
+        one, two = (basis.padded(mask_of(atoms, structure)[:, None]) for atoms in (self.first, self.second))
         if (one * two).any():
             raise ValueError(f"`first` and `second` must not share atoms, got {_short(self.first)} and {_short(self.second)}")
         pair = f"{_short(self.first)} and {_short(self.second)}"

@@ -30,7 +30,7 @@ class Density:
     Args:
         structure: the nuclei.
         basis: the Gaussian multipoles.
-        coefficients: p, (n_atoms, (lmax + 1)^2), atomic units; positive charge where electrons are missing.
+        coefficients: p, (n_atoms, size), atomic units; positive charge where electrons are missing.
 
     Raises:
         ValueError: `coefficients` of another shape.
@@ -59,6 +59,21 @@ class Density:
     def quadrupoles(self) -> Float[Tensor, "n_atoms 5"]:
         """Q_im about the own nucleus in solid harmonics, (n_atoms, 5), e bohr^2; zero where the basis has none."""
         return self._shell(2)
+
+    @property
+    def multipoles(self) -> Float[Tensor, "n_atoms shells"]:
+        """What Coulomb's law sees: charges, dipoles and quadrupoles, (n_atoms, (lmax + 1)^2)."""
+        return self.coefficients[:, : self.basis.shells]
+
+    @property
+    def magnetisation(self) -> Float[Tensor, "n_atoms shells"]:
+        """Multipoles of up less down electrons, (n_atoms, (lmax + 1)^2), bohr^l; zero where the basis has no spin."""
+        return self.coefficients[:, self.basis.shells :] if self.basis.spin else torch.zeros_like(self.coefficients)
+
+    @property
+    def spin_moments(self) -> Float[Tensor, " n_atoms"]:
+        """m_i, unpaired electrons of each atom, (n_atoms,)."""
+        return self.magnetisation[:, 0]
 
     def _shell(self, l: int) -> Tensor:  # noqa: E741
         if self.basis.lmax < l:
@@ -135,7 +150,7 @@ class Density:
             gauss = (inverse / (2 * torch.pi)) ** 1.5 * torch.exp(-0.5 * (u * u).sum(-1) * inverse)
             radial = torch.stack([gauss * inverse**n for n in range(self.basis.lmax + 1)])
             unit = u.new_ones(1, 1)
-            result = result.index_add(0, rows[i], pair_energy(unit, self.coefficients[j], u, radial))
+            result = result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j], u, radial))
         return result
 
     def _felt(self, points: Tensor, index: Tensor | None, lmax: int) -> Tensor:
@@ -146,11 +161,11 @@ class Density:
             felt = points.new_zeros(len(points), (lmax + 1) ** 2)
             for s in index.unique().tolist():
                 for rows in torch.nonzero(index == s).flatten().split(POINTS):
-                    felt[rows] = felt_at(self.structure, s, self.sites, self.coefficients, points[rows], lmax)
+                    felt[rows] = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax)
             return felt
         length = max(1, CHUNK // (20 * max(1, self.structure.n_atoms)))
         parts = [
-            Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.coefficients)
+            Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.multipoles)
             for p, i in zip(points.split(length), index.split(length), strict=True)
         ]
         return torch.cat(parts)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import Ansatz, Free
 from cgdft.basis import Multipoles
-from cgdft.constraint import Constraint, TotalCharge
+from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.functional import Functional
 from cgdft.problem import Problem
 from cgdft.solution import Solution
@@ -32,8 +32,8 @@ class Model(nn.Module):
         functional: a sum of terms.
         basis: the Gaussian multipoles.
         ansatz: which densities are allowed; default: all of the basis.
-        constraints: linear charges, fixed or held at a potential; default: the total charge of the structure. An empty list
-            leaves every charge to the functional.
+        constraints: linear charges, fixed or held at a potential; default: the total charge of the structure, and its spin in a
+            spin-resolved basis. An empty list leaves every charge to the functional.
         solver: default: Direct for quadratic functionals whose Hessian is a matrix (see `Hartree`), CG to a residual of
             1e-10 for larger ones, Newton for the rest.
         name: how reports call it.
@@ -60,7 +60,8 @@ class Model(nn.Module):
         readout = Functional([readout]) if isinstance(readout, Term) else readout
         functional = Functional([functional]) if isinstance(functional, Term) else functional
         ansatz = Free() if ansatz is None else ansatz
-        constraints = [TotalCharge()] if constraints is None else list(constraints)
+        usual: list[Constraint] = [TotalCharge(), TotalSpin()] if getattr(basis, "spin", False) else [TotalCharge()]
+        constraints = usual if constraints is None else list(constraints)
         for what, value, kind in (
             ("functional", functional, Functional),
             ("basis", basis, Multipoles),
@@ -180,7 +181,7 @@ def _check_covered(problem: Problem) -> None:
         return
     free = torch.ones_like(problem.structure.index, dtype=torch.bool)
     for row in rows:
-        free = free & (row.weights == 0)
+        free = free & (row.weights[:, 0] == 0)
     loose = torch.nonzero(free).flatten().tolist()
     if loose and _moves(problem, loose):
         raise ValueError(

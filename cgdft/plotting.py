@@ -219,7 +219,7 @@ def _potential(density: Density, points: torch.Tensor) -> NDArray[np.float64]:
         for some in points.split(max(1, 400_000 // max(1, density.structure.n_atoms) // 100)):
             targets = Sites(some, torch.zeros(len(some), dtype=torch.int64), some.new_zeros(len(some)), 0)
             operator = Coulomb(density.structure, density.sites, targets, accuracy=ACCURACY)
-            parts.append(operator.potential(density.coefficients)[:, 0])
+            parts.append(operator.potential(density.multipoles)[:, 0])
         values: NDArray[np.float64] = torch.cat(parts).detach().cpu().numpy()
         return values
 

@@ -40,11 +40,14 @@ def as_text(solution: Solution) -> str:
 def _one(solution: Solution) -> list[str]:
     structure, lmax = solution.structure, solution.model.basis.lmax
     dipoles = solution.dipoles.norm(dim=1).tolist()
-    head = f"{'atom':>6} {'':2} {'charge (e)':>12}" + (f" {'|dipole| (e bohr)':>18}" if lmax else "")
-    lines = [head]
-    charges = solution.charges.tolist()
+    columns = {f"{'charge (e)':>12}": solution.charges.tolist()}
+    if lmax:
+        columns[f"{'|dipole| (e bohr)':>18}"] = dipoles
+    if solution.model.basis.spin:
+        columns[f"{'spin moment':>12}"] = solution.spin_moments.tolist()
+    lines = [" ".join([f"{'atom':>6} {'':2}", *columns])]
     for i, symbol in enumerate(structure.symbols[:LISTED]):
-        lines.append(f"{i:>6} {symbol:2} {charges[i]:>12.6f}" + (f" {dipoles[i]:>18.6f}" if lmax else ""))
+        lines.append(" ".join([f"{i:>6} {symbol:2}", *(f"{values[i]:>{len(head)}.6f}" for head, values in columns.items())]))
     if structure.n_atoms > LISTED:
         lines.append(f"   ... and {structure.n_atoms - LISTED} more atoms")
     width = max(len(name) for name in [*solution.energies, "chemical potential"])
@@ -56,7 +59,8 @@ def _one(solution: Solution) -> list[str]:
     lines.append(f"{'total charge':<{width}} {float(solution.total_charge[0].detach()):>18.8f} e")
     for name, potential in solution.potentials.items():
         label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
-        lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} hartree" + ("" if name == "total" else "/e"))
+        unit = "hartree" if name in ("total", "spin") else "hartree/e"
+        lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} {unit}")
     if not structure.pbc.all():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
         lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")
@@ -93,6 +97,8 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         result["dipoles"] = solution.dipoles.tolist()
     if solution.model.basis.lmax > 1:
         result["quadrupoles"] = solution.quadrupoles.tolist()
+    if solution.model.basis.spin:
+        result["spin_moments"] = solution.spin_moments.tolist()
     if "total" in solution.potentials:
         result["chemical_potential"] = float(solution.chemical_potential[0].detach())
     if structure.pbc.any() and float(structure.volume[0]) > 0:

@@ -55,7 +55,7 @@ class Problem:
         self.functional = functional.prepare(structure, self.basis)
         self.readout = None if readout is None else readout.prepare(structure, self.basis)
         self.space: Space = ansatz.prepare(structure, self.basis)
-        rows = [row for constraint in constraints for row in constraint.rows(structure)]
+        rows = [row for constraint in constraints for row in constraint.rows(structure, self.basis)]
         check(rows, structure)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
@@ -87,7 +87,7 @@ class Problem:
 
     def charge(self, row: Row, rho: Density) -> Float[Tensor, " n_structures"]:
         """a.q of each structure, e."""
-        return self.structure.total(row.weights * rho.charges)
+        return self.structure.total((row.weights * rho.coefficients).sum(1))
 
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """What is minimised: E, less the work of the batteries."""
@@ -202,7 +202,7 @@ class Problem:
                     start, blocks = start + term.gradient(rho), blocks + term.blocks(rho)
             for row in self.held:
                 assert row.potential is not None
-                start[:, 0] -= row.potential[self.structure.index] * row.weights
+                start -= row.potential[self.structure.index, None] * row.weights
         return start, blocks
 
     def approximate(self) -> Problem | None:
@@ -284,7 +284,5 @@ class Problem:
             zero = self.space.origin.new_zeros(len(self.index))
             matrix = zero.new_zeros(len(self.fixed), len(zero))
             for k, row in enumerate(self.fixed):
-                weights = torch.zeros_like(self.space.origin)
-                weights[:, 0] = row.weights
-                matrix[k] = self.space.pull(weights)
+                matrix[k] = self.space.pull(row.weights)
             return ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), [row.name for row in self.fixed])

@@ -120,16 +120,15 @@ class ResponseProblem(Problem):
         v = torch.zeros_like(p)
         for term in self.functional:
             v = v + term.gradient(rho)
-        charge = torch.zeros_like(p[:, 0])
         for row in self.held:
             assert row.potential is not None
-            charge = charge - row.potential[self.structure.index] * row.weights
-        v = self.shifted(v + torch.cat([charge[:, None], torch.zeros_like(p[:, 1:])], 1), multipliers)
+            v = v - row.potential[self.structure.index, None] * row.weights
+        v = self.shifted(v, multipliers)
         if probe is None:
             return v
         field = (probe.field[:, None] @ self.structure.open_projector)[:, 0][self.structure.index]
         felt = torch.cat([(field * self.structure.positions).sum(1, keepdim=True), field, field.new_zeros(len(field), 5)], 1)
-        return v - felt[:, : p.shape[1]] + probe.potential
+        return v - self.basis.padded(felt[:, : self.basis.shells]) + probe.potential
 
     def answer(self, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
         """F(R, v), (n_atoms, size)."""
@@ -184,10 +183,9 @@ class ResponseProblem(Problem):
 
     def shifted(self, v: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"]) -> Tensor:
         """v - sum_k lambda_k a_k."""
-        charge = torch.zeros_like(v[:, 0])
         for k, row in enumerate(self.fixed):
-            charge = charge - multipliers[self.structure.index, k] * row.weights
-        return v + torch.cat([charge[:, None], torch.zeros_like(v[:, 1:])], 1)
+            v = v - multipliers[self.structure.index, k, None] * row.weights
+        return v
 
     def equilibrate(
         self, bare: Float[Tensor, "n_atoms size"], probe: Probe | None = None
@@ -286,8 +284,6 @@ class ResponseProblem(Problem):
                 row = torch.cat([rows.pad(slopes[0]), slopes[1]], 1)
                 matrix[:, k] = torch.where(there[:, k, None], row, matrix[:, k])
         for k, one in enumerate(self.fixed):
-            weights = torch.zeros_like(self.space.origin)
-            weights[:, 0] = one.weights
-            border = torch.cat([-rows.pad(weights.reshape(-1)), weights.new_zeros(self.n, fixed)], 1)
+            border = torch.cat([-rows.pad(one.weights.reshape(-1)), one.weights.new_zeros(self.n, fixed)], 1)
             matrix[:, n + k] = torch.where(rows.active[:, k, None], border, matrix[:, n + k])
         return matrix

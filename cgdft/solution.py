@@ -66,7 +66,7 @@ class Solution:
 
     @property
     def coefficients(self) -> Float[Tensor, "n_atoms size"]:
-        """Its coefficients p, (n_atoms, (lmax + 1)^2)."""
+        """Its coefficients p, (n_atoms, size)."""
         return self.density.coefficients
 
     @property
@@ -83,6 +83,11 @@ class Solution:
     def quadrupoles(self) -> Float[Tensor, "n_atoms 5"]:
         """Atomic quadrupoles in solid harmonics, (n_atoms, 5), e bohr^2."""
         return self.density.quadrupoles
+
+    @property
+    def spin_moments(self) -> Float[Tensor, " n_atoms"]:
+        """m_i, up less down electrons, (n_atoms,); zero where the basis has no spin."""
+        return self.density.spin_moments
 
     @property
     def total_charge(self) -> Float[Tensor, " n_structures"]:
@@ -130,7 +135,8 @@ class Solution:
 
     @property
     def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
-        """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one.
+        """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one; dE/dS as
+        "spin".
 
         A charge that the ansatz cannot change has no potential and is left out.
         """

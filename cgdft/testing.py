@@ -67,7 +67,8 @@ def check_term(
             torch.zeros_like(structure.positions),
             (TURN.T - torch.eye(3, dtype=torch.float64)).expand(len(structure), 3, 3),
         )
-        compare("rotation", term.energy(Density(turned, basis, p @ rotation(TURN, basis.lmax).T)), energy)
+        turned_p = (p.unflatten(1, (-1, basis.shells)) @ rotation(TURN, basis.lmax).T).flatten(1)
+        compare("rotation", term.energy(Density(turned, basis, turned_p)), energy)
     if not per_atom and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
         permuted = Structure(

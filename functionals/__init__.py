@@ -22,10 +22,13 @@ from cgdft.functionals.models.local_split_charges import LocalSplitCharges
 from cgdft.functionals.models.qeq import QEq
 from cgdft.functionals.models.qeq_dipoles import QEqDipoles
 from cgdft.functionals.models.qtpie import QTPIE
+from cgdft.functionals.models.spin_equilibration import SpinEquilibration
 from cgdft.functionals.models.sqe import SQE
 from cgdft.functionals.models.truncated_recursion import TruncatedRecursion
 from cgdft.functionals.pairwise import Pairwise
 from cgdft.functionals.point_charges import PointCharges
+from cgdft.functionals.spin_hardness import SpinHardness
+from cgdft.functionals.spin_response import SpinResponse
 from cgdft.functionals.stiffening import Stiffening
 from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.functionals.uniform_field import UniformField
@@ -58,6 +61,9 @@ __all__ = [
     "PointCharges",
     "QEq",
     "QEqDipoles",
+    "SpinEquilibration",
+    "SpinHardness",
+    "SpinResponse",
     "Stiffening",
     "StiffeningResponse",
     "TruncatedRecursion",

@@ -84,7 +84,7 @@ class Hartree(Term):
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
-        return self.coulomb(rho.structure, rho.sites, self._chosen(rho.structure, rho.sites)).energy(rho.coefficients)
+        return self.coulomb(rho.structure, rho.sites, self._chosen(rho.structure, rho.sites)).energy(rho.multipoles)
 
     def coulomb(
         self, structure: Structure, sites: Sites, operator: Operator, accuracy: float | None = None
@@ -153,16 +153,17 @@ class _HartreeAt(Term):
         return text
 
     def energy(self, rho: Density) -> Tensor:
-        p = rho.coefficients
+        p = rho.multipoles
         if self.dense is None:
             return self.coulomb.energy(p)
-        return 0.5 * rho.total((p * self.gradient(rho)).sum(1))
+        return 0.5 * rho.total((p * self._potential(p)).sum(1))
 
     def gradient(self, rho: Density) -> Tensor:
-        return self._potential(rho.coefficients)
+        return rho.basis.padded(self._potential(rho.multipoles))
 
     def curvature(self, rho: Density) -> Callable[[Tensor], Tensor]:
-        return self._potential
+        basis = rho.basis
+        return lambda v: basis.padded(self._potential(v[:, : basis.shells]))
 
     def approximate(self) -> Term:
         """In float32 on a coarser mesh."""
@@ -181,20 +182,20 @@ class _HartreeAt(Term):
 
     def hessian(self, rho: Density) -> Tensor:
         if self.dense is not None:
-            return self.dense
+            return _with_spin(self.dense, rho.basis)
         term: Hartree = self.term[0]
         exact = self.coulomb if isinstance(self.coulomb, Coulomb) else self.coulomb.differentiable()
         if exact.mesh:
             exact = term.coulomb(self.structure, self.sites, Operator.EWALD)  # type: ignore[assignment]
-        return exact.matrix()
+        return _with_spin(exact.matrix(), rho.basis)
 
     def diagonal(self, rho: Density) -> Tensor:
-        return self._itself if self.term[0].self_interaction else torch.zeros_like(rho.coefficients)
+        return rho.basis.padded(self._itself) if self.term[0].self_interaction else torch.zeros_like(rho.coefficients)
 
     def least(self, rho: Density, neutral: bool) -> Tensor | None:
         if not (self.bounded or neutral):
             return None
-        return torch.zeros_like(rho.coefficients) if self.term[0].self_interaction else -self._itself
+        return torch.zeros_like(rho.coefficients) if self.term[0].self_interaction else -rho.basis.padded(self._itself)
 
     @property
     def _itself(self) -> Tensor:
@@ -203,3 +204,13 @@ class _HartreeAt(Term):
         itself = gaussian_coulomb(torch.zeros_like(width), 1 / (4 * width**2), lmax)
         shells = [(itself[l] / (3 if l == 2 else 1))[:, None].expand(-1, 2 * l + 1) for l in range(lmax + 1)]  # noqa: E741
         return torch.cat(shells, 1)
+
+
+def _with_spin(matrix: Tensor, basis: Multipoles) -> Tensor:
+    """The same operator on all coefficients: none acts on the magnetisation."""
+    if not basis.spin:
+        return matrix
+    more, atoms = basis.size - basis.shells, matrix.shape[1] // basis.shells
+    parts = matrix.reshape(len(matrix), atoms, basis.shells, atoms, basis.shells)
+    padded = torch.nn.functional.pad(parts, (0, more, 0, 0, 0, more))
+    return padded.reshape(len(matrix), atoms * basis.size, atoms * basis.size)

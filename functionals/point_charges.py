@@ -70,4 +70,4 @@ class PointCharges(Term):
         elif len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
             raise ValueError(f"`index` must be from 0 to {n - 1}, got {index.tolist()}")
         sites = Sites(positions, index, torch.full_like(charges, self.width), 0)
-        return Coulomb(rho.structure, rho.sites, sites).bilinear(charges[:, None], rho.coefficients)
+        return Coulomb(rho.structure, rho.sites, sites).bilinear(charges[:, None], rho.multipoles)

@@ -19,7 +19,11 @@ from cgdft.structure import Structure
 
 
 def FixedPointResponse(
-    law: ResponseLaw | GrandPotential, width: ParameterLike, lmax: int = 1, readout: Functional | None = None
+    law: ResponseLaw | GrandPotential,
+    width: ParameterLike,
+    lmax: int = 1,
+    readout: Functional | None = None,
+    spin: bool = False,
 ) -> Model:
     """p = F(R, v[p] + mu),   v[p] the potentials of Gaussian multipoles,   mu such that the total charge is kept exactly.
 
@@ -28,10 +32,11 @@ def FixedPointResponse(
         width: sigma of the Gaussians, bohr.
         lmax: highest multipole.
         readout: the energy, a functional of the density; needed with a law that is no derivative.
+        spin: whether the density is spin-resolved; F then answers with a magnetisation too, as `SpinResponse` does.
 
     Source: arXiv:2603.14700, the fixed-point family.
     """
-    basis = Multipoles(lmax, width=width)
+    basis = Multipoles(lmax, width=width, spin=spin)
     return Model(Hartree(), basis, Response(law), name="Fixed-point response", references=("paper2026",), readout=readout)
 
 

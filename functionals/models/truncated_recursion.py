@@ -24,8 +24,11 @@ def TruncatedRecursion(
     steps: int = 2,
     lmax: int = 1,
     readout: Functional | None = None,
+    spin: bool = False,
 ) -> Model:
     """p_0 = 0,   p_(t+1) = F(R, v[p_t] + mu_t),   mu_t such that every p_t has the total charge: shared out by softness.
+
+    Spin-resolved, the number of unpaired electrons is met in every step as well.
 
     Args:
         law: F; or a grand potential, whose derivative F is.
@@ -33,10 +36,11 @@ def TruncatedRecursion(
         steps: answers; the fixed point is approached where iteration converges.
         lmax: highest multipole.
         readout: the energy, a functional of the density; of a grand potential it is that of the last answer.
+        spin: whether the density is spin-resolved; F then answers with a magnetisation too, as `SpinResponse` does.
 
     Source: arXiv:2603.14700, of the fixed-point family; two steps as in MACE-POLAR-1.
     """
-    basis = Multipoles(lmax, width=width)
+    basis = Multipoles(lmax, width=width, spin=spin)
     return Model(Hartree(), basis, Response(law, steps), name="Truncated recursion", references=("paper2026",), readout=readout)
 
 
