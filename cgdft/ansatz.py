@@ -161,7 +161,7 @@ class SplitCharges(Ansatz):
     Raises:
         ValueError: a bond between structures or outside them, a negative or missing hardness.
 
-    Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006), eqs. 7-9.
+    Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006).
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class ResponseModes(Ansatz):
         ValueError: `factor` of another shape, or a mode across two structures.
 
     Source: S = L L^T as the Kohn-Sham part of the response in T. Verstraelen, P. W. Ayers, V. Van Speybroeck, M. Waroquier,
-    J. Chem. Phys. 138, 074108 (2013), eq. 25.
+    J. Chem. Phys. 138, 074108 (2013).
     """
 
     def __init__(self, factor: Tensor | Callable[[Structure], Tensor], p0: CoefficientsLike | None = None) -> None:

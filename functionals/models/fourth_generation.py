@@ -34,7 +34,7 @@ def FourthGeneration(
         width: sigma of the Gaussians, bohr, per element.
         short_range: terms of charges and environment.
 
-    Source: T. W. Ko, J. A. Finkler, S. Goedecker, J. Behler, Nat. Commun. 12, 398 (2021), eqs. 4-9.
+    Source: T. W. Ko, J. A. Finkler, S. Goedecker, J. Behler, Nat. Commun. 12, 398 (2021).
     """
     return Model(
         Hartree() + Electronegativity(chi) + Hardness(hardness),

@@ -24,7 +24,7 @@ def LES(charges: CoefficientsLike, sigma: float = 1.0 * angstrom) -> Model:
         charges: latent charges, e: a module structure -> (n_atoms, 1), per element, or per atom. Their sum is free.
         sigma: bohr.
 
-    Source: B. Cheng, npj Comput. Mater. 11, 80 (2025), eqs. 4-6.
+    Source: B. Cheng, npj Comput. Mater. 11, 80 (2025), eqs. 3-4; there with 1 / V for 2 pi / V, and with the self-interaction.
     """
     return Model(
         Hartree(self_interaction=False),

@@ -51,6 +51,6 @@ def QEq() -> Model:
     Differs from the paper in two ways: J_ij is between Gaussians fitted to its Slater orbitals, and the hardness of hydrogen
     does not depend on its charge; docs/qeq.md gives the effect on charges.
 
-    Source: A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), eqs. 4-11 and Table I.
+    Source: A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), Table I.
     """
     return Model(functional(), Multipoles(lmax=0, width=WIDTH), name="QEq", references=("rappe1991",))

@@ -40,7 +40,7 @@ def SQE(
         bonds: (n_bonds, 2) atoms; default: by covalent radii.
         p0: reference charges q0, e; default: the total charge shared equally.
 
-    Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006), eqs. 7-9.
+    Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006).
     """
     functional = Hartree(self_interaction=False) + Electronegativity(chi)
     return Model(
