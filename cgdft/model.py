@@ -13,6 +13,7 @@ from cgdft.ansatz import Ansatz, Free
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.functional import Functional
+from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
@@ -153,8 +154,8 @@ class Model(nn.Module):
         for module in self.modules():
             values += [*module._parameters.values(), *module._buffers.values()]
             values += [v for k, v in vars(module).items() if not k.startswith("_") or k == "_function"]
-            if hasattr(module, "elements"):
-                values += list(module.elements.values())  # type: ignore[operator]
+            if isinstance(module, AtomParameter):
+                values += list(module.elements.values())
         return any(v.requires_grad if isinstance(v, Tensor) else callable(v) and not isinstance(v, nn.Module) for v in values)
 
     def __repr__(self) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor
 from cgdft.constraint import Row, check
 from cgdft.density import Density
 from cgdft.functional import Functional
+from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
 
 if TYPE_CHECKING:
@@ -51,10 +52,11 @@ class Problem:
         readout: Functional | None = None,
     ) -> None:
         self.structure = structure
-        self.basis = basis.prepare(structure)
-        self.functional = functional.prepare(structure, self.basis)
-        self.readout = None if readout is None else readout.prepare(structure, self.basis)
-        self.space: Space = ansatz.prepare(structure, self.basis)
+        with remembered():
+            self.basis = basis.prepare(structure)
+            self.functional = functional.prepare(structure, self.basis)
+            self.readout = None if readout is None else readout.prepare(structure, self.basis)
+            self.space: Space = ansatz.prepare(structure, self.basis)
         rows = [row for constraint in constraints for row in constraint.rows(structure, self.basis)]
         check(rows, structure)
         self.held = [row for row in rows if row.potential is not None]

@@ -1,0 +1,30 @@
+"""What a network's features become: one physics each, a function that makes the model on an environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from cgdft.learning.environment import Environment
+from cgdft.model import Model
+
+#: environment, E0 of each element (hartree) -> model.
+Architecture = Callable[..., Model]
+
+
+def names() -> tuple[str, ...]:
+    """Of the architectures that come with the package."""
+    return tuple(sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py")))
+
+
+def make(name: str, environment: Environment, atoms: dict[str, float]) -> Model:
+    """The model of an architecture on an environment.
+
+    Raises:
+        ValueError: no architecture of this name.
+    """
+    if name not in names():
+        raise ValueError(f"`architecture` must be one of {', '.join(names())}, got {name!r}")
+    model: Model = import_module(f"{__name__}.{name.replace('-', '_')}").model(environment, atoms)
+    return model

@@ -1,0 +1,20 @@
+"""A functional of charges and dipoles that need not be quadratic, convex by construction, minimised."""
+
+from __future__ import annotations
+
+from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness
+from cgdft.learning.convex import ConvexLocal
+from cgdft.learning.directions import DipoleElectronegativity
+from cgdft.learning.environment import Environment
+from cgdft.learning.heads import Scalar
+from cgdft.learning.short_range import ShortRange
+from cgdft.model import Model
+from cgdft.units import angstrom
+
+
+def model(environment: Environment, atoms: dict[str, float]) -> Model:
+    """min over (q, d) of sum_i e(h_i) + E0 + chi.p_i + G(q_i, |d_i|; h_i) + Coulomb energy, G quadratic plus `ConvexLocal`."""
+    local = Electronegativity(Scalar(environment)) + Hardness(Scalar(environment, 0.15, 0.3, positive=True))
+    dipoles = DipoleElectronegativity(environment) + Hardness(Scalar(environment, 0.3, 0.3, positive=True), l=1)
+    whole = local + dipoles + ConvexLocal(environment) + ShortRange(Scalar(environment), atoms)
+    return EnergyFunctional(whole, 0.8 * angstrom).replace(name="nonlinear")

@@ -1,0 +1,21 @@
+"""Reference multipoles of the surroundings and a susceptibility, S = L L^T, that may vanish: insulators and conductors."""
+
+from __future__ import annotations
+
+from cgdft.ansatz import ResponseModes
+from cgdft.basis import Multipoles
+from cgdft.functionals import Hartree
+from cgdft.functionals.models.local_multipoles import SharedExcess
+from cgdft.learning.environment import Environment
+from cgdft.learning.heads import Coefficients, Scalar, SusceptibilityFactor
+from cgdft.learning.short_range import ShortRange
+from cgdft.model import Model
+from cgdft.units import angstrom
+
+
+def model(environment: Environment, atoms: dict[str, float]) -> Model:
+    """min over x of sum_i e(h_i) + E0 + x^2 / 2 + Coulomb energy of p = p0(h) + L(h) x, l <= 1, the charges of p0 adding up."""
+    reference = SharedExcess(Coefficients(environment, lmax=1))
+    factor = SusceptibilityFactor(environment, environment.cutoff)
+    functional = Hartree() + ShortRange(Scalar(environment), atoms)
+    return Model(functional, Multipoles(1, width=0.8 * angstrom), ResponseModes(factor, reference), name="response")

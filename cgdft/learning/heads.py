@@ -1,0 +1,203 @@
+"""Heads: parameters of terms, reference densities and susceptibilities as functions of the environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from e3nn import o3
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cgdft.electrostatics.pairs import separations
+from cgdft.learning.environment import Environment
+from cgdft.learning.message_passing import bessel, neighbour_list
+from cgdft.structure import Structure
+
+HIDDEN = 32
+
+
+class Scalar(nn.Module):
+    """x_i = start + scale f(invariants of h_i), a positive one start g(scale f): (n_atoms,), for any parameter of a term.
+
+    g(x) = ln(1 + (e - 1) exp(x)) is 1 at 0, grows in proportion to x and is never negative.
+
+    Args:
+        environment: of the atoms.
+        start: a number, or per element a function structure -> (n_atoms,), such as an `AtomParameter`: the value before
+            training, around which x varies.
+        scale: of the variation, in the parameter's unit; of a positive one relative to `start`.
+        positive: whether x > 0 by construction.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        start: float | Callable[[Structure], Tensor] = 0.0,
+        scale: float = 0.1,
+        positive: bool = False,
+    ) -> None:
+        super().__init__()
+        self.environment, self.start, self.scale, self.positive = environment, start, scale, positive
+        self.readout = perceptron(environment, 1)
+
+    def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
+        """(n_atoms,)."""
+        change = self.scale * self.readout(self.environment(structure))[:, 0]
+        start = self.start(structure) if callable(self.start) else self.start
+        return start * positive(change) if self.positive else start + change
+
+
+class Coefficients(nn.Module):
+    """p_i = A h_i, equivariant: (n_atoms, (lmax + 1)^2), in the order of the basis; for `Fixed`, `LocalMultipoles` and p0.
+
+    Args:
+        environment: of the atoms, with features up to l = `lmax`.
+        lmax: highest multipole.
+        scale: of charges (e) and, times bohr^l, of higher multipoles, before training.
+    """
+
+    def __init__(self, environment: Environment, lmax: int = 1, scale: float = 0.1) -> None:
+        super().__init__()
+        if lmax > environment.irreps.lmax:
+            raise ValueError(f"`lmax` must be among the features, got {lmax} with {environment.irreps}")
+        self.environment, self.scale = environment, scale
+        self.charges = perceptron(environment, 1)
+        higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])
+        self.higher = o3.Linear(environment.irreps, higher) if lmax else None
+        self.to(_dtype(environment))
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
+        """(n_atoms, (lmax + 1)^2)."""
+        h = self.environment(structure)
+        parts = [self.charges(h)]
+        if self.higher is not None:
+            parts.append(self.higher(h.to(_dtype(self.environment))).double())
+        return self.scale * torch.cat(parts, 1)
+
+
+class PassedHead(nn.Module):
+    """f_ij = s f(h_i, h_j, r_ij) of ordered pairs, zero at the cutoff: (n_pairs,), for `LocalSplitCharges`.
+
+    Args:
+        environment: of the atoms.
+        cutoff: bohr.
+        scale: e, before training.
+    """
+
+    def __init__(self, environment: Environment, cutoff: float, scale: float = 0.05) -> None:
+        super().__init__()
+        self.environment, self.cutoff, self.scale = environment, cutoff, scale
+        self.pair = _Pair(environment, 1)
+
+    def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
+        """(n_pairs,), e."""
+        return self.scale * self.pair(self.environment(structure), i, j, apart, self.cutoff)[:, 0]
+
+
+class SusceptibilityFactor(nn.Module):
+    """L of S = L L^T for `ResponseModes`: charge that moves between neighbours and dipoles of atoms, both >= 0 by construction.
+
+    Columns: b_ij (e_i - e_j) for each pair closer than `cutoff`, b_ij = f(h_i, h_j, r_ij) to zero at the cutoff; and, with
+    dipoles in the basis, a_i in x, y and z, a_i^2 being a polarizability.
+
+    Args:
+        environment: of the atoms.
+        cutoff: of charge transfer, bohr.
+        lmax: 0 or 1, that of the basis.
+        softness: b_ij^2 before training, e^2 / hartree.
+        polarizability: a_i^2 before training, bohr^3: a number or a function structure -> (n_atoms,).
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        cutoff: float,
+        lmax: int = 1,
+        softness: float = 1.0,
+        polarizability: float | Callable[[Structure], Tensor] = 4.0,
+    ) -> None:
+        super().__init__()
+        if lmax not in (0, 1):
+            raise ValueError(f"`lmax` must be 0 or 1, got {lmax}")
+        self.environment, self.cutoff, self.lmax, self.softness = environment, cutoff, lmax, softness
+        self.pair = _Pair(environment, 1)
+        self.site = Scalar(environment, polarizability, 0.3, positive=True) if lmax else None
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_coefficients n_modes"]:
+        """L, (n_atoms (lmax + 1)^2, n_modes)."""
+        size = (self.lmax + 1) ** 2
+        h = self.environment(structure)
+        i, j, shift = neighbour_list(self.cutoff, structure)
+        one = i < j  # an atom and its own images exchange nothing
+        i, j, shift = i[one], j[one], shift[one]
+        apart = separations(structure, i, j, shift)
+        both = self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff)
+        bond = math.sqrt(self.softness) * both[:, 0]
+        n, columns = structure.n_atoms * size, len(bond)
+        factor = bond.new_zeros(columns, n)
+        factor = factor.scatter(1, (i * size)[:, None], bond[:, None]).scatter(1, (j * size)[:, None], -bond[:, None])
+        if self.site is None:
+            return factor.T
+        root = self.site(structure).sqrt()
+        place = (
+            torch.arange(structure.n_atoms, device=i.device)[:, None] * size + torch.arange(1, 4, device=i.device)
+        ).flatten()
+        sites = root.new_zeros(len(place), n).scatter(1, place[:, None], root.repeat_interleave(3)[:, None])
+        return torch.cat([factor, sites]).T
+
+
+class _Pair(nn.Module):
+    """Functions of two environments and the distance, zero at the cutoff."""
+
+    def __init__(self, environment: Environment, n: int) -> None:
+        super().__init__()
+        self.invariant = _invariant(environment)
+        width = int(self.invariant.sum())
+        self.radial = nn.Sequential(nn.Linear(8, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
+        self.first, self.second = nn.Linear(width, HIDDEN), nn.Linear(width, HIDDEN)
+        self.last = nn.Linear(HIDDEN, n, bias=False)
+        self.to(_dtype(environment))
+
+    def forward(self, h: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float) -> Float[Tensor, "n_pairs n"]:
+        scalars = h[:, self.invariant].to(self.last.weight.dtype)
+        length = (apart * apart).sum(1).sqrt()
+        waves = bessel(length / cutoff).to(scalars.dtype)
+        smooth = (1 - (length / cutoff).clamp(max=1.0) ** 2) ** 3
+        seen = nn.functional.silu(self.first(scalars)[i] + self.second(scalars)[j]) * self.radial(waves)
+        found: Tensor = self.last(seen).double() * smooth[:, None]
+        return found
+
+
+class _Perceptron(nn.Module):
+    def __init__(self, environment: Environment, n: int) -> None:
+        super().__init__()
+        self.invariant = _invariant(environment)
+        width = int(self.invariant.sum())
+        self.layers = nn.Sequential(nn.Linear(width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, n))
+        self.to(_dtype(environment))
+
+    def forward(self, h: Tensor) -> Float[Tensor, "n_atoms n"]:
+        dtype = self.layers[0].weight.dtype
+        assert isinstance(dtype, torch.dtype)
+        found: Tensor = self.layers(h[:, self.invariant].to(dtype)).double()
+        return found
+
+
+def positive(x: Tensor) -> Tensor:
+    """ln(1 + (e - 1) exp(x)): 1 at 0, > 0, x for large x."""
+    return nn.functional.softplus(x + math.log(math.expm1(1.0)))
+
+
+def perceptron(environment: Environment, n: int) -> nn.Module:
+    """n functions of the invariants among the features, with one hidden layer."""
+    return _Perceptron(environment, n)
+
+
+def _invariant(environment: Environment) -> Tensor:
+    return torch.cat([torch.full((mul * ir.dim,), ir.l == 0 and ir.p == 1) for mul, ir in environment.irreps])
+
+
+def _dtype(environment: Environment) -> torch.dtype:
+    return next((p.dtype for p in environment.parameters()), torch.float64)

@@ -1,0 +1,153 @@
+"""A compact E(3)-equivariant message-passing network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from e3nn import nn as enn
+from e3nn import o3
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from cgdft.electrostatics.pairs import pairs_within, separations
+from cgdft.learning.environment import Environment
+from cgdft.memo import once
+from cgdft.structure import Structure
+from cgdft.units import angstrom
+
+
+class MessagePassing(Environment):
+    """h_i <- A h_i + gate(sum_j R(r_ij) (h_j x Y(r_ij)) / sqrt(n)), h_i = embedding of the element at first.
+
+    R: a perceptron of Bessel functions that vanish smoothly at the cutoff; Y: spherical harmonics; x: tensor product of each
+    channel, weighted by R; A: a linear map of each element's own. The features are those of all layers together.
+
+    Args:
+        elements: chemical symbols.
+        channels: of every l.
+        lmax: of features.
+        layers: messages.
+        cutoff: bohr.
+        neighbours: n, so that messages are of order one; the average of the training set.
+        dtype: of weights and features; what comes out is float64.
+
+    Source: S. Batzner, A. Musaelian, L. Sun, M. Geiger, J. P. Mailoa, M. Kornbluth, N. Molinari, T. E. Smidt, B. Kozinsky,
+    Nat. Commun. 13, 2453 (2022).
+    """
+
+    def __init__(
+        self,
+        elements: Sequence[str],
+        channels: int = 32,
+        lmax: int = 1,
+        layers: int = 2,
+        cutoff: float = 5.0 * angstrom,
+        neighbours: float = 10.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        unknown = [element for element in elements if element not in atomic_numbers]
+        if unknown or not elements:
+            raise ValueError(f"`elements` must be chemical symbols, got {list(elements)}")
+        if min(channels, layers) < 1 or lmax < 0 or not cutoff > 0 or not neighbours > 0:
+            raise ValueError(
+                f"`channels`, `layers`, `cutoff` and `neighbours` must be positive and `lmax` not negative, got {channels}, "
+                f"{layers}, {cutoff}, {neighbours}, {lmax}"
+            )
+        self.elements, self.cutoff, self.dtype = tuple(elements), cutoff, dtype
+        numbers = torch.full((len(chemical_symbols),), -1, dtype=torch.int64)
+        numbers[[atomic_numbers[element] for element in elements]] = torch.arange(len(elements))
+        self.register_buffer("place", numbers, persistent=False)
+        self.embedding = nn.Embedding(len(elements), channels)
+        hidden = o3.Irreps([(channels, (l, (-1) ** l)) for l in range(lmax + 1)])
+        now = o3.Irreps([(channels, (0, 1))])
+        blocks = []
+        for _ in range(layers):
+            blocks.append(_Layer(now, hidden, lmax, len(elements), neighbours))
+            now = hidden
+        self.blocks = nn.ModuleList(blocks)
+        self.irreps = o3.Irreps([*hidden] * layers)
+        self.lmax = lmax
+        self.to(dtype)
+
+    def features(self, structure: Structure) -> Float[Tensor, "n_atoms features"]:
+        """The features of all layers, (n_atoms, irreps.dim), float64."""
+        i, j, shift = neighbour_list(self.cutoff, structure)
+        apart = separations(structure, j, i, -shift)
+        length = (apart * apart).sum(1).sqrt()
+        radial = bessel(length / self.cutoff).to(self.dtype)
+        harmonics = o3.spherical_harmonics(
+            list(range(self.lmax + 1)), apart.to(self.dtype), normalize=True, normalization="component"
+        )
+        element = self.place[structure.numbers]  # type: ignore[index]
+        h, found = self.embedding(element), []
+        for block in self.blocks:
+            h = block(h, element, i, j, harmonics, radial)
+            found.append(h)
+        return torch.cat(found, 1).double()
+
+
+class _Layer(nn.Module):
+    def __init__(self, inward: o3.Irreps, outward: o3.Irreps, lmax: int, n_elements: int, neighbours: float) -> None:
+        super().__init__()
+        scalars = o3.Irreps([(mul, ir) for mul, ir in outward if ir.l == 0])
+        gated = o3.Irreps([(mul, ir) for mul, ir in outward if ir.l > 0])
+        gates = o3.Irreps([(mul, (0, 1)) for mul, _ in gated])
+        self.gate = enn.Gate(scalars, [torch.nn.functional.silu], gates, [torch.sigmoid] * len(gates), gated)
+        wanted = self.gate.irreps_in
+        harmonics = o3.Irreps.spherical_harmonics(lmax)
+        between, paths = [], []
+        for a, (mul, one) in enumerate(inward):
+            for b, (_, two) in enumerate(harmonics):
+                for ir in one * two:
+                    if ir in wanted:
+                        paths.append((a, b, len(between), "uvu", True))
+                        between.append((mul, ir))
+        sums = o3.Irreps(between)
+        self.up = o3.Linear(inward, inward)
+        self.product = o3.TensorProduct(inward, harmonics, sums, paths, shared_weights=False, internal_weights=False)
+        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.product.weight_numel], torch.nn.functional.silu)
+        self.down = o3.Linear(sums, wanted)
+        self.own = o3.Linear(inward, outward, shared_weights=False, internal_weights=False)
+        self.of_element = nn.Embedding(n_elements, self.own.weight_numel)
+        self.scale = neighbours**-0.5
+
+    def forward(
+        self,
+        h: Float[Tensor, "n_atoms inward"],
+        element: Int[Tensor, " n_atoms"],
+        i: Int[Tensor, " n_pairs"],
+        j: Int[Tensor, " n_pairs"],
+        harmonics: Float[Tensor, "n_pairs l"],
+        radial: Float[Tensor, "n_pairs bessel"],
+    ) -> Float[Tensor, "n_atoms outward"]:
+        """One round of messages."""
+        sent = self.product(self.up(h)[j], harmonics, self.weights(radial))
+        received = sent.new_zeros(len(h), sent.shape[1]).index_add(0, i, sent) * self.scale
+        found: Tensor = self.gate(self.down(received)) + self.own(h, self.of_element(element))
+        return found
+
+
+#: Bessel functions of the distance.
+BESSEL = 8
+
+
+def bessel(x: Float[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs bessel"]:
+    """sin(n pi x) / (pi x), n = 1 .. 8, times 1 - 28 x^6 + 48 x^7 - 21 x^8, for 0 < x < 1: two derivatives vanish at 1.
+
+    Source: J. Gasteiger, J. Gross, S. Guennemann, International Conference on Learning Representations (2020), eqs. 7, 8.
+    """
+    n = torch.arange(1, BESSEL + 1, dtype=x.dtype, device=x.device)
+    smooth = 1 - 28 * x**6 + 48 * x**7 - 21 * x**8
+    return torch.sin(n * math.pi * x[:, None]) / (math.pi * x[:, None]) * smooth[:, None]
+
+
+def neighbour_list(cutoff: float, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, shift) closer than a cutoff, both orders; from memory where it is known."""
+    found: tuple[Tensor, Tensor, Tensor] = once(
+        ("pairs", cutoff), structure, lambda: pairs_within(structure, cutoff), graph=False
+    )
+    return found

@@ -1,0 +1,158 @@
+"""What a model says of a batch, with the graph that training needs: energies and their derivatives at the minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.learning.frames import Batch
+from cgdft.learning.quantities import QUANTITIES
+from cgdft.model import DIRECT, Model
+from cgdft.problem import Problem
+from cgdft.response import Probe, Response, respond
+from cgdft.solver import Status
+from cgdft.solvers import Direct
+from cgdft.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The solution on a batch as a differentiable function of weights, displacement and strain.
+
+    Attributes:
+        batch: with the frames that were solved.
+        structure: the batch's, moved by nothing: with a graph to `displacement` and `strain`.
+        response: of the minimum, or the same at another density.
+        minimum: x without a graph, to begin the next solve with; None where nothing was solved.
+        failed: names of frames without a minimum, and why.
+        extra: further losses of this way of training, by name: what should vanish.
+    """
+
+    batch: Batch
+    structure: Structure
+    displacement: Tensor
+    strain: Tensor
+    response: Response
+    minimum: Tensor | None
+    failed: dict[str, str]
+    extra: dict[str, Tensor]
+
+    @property
+    def energy(self) -> Tensor:
+        """(n_structures,), hartree."""
+        return self.response.value + self.response.work
+
+    def get(self, quantity: str, structures: Sequence[int]) -> Tensor | list[Tensor]:
+        """A quantity of some structures: energies and the like stacked, those of atoms one after the other.
+
+        Of susceptibilities and potentials, a list.
+        """
+        response, rho = self.response, self.response.density
+        s = torch.as_tensor(list(structures))
+        atoms = self.batch.atoms_of(structures)
+        if quantity == "energy":
+            return self.energy[s]
+        if quantity == "forces":
+            return -self._slope(response.value.sum(), self.displacement)[atoms]
+        if quantity == "stress":
+            slope = self._slope(response.value.sum(), self.strain)
+            return (0.5 * (slope + slope.transpose(1, 2)) / self.batch.structure.volume[:, None, None])[s]
+        if quantity == "dipole":
+            return rho.dipole[s]
+        if quantity == "quadrupole":
+            return rho.quadrupole[s]
+        if quantity == "multipoles":
+            return rho.multipoles[atoms]
+        if quantity == "chemical_potential":
+            names = [row.name for row in response.problem.fixed]
+            return -response.multipliers[s, names.index("total")]
+        if quantity == "potential":
+            return [self._potential(k) for k in structures]
+        if quantity == "polarizability":
+            return torch.stack([self._slope(rho.dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)[s]
+        if quantity == "born_charges":
+            rows = [self._slope(rho.dipole[:, a].sum(), self.displacement) for a in range(3)]
+            return torch.stack(rows, 1)[atoms]
+        if quantity == "susceptibility":
+            return [self._susceptibility(k) for k in structures]
+        raise ValueError(f"`quantity` must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
+
+    def _slope(self, value: Tensor, by: Tensor) -> Tensor:
+        if not value.requires_grad:
+            return torch.zeros_like(by)
+        return torch.autograd.grad(
+            value, by, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True, materialize_grads=True
+        )[0]
+
+    def _potential(self, s: int) -> Tensor:
+        part = self.batch.frames[s]
+        atoms = self.batch.atoms_of([s])
+        basis = self.response.problem.basis
+        widths = self.response.density.sites.width[atoms]
+        from cgdft.basis import Multipoles
+
+        rho = Density(part.structure, Multipoles(basis.lmax, width=widths), self.response.density.multipoles[atoms])
+        return rho.potential(part.labels["points"])
+
+    def _susceptibility(self, s: int) -> Tensor:
+        atoms = self.batch.atoms_of([s])
+        p = self.response.density.coefficients[atoms].reshape(-1)
+        return torch.stack([self._slope(one, self.response.probe.potential)[atoms].reshape(-1) for one in p])
+
+
+def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
+    """At the minimum: its derivatives by weights are those of the whole, by one adjoint solve (implicit differentiation).
+
+    Frames whose minimum is not found are left out and named.
+    """
+    failed: dict[str, str] = {}
+    while True:
+        structure, displacement, strain = moved(batch)
+        with batch.remembering(structure):
+            if torch.is_grad_enabled():
+                model.problem(structure)  # so that features with a graph are known before the solver asks for them
+            solution = model(structure, start, throw=False)
+            bad = [s for s, status in enumerate(solution.status) if status is not Status.CONVERGED]
+            if not torch.isfinite(solution.minimum.x).all():
+                finite = torch.ones(len(batch), dtype=torch.bool)
+                finite[solution.problem.index[~torch.isfinite(solution.minimum.x)]] = False
+                bad = sorted({*bad, *torch.nonzero(~finite).flatten().tolist()})
+            if not bad:
+                order = max([QUANTITIES[name].order for name in wanted], default=0) + 1 + solution.problem.lag
+                by = tuple({one for name in wanted for one in QUANTITIES[name].by} & {"field", "potential"})
+                x, multipliers, problem = solution.minimum.x, solution.minimum.multipliers, solution.problem
+                if len(x):
+                    dense = problem.stationary and problem.rows.longest <= DIRECT
+                    with torch.no_grad():
+                        both = problem.linearised(Direct() if dense else solution.solver, x, multipliers)
+                else:
+                    both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
+                response = respond(model, structure, x, multipliers, both, order if len(x) else 0, by)
+                return Prediction(batch, structure, displacement, strain, response, x, failed, {})
+        failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
+        if len(bad) == len(batch):
+            raise RuntimeError(f"no frame of a batch has a minimum: {failed}")
+        batch, start = batch.without(bad), None
+
+
+def moved(batch: Batch) -> tuple[Structure, Tensor, Tensor]:
+    """The batch's structure, displaced and strained by nothing, with a graph to both."""
+    displacement = torch.zeros_like(batch.structure.positions).requires_grad_()
+    strain = torch.zeros_like(batch.structure.cell).requires_grad_()
+    with torch.enable_grad():
+        return batch.structure.deformed(displacement, strain), displacement, strain
+
+
+def at_density(model: Model, structure: Structure, p: Tensor, **extra: Any) -> tuple[Problem, Response]:
+    """The energy at a given density, as if it were the minimum."""
+    problem = model.problem(structure)
+    rho = Density(structure, problem.basis, p)
+    energy = (problem.readout or problem.functional).energy(rho)
+    none = p.new_zeros(problem.n, len(problem.fixed))
+    probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
+    return problem, Response(problem, probe, rho, none, energy - problem.work(rho), problem.work(rho), p.reshape(-1))

@@ -1,0 +1,124 @@
+"""Ways to train a functional: at the density of the reference, through its minimum, or through steps towards it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from cgdft.ansatz import Free, ResponseModes
+from cgdft.density import Density
+from cgdft.learning.frames import Batch
+from cgdft.learning.prediction import Prediction, at_density, minimised, moved
+from cgdft.model import Model
+from cgdft.problem import Problem
+from cgdft.response import Probe, Response
+from cgdft.response_problem import ResponseProblem
+
+#: (model, batch, quantities wanted, where to start) -> prediction.
+Way = Callable[[Model, Batch, Sequence[str], Tensor | None], Prediction]
+
+
+def implicit(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
+    """Through the minimum: what is used is what is trained."""
+    return minimised(model, batch, wanted, start)
+
+
+def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
+    """At the reference's density p: E(p) and -dE/dR at fixed p are its energy and forces, and p is a solution of the model.
+
+    Nothing is solved. The residual is, of all coefficients, the slope that no constraint takes up, projected; of
+    `ResponseModes` and response laws, what they answer to the potential of p, less p. Models without anything to solve
+    are trained as they are.
+
+    Raises:
+        ValueError: frames without multipoles, or an ansatz that has no residual of a density.
+    """
+    if not len(model.problem(batch.structure).index):
+        return minimised(model, batch, wanted, start)
+    p = reference_density(model, batch)
+    structure, displacement, strain = moved(batch)
+    with batch.remembering(structure):
+        problem, response = at_density(model, structure, p)
+        residual = _residual(model, problem, p)
+        if isinstance(model.ansatz, ResponseModes) and model.readout is None:
+            response = _of_modes(problem, response, p)
+    return Prediction(batch, structure, displacement, strain, response, None, {}, {"stationarity": residual})
+
+
+def unrolled(steps: int = 20) -> Way:
+    """Through so many steps of preconditioned descent from the reference's density, or from equal charges: a baseline."""
+
+    def way(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
+        structure, displacement, strain = moved(batch)
+        with batch.remembering(structure), torch.enable_grad():
+            problem = model.problem(structure)
+            if not len(problem.index):
+                return minimised(model, batch, wanted, start)
+            rows = problem.rows
+            with torch.no_grad():
+                x = rows.particular(rows.target)
+                inverse = 1 / problem.diagonal(x)
+            x = x.requires_grad_()
+            for _ in range(steps):
+                slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
+                x = x - 0.5 * rows.project(inverse * rows.project(slope))
+            rho = problem.density(x)
+            slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
+            probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
+            multipliers = rows.multipliers(slope)
+            value = problem.value(x, multipliers, probe)
+            response = Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
+        return Prediction(batch, structure, displacement, strain, response, x.detach(), {}, {})
+
+    return way
+
+
+def reference_density(model: Model, batch: Batch) -> Tensor:
+    """The multipoles of the labels in the model's basis, (n_atoms, size); what they lack is zero.
+
+    Raises:
+        ValueError: a frame without them.
+    """
+    without = [frame.name for frame in batch.frames if "multipoles" not in frame.labels]
+    if without:
+        raise ValueError(
+            f"`mode` direct needs multipoles of every frame, got none for {', '.join(without[:4])}; train implicitly"
+        )
+    size = model.basis.size
+    parts = [torch.nn.functional.pad(f.labels["multipoles"][:, :size], (0, size)) for f in batch.frames]
+    return torch.cat([part[:, :size] for part in parts])
+
+
+def _residual(model: Model, problem: Problem, p: Tensor) -> Tensor:
+    """What vanishes if p is the solution: (n,), each of the order of a charge or of a potential."""
+    if isinstance(problem, ResponseProblem):
+        none = p.new_zeros(problem.n, len(problem.fixed))
+        bare = problem.potentials(p, none)
+        answer = problem.answer(problem.shifted(bare, problem.equilibrate(bare)))
+        return (answer - p).reshape(-1)
+    if isinstance(model.ansatz, ResponseModes):
+        return (problem.space.origin + problem.space.push(_modes(problem, p)) - p).reshape(-1)
+    if isinstance(model.ansatz, Free):
+        x = p.reshape(-1).requires_grad_()
+        slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
+        return problem.rows.project(slope)
+    raise ValueError(
+        f"`mode` direct needs Free, ResponseModes or a response law, got {type(model.ansatz).__name__}; train implicitly"
+    )
+
+
+def _modes(problem: Problem, p: Tensor) -> Tensor:
+    """x = -L^T dE/dp at p, what the modes answer to its potential."""
+    p = p.detach().requires_grad_()
+    slope = torch.autograd.grad(
+        problem.functional.energy(Density(problem.structure, problem.basis, p)).sum(), p, create_graph=True
+    )[0]
+    return -problem.space.pull(slope)
+
+
+def _of_modes(problem: Problem, response: Response, p: Tensor) -> Response:
+    """The same with the energy of the modes, 1/2 x^2."""
+    energy = response.value + problem.space.energy(_modes(problem, p), problem.n)
+    return Response(problem, response.probe, response.density, response.multipliers, energy, response.work, response.x)
