@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class ConvexLocal(Term):
     """E = sum_i s sum_k a_k [softplus(w_k q_i / s_q + v_k r_i + b_k) - softplus(b_k) - sigmoid(b_k) w_k q_i / s_q] / n,
 
-    r_i = sqrt(1 + |d_i|^2 / s_d^2) - 1, with a_k > 0, v_k > 0, w_k of either sign and b_k functions of the environment. Softplus
-    is convex and rises, r is convex: E is convex in (q, d), whatever the weights; zero and without slope at q = 0, d = 0.
+    r_i = sqrt(1 + |d_i|^2 / s_d^2) - 1, with a_k > 0, v_k > 0, w_k of either sign and b_k functions of the environment.
+    Softplus is convex and rises, r is convex: E is convex in (q, d), whatever the weights; zero and without slope at q = 0, d = 0.
 
     Args:
         environment: of the atoms.

@@ -15,13 +15,16 @@ from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import bessel, neighbour_list
 from cgdft.structure import Structure
 
+#: Width of the perceptrons on features.
 HIDDEN = 32
+#: Of what must be positive, relative to its start.
+FLOOR = 1e-3
 
 
 class Scalar(nn.Module):
     """x_i = start + scale f(invariants of h_i), a positive one start g(scale f): (n_atoms,), for any parameter of a term.
 
-    g(x) = ln(1 + (e - 1) exp(x)) is 1 at 0, grows in proportion to x and is never negative.
+    g is 1 at 0, grows in proportion to x and never falls below 0.001.
 
     Args:
         environment: of the atoms.
@@ -64,7 +67,7 @@ class Coefficients(nn.Module):
             raise ValueError(f"`lmax` must be among the features, got {lmax} with {environment.irreps}")
         self.environment, self.scale = environment, scale
         self.charges = perceptron(environment, 1)
-        higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])
+        higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])  # noqa: E741
         self.higher = o3.Linear(environment.irreps, higher) if lmax else None
         self.to(_dtype(environment))
 
@@ -186,8 +189,8 @@ class _Perceptron(nn.Module):
 
 
 def positive(x: Tensor) -> Tensor:
-    """ln(1 + (e - 1) exp(x)): 1 at 0, > 0, x for large x."""
-    return nn.functional.softplus(x + math.log(math.expm1(1.0)))
+    """f + (1 - f) ln(1 + (e - 1) exp(x)), f = 0.001: 1 at 0, x for large x, never below f."""
+    return FLOOR + (1 - FLOOR) * nn.functional.softplus(x + math.log(math.expm1(1.0)))
 
 
 def perceptron(environment: Environment, n: int) -> nn.Module:

@@ -62,7 +62,7 @@ class MessagePassing(Environment):
         numbers[[atomic_numbers[element] for element in elements]] = torch.arange(len(elements))
         self.register_buffer("place", numbers, persistent=False)
         self.embedding = nn.Embedding(len(elements), channels)
-        hidden = o3.Irreps([(channels, (l, (-1) ** l)) for l in range(lmax + 1)])
+        hidden = o3.Irreps([(channels, (l, (-1) ** l)) for l in range(lmax + 1)])  # noqa: E741
         now = o3.Irreps([(channels, (0, 1))])
         blocks = []
         for _ in range(layers):

@@ -60,8 +60,8 @@ class Prediction:
         if quantity == "forces":
             return -self._slope(response.value.sum(), self.displacement)[atoms]
         if quantity == "stress":
-            slope = self._slope(response.value.sum(), self.strain)
-            return (0.5 * (slope + slope.transpose(1, 2)) / self.batch.structure.volume[:, None, None])[s]
+            slope = self._slope(response.value.sum(), self.strain)[s]
+            return 0.5 * (slope + slope.transpose(1, 2)) / self.batch.structure.volume[s, None, None]
         if quantity == "dipole":
             return rho.dipole[s]
         if quantity == "quadrupole":

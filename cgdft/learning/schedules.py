@@ -119,6 +119,8 @@ def _modes(problem: Problem, p: Tensor) -> Tensor:
 
 
 def _of_modes(problem: Problem, response: Response, p: Tensor) -> Response:
-    """The same with the energy of the modes, 1/2 x^2."""
-    energy = response.value + problem.space.energy(_modes(problem, p), problem.n)
-    return Response(problem, response.probe, response.density, response.multipliers, energy, response.work, response.x)
+    """The energy of the modes that answer to p, held as they are when atoms move: 1/2 x^2 + E[p0 + L x]."""
+    x = _modes(problem, p).detach()
+    rho = problem.density(x)
+    value = problem.value(x, response.multipliers, response.probe)
+    return Response(problem, response.probe, rho, response.multipliers, value, problem.work(rho), x)

@@ -1,0 +1,235 @@
+"""Environments, heads and ways to train: equivariance, convexity, and gradients of losses against differences."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cgdft import Density, Multipoles, Structure, check_model, check_term
+from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree
+from cgdft.learning import Batch, ConvexLocal, Frame, MessagePassing, Scalar
+from cgdft.learning.architectures import make, names
+from cgdft.learning.directions import DipoleElectronegativity
+from cgdft.learning.loss import errors, parts, wanted
+from cgdft.learning.schedules import direct, implicit, unrolled
+from cgdft.model import Model
+from cgdft.solvers import Direct
+
+ATOMS = {"H": -0.5, "C": -37.8, "O": -75.0}
+WEIGHTS = {"energy": 1.0, "forces": 1.0, "dipole": 1.0, "multipoles": 1.0}
+
+
+def environment(**changes):
+    torch.manual_seed(1)
+    return MessagePassing(list(ATOMS), **{"channels": 4, "dtype": torch.float64, **changes})
+
+
+def structure(name, seed=1, charge=0, cell=None):
+    atoms = molecule(name)
+    atoms.rattle(0.1, seed=seed)
+    if cell is not None:
+        atoms.set_cell(cell)
+        atoms.pbc = True
+    return Structure.from_ase(atoms, charge=charge)
+
+
+def labelled(s, name, seed=0, **labels):
+    """A frame with labels of the right shapes and sizes, at random."""
+    rng = np.random.default_rng(seed)
+    made = {
+        "energy": torch.tensor(sum(ATOMS[symbol] for symbol in s.symbols) - 0.1 * s.n_atoms),
+        "forces": torch.from_numpy(0.05 * rng.standard_normal((s.n_atoms, 3))),
+        "dipole": torch.from_numpy(rng.standard_normal(3)),
+        "multipoles": torch.from_numpy(0.1 * rng.standard_normal((s.n_atoms, 9))),
+    }
+    return Frame(name, s, {**made, **labels})
+
+
+@pytest.fixture
+def batch():
+    cell = [[7.0, 0, 0], [0.8, 7.5, 0], [0.2, -0.3, 8.0]]
+    frames = [labelled(structure("CH3OH"), "methanol"), labelled(structure("H2O", charge=1), "water cation", 1)]
+    crystal = labelled(structure("H2O", cell=cell), "water in a cell", 2, stress=1e-4 * torch.ones(3, 3, dtype=torch.float64))
+    del crystal.labels["dipole"]
+    return Batch.of([*frames, crystal], [environment().cutoff])
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("where", ["open", "cation", "cell"])
+def test_architectures_pass_the_check_of_models(name, where):
+    cell = [[9.0, 0, 0], [0.8, 9.5, 0], [0.2, -0.3, 10.0]] if where == "cell" else None
+    s = structure("CH3OH", charge=int(where == "cation"), cell=cell)
+    model = make(name, environment(), ATOMS).requires_grad_(requires_grad=False)
+    check_model(model, s, tolerance=1e-5)
+
+
+def slope(model, loss, names):
+    """d loss / d weights along one random direction, by autograd and by differences."""
+    weights = [p for n, p in model.named_parameters() if p.requires_grad]
+    generator = torch.Generator().manual_seed(3)
+    direction = [torch.randn(p.shape, generator=generator, dtype=p.dtype) for p in weights]
+    value = loss()
+    exact = torch.autograd.grad(value, weights, allow_unused=True, materialize_grads=True)
+    along = sum(float((g * d).sum()) for g, d in zip(exact, direction, strict=True))
+    sides = []
+    step = 1e-4
+    for k in (1, -1, 2, -2):
+        with torch.no_grad():
+            for p, d in zip(weights, direction, strict=True):
+                p.add_(d, alpha=k * step)
+        sides.append(float(loss().detach()))
+        with torch.no_grad():
+            for p, d in zip(weights, direction, strict=True):
+                p.sub_(d, alpha=k * step)
+    return along, (8 * (sides[0] - sides[1]) - (sides[2] - sides[3])) / (12 * step)
+
+
+@pytest.mark.parametrize("name", names())
+def test_gradients_of_the_loss_through_the_minimum(name, batch):
+    """Energies, forces, stress, dipoles and multipoles together, open, charged and periodic, in one batch."""
+    model = make(name, environment(), ATOMS)
+    weights = {**WEIGHTS, "stress": 1.0}
+
+    def loss():
+        return sum(parts(implicit(model, batch, wanted(batch, weights)), weights).values())
+
+    along, differences = slope(model, loss, WEIGHTS)
+    assert along == pytest.approx(differences, rel=1e-5)
+
+
+@pytest.mark.parametrize("quantity", ["polarizability", "born_charges", "susceptibility", "chemical_potential", "potential"])
+def test_gradients_of_responses(quantity):
+    """Derivatives of the density are trained through as well."""
+    s = structure("H2O")
+    n = s.n_atoms
+    shapes = {"polarizability": (3, 3), "born_charges": (n, 3, 3), "susceptibility": (4 * n, 4 * n), "potential": (5,)}
+    label = torch.ones(shapes.get(quantity, ()), dtype=torch.float64)
+    extra = {"points": s.positions.mean(0) + 6 * torch.eye(5, 3, dtype=torch.float64)} if quantity == "potential" else {}
+    one = Batch.of([Frame("water", s, {quantity: label, **extra})])
+    model = make("nonlinear", environment(), ATOMS)
+
+    def loss():
+        return sum(parts(implicit(model, one, wanted(one, {quantity: 1.0})), {quantity: 1.0}).values())
+
+    along, differences = slope(model, loss, [quantity])
+    assert along == pytest.approx(differences, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response"])
+def test_unrolled_steps_reach_the_minimum(name, batch):
+    model = make(name, environment(), ATOMS)
+    frames = Batch.of(batch.frames[:2])
+
+    def values(way):
+        prediction = way(model, frames, ["energy", "multipoles"], None)
+        loss = sum(parts(prediction, WEIGHTS).values())
+        weights = list(model.parameters())
+        return prediction.energy, torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+
+    exact, one = values(implicit)
+    found, two = values(unrolled(300))
+    assert torch.allclose(exact, found, atol=1e-8)
+    scale = max(float(g.abs().max()) for g in one)
+    assert all(torch.allclose(a, b, atol=1e-4 * scale) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response"])
+def test_direct_training_knows_a_solution(name, batch):
+    """At the density of the model itself nothing is left, and the energy is that of the minimum; elsewhere something is."""
+    model = make(name, environment(), ATOMS)
+    own = implicit(model, batch, ["energy"])
+    frames = [
+        Frame(f.name, f.structure, {**f.labels, "multipoles": own.response.density.coefficients.detach()[batch.atoms_of([s])]})
+        for s, f in enumerate(batch.frames)
+    ]
+    there = direct(model, Batch.of(frames), ["energy", "forces"], None)
+    assert float(there.extra["stationarity"].detach().abs().max()) < 1e-8
+    assert torch.allclose(there.energy, own.energy, atol=1e-9)
+    assert torch.allclose(there.get("forces", [0, 1, 2]), own.get("forces", [0, 1, 2]), atol=1e-8)
+    elsewhere = direct(model, batch, ["energy"], None)
+    assert float(elsewhere.extra["stationarity"].detach().abs().max()) > 1e-3
+    with pytest.raises(ValueError, match="`mode` direct needs multipoles of every frame, got none for nameless"):
+        direct(model, Batch.of([Frame("nameless", batch.frames[0].structure, {})]), [], None)
+
+
+def test_features_are_computed_once_a_step(batch):
+    """With a graph, for all heads, the solver and the derivatives together; neighbour lists are those of the batch."""
+
+    class Counted(MessagePassing):
+        asked = 0
+
+        def features(self, s):
+            Counted.asked += 1
+            return super().features(s)
+
+    torch.manual_seed(0)
+    model = make("nonlinear", Counted(list(ATOMS), channels=4, dtype=torch.float64), ATOMS)
+    implicit(model, batch, ["energy", "forces", "multipoles"])
+    assert Counted.asked == 1
+
+
+def test_a_frame_without_a_minimum_is_left_out_and_named():
+    """A hardness that is too small on one of two molecules: the other one is trained on."""
+    heads = environment()
+
+    def soft(s):
+        return torch.where(s.numbers == 6, -0.9, 0.5) + 0 * Scalar(heads)(s)
+
+    class Soft(Hardness):
+        def __init__(self):
+            super().__init__(1.0)
+            self.convex = False
+
+        def energy(self, rho):
+            return rho.total(0.5 * soft(rho.structure) * rho.charges**2)
+
+    model = Model(Hartree() + Electronegativity(Scalar(heads)) + Soft(), Multipoles(width=1.0), solver=Direct())
+    frames = [labelled(structure("CH3OH"), "methanol"), labelled(structure("H2O"), "water")]
+    prediction = implicit(model, Batch.of(frames), ["energy"])
+    assert list(prediction.failed) == ["methanol"]
+    assert "no minimum" in prediction.failed["methanol"]
+    assert [frame.name for frame in prediction.batch.frames] == ["water"]
+    assert errors(prediction, "energy").shape == (1,)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.1, 30.0), st.floats(-3.0, 3.0))
+def test_learned_functionals_are_convex_whatever_their_weights(seed, size, q):
+    torch.manual_seed(seed)
+    heads = MessagePassing(list(ATOMS), channels=2, layers=1, dtype=torch.float64)
+    term = ConvexLocal(heads)
+    with torch.no_grad():
+        for p in term.parameters():
+            p.mul_(size)
+    s = structure("H2O", seed % 7)
+    basis = Multipoles(1, width=1.0)
+    rho = Density(s, basis, q * torch.randn(3, 4, dtype=torch.float64))
+    blocks = term.prepare(s, basis).blocks(rho)
+    values = torch.linalg.eigvalsh(blocks)
+    assert float(values.min()) > -1e-10 * (1 + float(values.abs().max()))
+    zero = Density(s, basis, torch.zeros(3, 4, dtype=torch.float64))
+    assert abs(float(term.energy(zero).detach())) < 1e-13 * size
+    assert float(term.gradient(zero).detach().abs().max()) < 1e-11 * size**2
+    assert (Scalar(heads, 0.2, 50.0, positive=True)(s) > 0).all()
+
+
+def test_terms_of_learning():
+    s = structure("CH3OH")
+    for term in (ConvexLocal(environment()), DipoleElectronegativity(environment()), Electronegativity(Scalar(environment()))):
+        for p in term.parameters():
+            p.requires_grad_(requires_grad=False)
+        if not isinstance(term, DipoleElectronegativity):  # its vectors turn with dipoles; check_term turns them as well
+            check_term(term, s, Multipoles(1, width=1.0))
+        check_term(term, s, Multipoles(2, width=1.0))
+
+
+def test_elements_that_are_not_known():
+    model = EnergyFunctional(Electronegativity(Scalar(environment())) + Hardness(0.3), 1.0, lmax=0)
+    with pytest.raises(ValueError, match="`structure` must be of the elements H, C, O that the model was made for, got N"):
+        model(structure("NH3"))
+    with pytest.raises(ValueError, match="`elements` must be chemical symbols"):
+        MessagePassing(["Xx"])
+    with pytest.raises(ValueError, match="`architecture` must be one of"):
+        make("none", environment(), ATOMS)
