@@ -12,6 +12,7 @@ from cgdft.testing import TURN
 
 if TYPE_CHECKING:
     from cgdft.model import Model
+    from cgdft.solution import Solution
 
 #: Bohr to the lone atom by which size-consistency is measured: far, but not so far that rounding matters.
 FAR = 400.0
@@ -96,14 +97,24 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         fields = [(model + UniformField([0.0, 0.0, k * FIELD]))(structure).dipole.detach() for k in (1, -1, 2, -2)]
         compare("polarizability", alpha[:, :, 2], (8 * (fields[0] - fields[1]) - (fields[2] - fields[3])) / (12 * FIELD))
         errors["asymmetry of the polarizability"] = float((alpha - alpha.transpose(1, 2)).abs().max())
-        lone = Structure(structure.numbers[:1], structure.positions[:1])
-        beside = Structure(
-            torch.cat([structure.numbers, lone.numbers]),
-            torch.cat([structure.positions, structure.positions[:1] + zero.new_tensor([FAR, 0.0, 0.0])]),
-            charge=structure.charge,
-            spin=structure.spin,
-        )
-        together = model(beside)
-        errors["size consistency"] = float(together.energy) - float(solution.energy) - float(model(lone).energy)
+        together, lone = with_far_atom(model, structure)
+        errors["size consistency"] = float(together.energy) - float(solution.energy) - float(lone.energy)
         errors["charge on a far atom"] = float(together.charges[-1])
     return errors
+
+
+def beside(structure: Structure, other: Structure) -> Structure:
+    """Both, the other `FAR` bohr away along x; charges and spins add up."""
+    away = structure.positions.new_tensor([FAR, 0.0, 0.0])
+    return Structure(
+        torch.cat([structure.numbers, other.numbers]),
+        torch.cat([structure.positions, other.positions + away]),
+        charge=structure.charge + other.charge,
+        spin=structure.spin + other.spin,
+    )
+
+
+def with_far_atom(model: Model, structure: Structure) -> tuple[Solution, Solution]:
+    """A structure beside a neutral atom of its first element, and that atom alone."""
+    lone = Structure(structure.numbers[:1], structure.positions[:1])
+    return model(beside(structure, lone)), model(lone)

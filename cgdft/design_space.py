@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,18 @@ Each is one file that combines the words of the package. `python -m cgdft.design
 
 Solved: whether the density answers to itself. Energy: what is minimised, the dual of it, or another one that is read out.
 Driven by: what the density follows. Response: what answers before Coulomb's law couples it. Charge: how the total is kept.
+Far apart: whether water, and an oxygen atom 400 bohr away, are what each is alone, but for Coulomb's law between net charges.
+Models with one chemical potential exchange charge at any distance. Others share an ion's charge: `p0`, the example or the
+excess divides it among all atoms, near and far; a `p0` that says where the charge is ends that. Copies of a neutral molecule
+far apart have twice its energy in every model; the molecules of `les` are charged, and repel.
 Charges are latent where only energies and forces know them, labelled where they are meant to be those of a definition.
 
 ```{{eval-rst}}
 {makers}
 ```
 """
+#: e or hartree: above the dipole of one and the charge of the other 400 bohr apart, below what exchanged charge does.
+FAR_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Place:
         multipoles: the highest l.
         response: which part of the density answers, before Coulomb's law couples all of it.
         charge: how the total charge is kept.
+        far_apart: what fragments far from each other do; see `far_apart`.
     """
 
     solved: str
@@ -48,6 +55,7 @@ class Place:
     multipoles: str
     response: str
     charge: str
+    far_apart: str
 
 
 def place(model: Model, structure: Structure) -> Place:
@@ -72,7 +80,31 @@ def place(model: Model, structure: Structure) -> Place:
         multipoles=f"l <= {model.basis.lmax}",
         response=answers.get(type(ansatz), "a law" if law else atoms),
         charge="not kept" if not model.constraints else "multiplier" if moves else "by construction",
+        far_apart=far_apart(model, structure),
     )
+
+
+def far_apart(model: Model, structure: Structure) -> str:
+    """What a structure and a neutral atom of its first element do to each other 400 bohr away.
+
+    Returns:
+        "exchange charge": the atom's charge is not that of the atom alone; "share an ion's charge": that is so only where the
+        structure is an ion; "independent": each is as alone, and the energies add up but for Coulomb's law between net charges;
+        "not additive": the charges are as alone, the energies do not add up; "not tried": of a periodic structure.
+    """
+    from cgdft.checking import FAR, with_far_atom
+
+    if structure.pbc.any():
+        return "not tried"
+    for charge, found in ((structure.charge, "exchange charge"), (structure.charge + 1, "share an ion's charge")):
+        here = replace(structure, charge=charge)
+        alone, (together, lone) = model(here), with_far_atom(model, here)
+        if abs(float(together.charges[-1] - lone.charges[-1])) > FAR_TOLERANCE:
+            return found
+        coulomb = alone.total_charge * lone.total_charge / FAR
+        if abs(float(together.energy - alone.energy - lone.energy - coulomb)) > FAR_TOLERANCE:
+            return "not additive"
+    return "independent"
 
 
 def places() -> list[tuple[ModelRecord, Place, str]]:

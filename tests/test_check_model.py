@@ -9,8 +9,10 @@ from ase.build import molecule
 
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
+from cgdft.checking import FAR, beside
 from cgdft.citations import models
-from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
+from cgdft.design_space import far_apart, markdown, places
+from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq
 
 MODELS = {record.name: record for record in models()}
 
@@ -53,6 +55,58 @@ def test_far_charge_is_reported():
     assert found["size consistency"] < -1e-5
 
 
+APART = {
+    "exchange charge": (
+        *("eeq", "energy-functional", "fixed-point-response", "fourth-generation", "integer-charges", "qeq", "qeq-dipoles"),
+        *("qtpie", "spin-equilibration", "truncated-recursion"),
+    ),
+    "share an ion's charge": (
+        *("acks2", "electrodes", "fluctuating-dipoles", "latent-charges", "local-multipoles", "local-split-charges", "sqe"),
+    ),
+    "independent": ("les",),
+}
+
+
+def test_fragments_far_apart():
+    """One chemical potential moves charge at any distance; what is local does not, but shares an ion's charge out."""
+    found = {record.name: where.far_apart for record, where, _ in places()}
+    expected = {name: what for what, names in APART.items() for name in names}
+    assert {name: found[name] for name in expected} == expected
+    assert set(found.values()) == set(APART)
+
+
+def test_a_cure_for_sharing_an_ions_charge():
+    """A p0 that says where the charge is; and what is periodic has no place far away."""
+    water = Structure.from_ase(molecule("H2O"))
+
+    def on_hydrogen(s):
+        near = (s.numbers == 1).double()
+        return (s.charge[s.index] * near / s.total(near).clamp(min=1)[s.index])[:, None]
+
+    assert far_apart(SQE(0.3), water) == "share an ion's charge"
+    assert far_apart(SQE(0.3, p0=on_hydrogen), water) == "independent"
+    assert far_apart(SQE(0.3), structures()["cell"]) == "not tried"
+
+    @cgdft.term
+    def of_all_pairs(rho):
+        s = rho.structure
+        return rho.total(0.01 * s.counts[s.index] + 0.0 * rho.charges)
+
+    assert far_apart(SQE(0.3, p0=on_hydrogen) + of_all_pairs(), water) == "not additive"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_two_copies_far_apart(name):
+    """Twice the energy in every model but for Coulomb's law between net charges, which only those of LES have."""
+    water = Structure.from_ase(molecule("H2O"))
+    two = beside(water, water)
+    one, both = made(MODELS[name], water)(water), made(MODELS[name], two)(two)
+    charge = float(one.total_charge.detach())
+    assert (abs(charge) > 0.1) == (name == "les")
+    assert float(both.energy.detach()) == pytest.approx(2 * float(one.energy.detach()) + charge**2 / FAR, abs=1e-7)
+    torch.testing.assert_close(both.charges.detach(), one.charges.detach().repeat(2), atol=1e-5, rtol=0)
+
+
 def test_mistakes_are_found():
     structure = structures()["open"]
 
@@ -77,8 +131,6 @@ def test_mistakes_are_found():
 def test_the_page_of_models_is_generated():
     """docs/models.md is what the code says, never written by hand: `python -m cgdft.design_space > docs/models.md`."""
     from pathlib import Path
-
-    from cgdft.design_space import markdown, places
 
     assert (Path(__file__).parents[1] / "docs" / "models.md").read_text() == markdown()
     found = {record.name: (where, said) for record, where, said in places()}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import types
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from ase.io import read, write
 import cgdft
 from cgdft import Structure, citations
 from cgdft.cli import main
-from cgdft.functionals import QEq, QEqDipoles, UniformField
+from cgdft.functionals import Hardness, QEq, QEqDipoles, UniformField
 from cgdft.units import eV, volt_per_angstrom
 
 HEAVY = ("torch", "pyscf", "e3nn", "ase", "matplotlib")
@@ -137,6 +138,84 @@ def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water):
     assert "initial charges" in error(capsys, "solve", water, "--model", "latent-charges")
 
 
+ILLUSTRATED = [one for one in citations.models() if one.needs and one.needs != ("p0",)]
+
+
+@pytest.mark.parametrize("record", ILLUSTRATED, ids=lambda one: one.name)
+def test_solve_with_the_example_of_a_model(capsys, trajectory, record):
+    """A model without parameters for general use is that of its file's example, and one line says so."""
+    example = import_module(record.module).example
+    structures = [Structure.from_ase(atoms) for atoms in read(trajectory, ":")]
+    expected = [example(one)(one) for one in structures]
+    code, out, err = run(capsys, "solve", trajectory, "--index", "0", "--model", record.name)
+    assert code == 0
+    assert out.startswith(f"{expected[0].model.name} (example) on ")
+    assert err == (
+        f"cgdft: there are no parameters of {record.name} for general use; these are illustrative: "
+        f"{example.__doc__.splitlines()[0]}\n"
+    )
+    code, out, again = run(capsys, "solve", trajectory, "--index", ":", "--model", record.name)
+    assert (code, again) == (0, err)
+    assert out.startswith(f"{record.maker} (example) on 3 structures")
+    energies = [float(one.energy.detach()) for one in expected]
+    assert [float(line.split()[3]) for line in out.splitlines()[2:]] == pytest.approx(energies, abs=2e-8)
+
+
+def test_named_models_with_parameters_say_nothing(capsys, water):
+    for record in citations.models():
+        if not record.needs:
+            code, out, err = run(capsys, "solve", water, "--model", record.name, "--json")
+            assert (code, err) == (0, "")
+            assert "(example)" not in json.loads(out)["model"]
+
+
+PROGRAM = """
+import neighbour
+from cgdft.functionals import QEq, Hardness
+
+def model(structure):
+    return QEq() + Hardness(structure.positions.new_full((structure.n_atoms,), neighbour.ETA))
+"""
+
+
+def test_solve_with_a_file(capsys, water, trajectory, tmp_path):
+    (tmp_path / "variable.py").write_text("from cgdft.functionals import QEqDipoles\nmodel = QEqDipoles()\n")
+    (tmp_path / "function.py").write_text(PROGRAM)
+    (tmp_path / "neighbour.py").write_text("ETA = 0.1\n")
+    code, out, err = run(capsys, "solve", water, "--model", tmp_path / "variable.py")
+    assert (code, err) == (0, "")
+    assert out == run(capsys, "solve", water, "--model", "qeq-dipoles")[1]
+    model = QEq() + Hardness(0.1)
+    energies = [float(model(Structure.from_ase(atoms)).energy) for atoms in read(trajectory, ":")]
+    code, out, err = run(capsys, "solve", trajectory, "--index", ":", "--model", tmp_path / "function.py")
+    assert (code, err) == (0, "")
+    assert "function.py on 3 structures" in out
+    assert [float(line.split()[3]) for line in out.splitlines()[2:]] == pytest.approx(energies, abs=2e-8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must define model"),
+        ("model = 3", "must be a cgdft.Model or a function structure -> cgdft.Model, got int 3"),
+        ("model = (", "SyntaxError"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(3)", "SystemExit"),
+        ("import no_such_package", "ModuleNotFoundError"),
+        ("from cgdft.functionals import QEq as model", "model(structure) failed (TypeError"),
+        ("def model(structure): return structure", "must return a cgdft.Model, got Structure"),
+        ("def model(structure): raise KeyError('two\\nlines')", "model(structure) failed (KeyError"),
+    ],
+)
+def test_a_bad_file_of_a_model_is_one_line(capsys, water, tmp_path, text, message):
+    path = tmp_path / "bad.py"
+    path.write_text(text)
+    assert message in error(capsys, "solve", water, "--model", path)
+    assert "bad.py" in error(capsys, "solve", water, "--model", path)
+    assert "no file" in error(capsys, "solve", water, "--model", tmp_path / "missing.py")
+    assert "no file" in error(capsys, "solve", water, "--model", ".py")
+
+
 def test_models_lists_every_model_file(capsys):
     code, out, _ = run(capsys, "models")
     assert code == 0
@@ -181,7 +260,9 @@ def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypa
 
     called = {}
     comparison = types.SimpleNamespace(table=lambda: "the table", to_dict=lambda: {"a": 1.0})
-    found = types.SimpleNamespace(references={"water": types.SimpleNamespace(atoms=lambda: molecule("H2O"))})
+    atoms = molecule("H2O")
+    reference = types.SimpleNamespace(atoms=atoms.copy, structure=lambda: Structure.from_ase(atoms))
+    found = types.SimpleNamespace(references={"water": reference})
 
     def keep(name, answer):
         def function(*arguments):
@@ -207,6 +288,23 @@ def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypa
     assert called["report"][1:] == (["demo"], None, "small", None)
     run(capsys, "validate", "--suite", "molecules")
     assert called["suite_results"][0] == "molecules"
+    (tmp_path / "mine.py").write_text("from cgdft.functionals import QEq\ndef model(structure): return QEq()\n")
+    chosen = ["--model", tmp_path / "mine.py", "--model", "sqe"]
+    code, _, complaint = run(capsys, "validate", water, *chosen)
+    assert (code, complaint.count("\n")) == (0, 1)
+    assert "of sqe for general use" in complaint
+    made = [one(reference) for one in called["report"][1]]
+    assert [one.name for one in made] == ["QEq", "SQE (example)"]
+    assert "initial charges" in error(capsys, "validate", "--model", "latent-charges")
+    assert "initial charges" in error(capsys, "validate", water, "--model", "latent-charges")
+    assert "no file" in error(capsys, "validate", water, "--model", "none.py")
+    charged = molecule("H2O")
+    charged.set_initial_charges([-0.8, 0.4, 0.4])
+    write(tmp_path / "water.extxyz", charged)
+    run(capsys, "validate", tmp_path / "water.extxyz", "--model", "latent-charges")
+    (latent,) = called["report"][1]
+    solution = latent(reference)(reference.structure())
+    assert solution.charges.tolist() == pytest.approx([-0.8, 0.4, 0.4])
     code, _, complaint = run(capsys, "validate", water, "--suite", "small")
     assert code == 2
     assert "`--suite` or FILE must be left out" in complaint
@@ -314,7 +412,7 @@ def test_an_interrupt_is_one_line(capsys, water, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cgdft.cli._read", interrupt)
+    monkeypatch.setattr("cgdft.cli.read", interrupt)
     assert run(capsys, "solve", water) == (130, "", "cgdft: interrupted\n")
 
 

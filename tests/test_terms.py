@@ -7,6 +7,8 @@ import cgdft
 from cgdft import Multipoles, check_term
 from cgdft.functionals import (
     Anharmonic,
+    AttenuatedElectronegativity,
+    DerivativeDiscontinuity,
     Electronegativity,
     Hardness,
     Hartree,
@@ -37,9 +39,14 @@ TERMS = {
     "Hartree without self-interaction": Hartree(self_interaction=False),
     "Electronegativity": Electronegativity(ELEMENTS),
     "Electronegativity of the environment": Electronegativity(lambda s: 0.1 * s.numbers.sqrt()),
+    "AttenuatedElectronegativity": AttenuatedElectronegativity(ELEMENTS),
+    "AttenuatedElectronegativity with width": AttenuatedElectronegativity(ELEMENTS, width=1.3),
     "Hardness": Hardness(ELEMENTS),
     "Hardness l=1": Hardness(0.3, l=1),
     "Hardness l=2": Hardness(ELEMENTS, l=2),
+    "DerivativeDiscontinuity": DerivativeDiscontinuity(0.9, ELEMENTS, smoothing=0.3),
+    "DerivativeDiscontinuity without straight parts": DerivativeDiscontinuity(0.9, ELEMENTS, smoothing=0.5),
+    "DerivativeDiscontinuity of a structure": DerivativeDiscontinuity(0.9, ELEMENTS, smoothing=0.3, fragments=0.0),
     "Anharmonic": Anharmonic(cubic=0.2, quartic=ELEMENTS),
     "Stiffening": Stiffening(ELEMENTS, 0.7),
     "Pairwise": Pairwise(strength=20.0, length=0.5, cutoff=7.0),
@@ -49,7 +56,10 @@ TERMS = {
     "a function": quartic(k=0.1),
     "a function with flags": stiff_quadrupoles(k=ELEMENTS),
 }
-SEE_THE_BOUNDARY = ("Hartree", "Hartree without self-interaction", "PointCharges", "Pairwise", "UniformField")
+SEE_THE_BOUNDARY = (
+    *("Hartree", "Hartree without self-interaction", "PointCharges", "Pairwise", "UniformField"),
+    "AttenuatedElectronegativity",
+)
 WIDTHS = {"H": 0.8, "C": 1.1, "N": 1.0, "O": 0.9, "Na": 1.6, "Cl": 1.4}
 
 

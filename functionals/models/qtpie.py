@@ -22,8 +22,8 @@ WIDTH = {element: 1 / (math.sqrt(math.pi) * hardness) for element, hardness in H
 def QTPIE() -> Model:
     """E = Hartree + sum_i q_i sum_j (chi_i - chi_j) S_ij / sum_j S_ij, S the overlap of Gaussian orbitals.
 
-    Electronegativity and hardness are QEq's. No charge passes between atoms far from each other, but a field still drives it:
-    the polarizability is that of a conductor.
+    Electronegativity and hardness are QEq's. Two atoms far from each other exchange no charge; molecules do, and a field drives
+    it: the polarizability is that of a conductor.
 
     Source: J. Chen, T. J. Martinez, Chem. Phys. Lett. 438, 315 (2007); in atomic charges J. Chen, D. Hundertmark,
     T. J. Martinez, J. Chem. Phys. 129, 214113 (2008).

@@ -1,0 +1,67 @@
+"""What there is: the commands that list suites, models and their sources."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cgdft.citations import bibtex, keys_of, references
+from cgdft.making import Choice
+from cgdft.terminal import model_names, show
+
+
+def suites() -> None:
+    """List the suites of reference calculations that come with cgdft."""
+    from rich.table import Table
+
+    from cgdft.validation import suites
+
+    table = Table("name", "calculations", "results", "what it holds", box=None, pad_edge=False)
+    for name in suites.names():
+        kept = "stored" if suites.stored(name) else "computed when asked for"
+        table.add_row(name, str(len(suites.load(name))), kept, suites.about(name))
+    show(table)
+
+
+def models() -> None:
+    """List the models with what they are, where they stand in the space of approximations, and where they come from."""
+    from dataclasses import astuple
+
+    from rich.table import Table
+
+    from cgdft.design_space import Place, places
+
+    heads = [name.replace("_", " ") for name in Place.__dataclass_fields__]
+    table = Table("name", *heads, "charges", box=None, pad_edge=False)
+    found = places()
+    for record, where, said in found:
+        table.add_row(record.name, *astuple(where), said)
+    show(table)
+    notes = Table("name", "what it is", "source", box=None, pad_edge=False)
+    for record, _, _ in found:
+        choice = Choice(record.name)
+        given = "those of the file" if choice.takes_charges else "an example"
+        needs = f" Needs {', '.join(record.needs)}; on the command line, {given}." if record.needs else ""
+        notes.add_row(record.name, record.about + needs, ", ".join(record.keys))
+    print()
+    show(notes)
+
+
+def cite(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]...", help="Models used, or keys of references.", autocompletion=model_names),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="A file for it instead of the terminal.")] = None,
+) -> None:
+    """Print BibTeX for cgdft and for the sources of MODEL."""
+    keys = ["cgdft"]
+    for name in model or []:
+        keys += [name] if name in references() else keys_of(name)
+    text = bibtex(keys)
+    if output is None:
+        print(text)
+    else:
+        output.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,178 @@
+"""The models that `--model` names: those of the package, and those of a user's Python file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cgdft.citations import ModelRecord, model_record
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from torch import Tensor
+
+    from cgdft.model import Model
+    from cgdft.structure import Structure
+    from cgdft.validation.compare import ModelLike
+    from cgdft.validation.reference import Reference
+
+
+class Choice:
+    """A model by its name, or by a Python file with a variable or a function `model`. Nothing is imported before it is made.
+
+    A model that needs charges p0 has the initial charges of the atoms; one that needs anything else is the example of its file.
+
+    Raises:
+        ValueError: no model of this name, or one that only Python can make.
+        FileNotFoundError: no such file.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.record: ModelRecord | None = None if name.endswith(".py") else model_record(name)
+        if self.record is None and not Path(name).is_file():
+            raise FileNotFoundError(f"no file {name!r}")
+
+    @property
+    def label(self) -> str:
+        """What a table of many structures calls it."""
+        return f"{self.record.maker if self.record else self.name}{' (example)' if self.illustrates else ''}"
+
+    @property
+    def takes_charges(self) -> bool:
+        """Whether its charges are those of the atoms."""
+        return self.record is not None and self.record.needs == ("p0",)
+
+    @property
+    def illustrates(self) -> bool:
+        """Whether it has no parameters for general use."""
+        return self.record is not None and bool(self.record.needs) and not self.takes_charges
+
+    @property
+    def note(self) -> str:
+        """What to know of its parameters, in a line; nothing of a model that has its own."""
+        if not self.illustrates:
+            return ""
+        what = (self._found.__doc__ or "").strip().partition("\n")[0]
+        return f"there are no parameters of {self.name} for general use; these are illustrative: {what}"
+
+    def check(self, atoms: Sequence[Atoms]) -> None:
+        """Find before anything is computed what would be missing then.
+
+        Raises:
+            ValueError: atoms without the charges that the model needs; a file that cannot be run or has no model.
+            TypeError: a file whose model is none.
+        """
+        if self.takes_charges:
+            charges_of(atoms, self.name)
+        else:
+            _ = self._found
+
+    def make(self, atoms: Sequence[Atoms], structure: Structure) -> Model:
+        """The model for a structure or a batch, and the atoms it is of.
+
+        Raises:
+            ValueError: atoms without the charges that it needs; a function that fails.
+            TypeError: a function that returns no model.
+        """
+        if self.takes_charges:
+            made: Model = self._found(p0=charges_of(atoms, self.name))
+        elif self.illustrates:
+            made = self._found(structure)
+            made = made.replace(name=f"{made.name} (example)")
+        elif self.record is not None:
+            made = self._found()
+        else:
+            made = self._of_file(structure)
+        return made
+
+    def for_references(self, references: Mapping[str, Reference], given: Mapping[str, Atoms]) -> ModelLike:
+        """The model, or what makes it for each reference, with the charges of the atoms given."""
+        from cgdft.model import Model
+
+        if self.record is not None and not self.record.needs:
+            made: Model = self._found()
+            return made
+        if isinstance(self._found, Model):
+            return self._found
+        atoms = {id(one): given[name] if name in given else one.atoms() for name, one in references.items()}
+
+        def make(reference: Reference) -> Model:
+            return self.make([atoms[id(reference)]], reference.structure())
+
+        make.__name__ = self.label
+        return make
+
+    @cached_property
+    def _found(self) -> Any:
+        """The maker or the example of a named model, or what a file calls model."""
+        if self.record is None:
+            return _run(Path(self.name))
+        module = import_module(self.record.module)
+        if not self.illustrates:
+            return getattr(module, self.record.maker)
+        if not hasattr(module, "example"):
+            needs = ", ".join(self.record.needs)
+            raise ValueError(f"`--model {self.name}` needs {needs}, which only Python can give: {self.record.maker}(...)")
+        return module.example
+
+    def _of_file(self, structure: Structure) -> Model:
+        from cgdft.model import Model
+
+        if isinstance(self._found, Model):
+            return self._found
+        try:
+            made = self._found(structure)
+        except Exception as error:  # user code: whatever it raises
+            raise ValueError(f"{self.name}: model(structure) failed ({type(error).__name__}: {error})") from error
+        if not isinstance(made, Model):
+            raise TypeError(f"{self.name}: model(structure) must return a cgdft.Model, got {_kind(made)}")
+        return made
+
+
+def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:
+    """The initial charges of all these atoms, (n_atoms,).
+
+    Raises:
+        ValueError: a structure without them, or no structure.
+    """
+    import numpy as np
+    import torch
+
+    charges = [a.arrays.get("initial_charges", a.arrays.get("charges")) for a in atoms]
+    found = [q for q in charges if q is not None]
+    if not found or len(found) < len(atoms):
+        raise ValueError(
+            f"`--model {name}` takes its charges from the file, got none for some structure; give initial charges "
+            f"(in extended xyz: the column initial_charges)"
+        )
+    return torch.from_numpy(np.concatenate(found))
+
+
+def _run(path: Path) -> Model | Callable[[Structure], Model]:
+    """The variable or function `model` of a file, which may import its neighbours."""
+    import runpy
+    import sys
+
+    from cgdft.model import Model
+
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.append(folder)
+    try:
+        names = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:  # user code: whatever it raises
+        raise ValueError(f"{path}: not readable as a Python file ({type(error).__name__}: {error})") from error
+    if "model" not in names:
+        raise ValueError(f"{path} must define model, a cgdft.Model or a function structure -> cgdft.Model, got none")
+    model: Model | Callable[[Structure], Model] = names["model"]
+    if not isinstance(model, Model) and not callable(model):
+        raise TypeError(f"{path}: model must be a cgdft.Model or a function structure -> cgdft.Model, got {_kind(model)}")
+    return model
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__name__} {value!r}".partition("\n")[0][:80]

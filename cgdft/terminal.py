@@ -1,0 +1,85 @@
+"""What the command line reads, writes and prints."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from rich.progress import Progress
+
+    from cgdft.solution import Solution
+
+
+def read(file: str, index: str) -> list[Atoms]:
+    """Structures of a file; whatever a reader does with a broken one becomes a ValueError."""
+    import warnings
+
+    from ase.io import read
+
+    if not Path(file).is_file():
+        raise FileNotFoundError(f"no file {file!r}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = read(file, index=index)
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{file}: not readable as structures with index {index!r} ({why})") from error
+    structures: list[Atoms] = found if isinstance(found, list) else [found]
+    if not structures:
+        raise ValueError(f"{file}: no structures with index {index!r}")
+    return structures
+
+
+def write(path: Path, atoms: Atoms, solution: Solution, append: bool) -> None:
+    """One structure with its results as extended xyz."""
+    from ase.io import write
+
+    from cgdft.ase import annotated
+
+    write(path, annotated(atoms, solution), format="extxyz", append=append)
+
+
+def progress() -> Progress:
+    """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    return Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+def show(what: Any) -> None:
+    """Print a table at the terminal's width; whole and without control codes elsewhere."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(what)
+
+
+def complain(message: str) -> None:
+    """One line on stderr."""
+    print("cgdft:", " ".join(message.split()), file=sys.stderr)
+
+
+def model_names(incomplete: str) -> list[tuple[str, str]]:
+    """Completions of a model's name, with what it is."""
+    from cgdft.citations import models
+
+    return [(one.name, one.about) for one in models() if one.name.startswith(incomplete)]
+
+
+def models_and_files(incomplete: str) -> list[tuple[str, str]]:
+    """Completions of `--model`: names, and Python files."""
+    import glob
+
+    files = sorted(glob.glob(f"{glob.escape(incomplete)}*.py"))
+    return [*model_names(incomplete), *((path, "a Python file") for path in files)]
+
+
+def suite_names(incomplete: str) -> list[str]:
+    """Completions of a suite."""
+    from cgdft.validation.suites import names
+
+    return [name for name in names() if name.startswith(incomplete)]
