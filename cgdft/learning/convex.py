@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import perceptron, positive
+from cgdft.learning.heads import perceptron, positive, softplus
 from cgdft.structure import Structure
 from cgdft.terms import Term
 
@@ -23,7 +23,7 @@ class ConvexLocal(Term):
     """E = sum_i s sum_k a_k [softplus(w_k q_i / s_q + v_k r_i + b_k) - softplus(b_k) - sigmoid(b_k) w_k q_i / s_q] / n,
 
     r_i = sqrt(1 + |d_i|^2 / s_d^2) - 1, with a_k > 0, v_k > 0, w_k of either sign and b_k functions of the environment.
-    Softplus is convex and rises, r is convex: E is convex in (q, d), whatever the weights; zero and without slope at q = 0, d = 0.
+    Softplus is convex and rises, r is convex: E is convex in (q, d), whatever the weights; at q = 0, d = 0 it has no slope.
 
     Args:
         environment: of the atoms.
@@ -34,6 +34,7 @@ class ConvexLocal(Term):
 
     local = True
     convex = True
+    sign: Tensor
 
     def __init__(
         self, environment: Environment, units: int = 8, scale: float = 0.1, charge: float = 0.5, dipole: float = 0.5
@@ -62,5 +63,5 @@ class ConvexLocal(Term):
         q = rho.charges[:, None] / self.charge
         d2 = (rho.dipoles**2).sum(1, keepdim=True) / self.dipole**2
         r = d2 / (1 + (1 + d2).sqrt())
-        bend = nn.functional.softplus(w * q + v * r + b) - nn.functional.softplus(b) - torch.sigmoid(b) * w * q
+        bend = softplus(w * q + v * r + b) - softplus(b) - torch.sigmoid(b) * w * q
         return rho.total((a * bend).sum(1))

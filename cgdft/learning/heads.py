@@ -190,7 +190,12 @@ class _Perceptron(nn.Module):
 
 def positive(x: Tensor) -> Tensor:
     """f + (1 - f) ln(1 + (e - 1) exp(x)), f = 0.001: 1 at 0, x for large x, never below f."""
-    return FLOOR + (1 - FLOOR) * nn.functional.softplus(x + math.log(math.expm1(1.0)))
+    return FLOOR + (1 - FLOOR) * softplus(x + math.log(math.expm1(1.0)))
+
+
+def softplus(x: Tensor) -> Tensor:
+    """ln(1 + exp(x)), to rounding: torch takes it for x beyond 20 by default, which is 2e-9 away."""
+    return nn.functional.softplus(x, threshold=60.0)
 
 
 def perceptron(environment: Environment, n: int) -> nn.Module:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cgdft.ansatz import ResponseModes
 from cgdft.basis import Multipoles
-from cgdft.functionals import Hartree
+from cgdft.functionals import Electronegativity, Hardness, Hartree
 from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Coefficients, Scalar, SusceptibilityFactor
@@ -14,8 +14,12 @@ from cgdft.units import angstrom
 
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
-    """min over x of sum_i e(h_i) + E0 + x^2 / 2 + Coulomb energy of p = p0(h) + L(h) x, l <= 1, the charges of p0 adding up."""
+    """min over x of sum_i e(h_i) + E0 + chi(h_i) q_i + eta(h_i) q_i^2 / 2 + x^2 / 2 + Coulomb energy of p = p0(h) + L(h) x,
+
+    l <= 1, the charges of p0 adding up: ACKS2 with dipoles.
+    """
     reference = SharedExcess(Coefficients(environment, lmax=1))
     factor = SusceptibilityFactor(environment, environment.cutoff)
-    functional = Hartree() + ShortRange(Scalar(environment), atoms)
+    local = Electronegativity(Scalar(environment)) + Hardness(Scalar(environment, 0.15, 0.3, positive=True))
+    functional = Hartree() + local + ShortRange(Scalar(environment), atoms)
     return Model(functional, Multipoles(1, width=0.8 * angstrom), ResponseModes(factor, reference), name="response")
