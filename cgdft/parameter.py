@@ -12,6 +12,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cgdft.memo import once
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -87,7 +89,7 @@ class AtomParameter(nn.Module):
             self._check_shape(value, structure)
             return value
         if self.module is not None:
-            value = self.module(structure)
+            value = once(self.module, structure, lambda: self.module(structure))  # type: ignore[misc]
             self._check_shape(value, structure)
             self._check(value, f"`{self.name}`")
             return value.to(structure.positions.dtype)

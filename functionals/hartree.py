@@ -16,6 +16,7 @@ from cgdft.density import Density, sites_of
 from cgdft.electrostatics.compiled import CompiledCoulomb
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import gaussian_coulomb
+from cgdft.memo import once
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -100,9 +101,12 @@ class Hartree(Term):
                 raise ValueError(f"`operator` must be one for {structure.positions.device}, got {operator}")
             dtype = np.float64 if self.dtype == torch.float64 else np.float32
             return CompiledCoulomb(structure, sites, self.self_interaction, accuracy, dtype)
-        return Coulomb(
-            structure, sites, self_interaction=self.self_interaction, accuracy=accuracy, mesh=on_mesh, dtype=self.dtype
-        )
+
+        def made() -> Coulomb:
+            itself, exact = self.self_interaction, accuracy
+            return Coulomb(structure, sites, self_interaction=itself, accuracy=exact, mesh=on_mesh, dtype=self.dtype)
+
+        return once((self, on_mesh, accuracy, sites.lmax, sites.width.detach().cpu().numpy().tobytes()), structure, made)
 
     def _chosen(self, structure: Structure, sites: Sites) -> Operator:
         if self.operator is not None:

@@ -99,7 +99,8 @@ class _Layer(nn.Module):
         self.gate = enn.Gate(scalars, [torch.nn.functional.silu], gates, [torch.sigmoid] * len(gates), gated)
         wanted = self.gate.irreps_in
         harmonics = o3.Irreps.spherical_harmonics(lmax)
-        between, paths = [], []
+        between: list[tuple[int, o3.Irrep]] = []
+        paths: list[tuple[int, int, int, str, bool]] = []
         for a, (mul, one) in enumerate(inward):
             for b, (_, two) in enumerate(harmonics):
                 for ir in one * two:

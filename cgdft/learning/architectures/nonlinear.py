@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness
+from cgdft.basis import Multipoles
+from cgdft.functionals import Electronegativity, Hardness
+from cgdft.learning.architectures._coulomb import WIDTH, coulomb
 from cgdft.learning.convex import ConvexLocal
 from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Scalar
 from cgdft.learning.short_range import ShortRange
 from cgdft.model import Model
-from cgdft.units import angstrom
 
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
@@ -17,4 +18,4 @@ def model(environment: Environment, atoms: dict[str, float]) -> Model:
     local = Electronegativity(Scalar(environment)) + Hardness(Scalar(environment, 0.15, 0.3, positive=True))
     dipoles = DipoleElectronegativity(environment) + Hardness(Scalar(environment, 0.3, 0.3, positive=True), l=1)
     whole = local + dipoles + ConvexLocal(environment) + ShortRange(Scalar(environment), atoms)
-    return EnergyFunctional(whole, 0.8 * angstrom).replace(name="nonlinear")
+    return Model(coulomb() + whole, Multipoles(1, width=WIDTH), name="nonlinear")

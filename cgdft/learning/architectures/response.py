@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from cgdft.ansatz import ResponseModes
 from cgdft.basis import Multipoles
-from cgdft.functionals import Electronegativity, Hardness, Hartree
+from cgdft.functionals import Electronegativity, Hardness
 from cgdft.functionals.models.local_multipoles import SharedExcess
+from cgdft.learning.architectures._coulomb import WIDTH, coulomb
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Coefficients, Scalar, SusceptibilityFactor
 from cgdft.learning.short_range import ShortRange
 from cgdft.model import Model
 from cgdft.units import angstrom
+
+#: Of charge transfer between neighbours, bohr.
+REACH = 3.5 * angstrom
 
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
@@ -19,7 +23,7 @@ def model(environment: Environment, atoms: dict[str, float]) -> Model:
     l <= 1, the charges of p0 adding up: ACKS2 with dipoles.
     """
     reference = SharedExcess(Coefficients(environment, lmax=1))
-    factor = SusceptibilityFactor(environment, environment.cutoff)
+    factor = SusceptibilityFactor(environment, min(REACH, environment.cutoff))
     local = Electronegativity(Scalar(environment)) + Hardness(Scalar(environment, 0.15, 0.3, positive=True))
-    functional = Hartree() + local + ShortRange(Scalar(environment), atoms)
-    return Model(functional, Multipoles(1, width=0.8 * angstrom), ResponseModes(factor, reference), name="response")
+    functional = coulomb() + local + ShortRange(Scalar(environment), atoms)
+    return Model(functional, Multipoles(1, width=WIDTH), ResponseModes(factor, reference), name="response")
