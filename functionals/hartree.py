@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Up to so many coefficients in an open and in a periodic structure, and numbers in all (1.6 GB), the operator is a matrix.
 OPEN, PERIODIC, NUMBERS = 1500, 100, 200_000_000
+#: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
+ROUGH_MATRIX = 1e-7
 #: Relative error of the operator with which solvers iterate.
 ROUGH = 1e-3
 #: Relative errors by default: of explicit sums, of those on a mesh, and of those in float32.
@@ -112,11 +114,9 @@ class Hartree(Term):
         if self.operator is not None:
             return self.operator
         n = int(structure.counts.max()) * sites.size
-        if (
-            self.dtype == torch.float64
-            and n <= (PERIODIC if structure.pbc.any() else OPEN)
-            and len(structure) * n * n <= NUMBERS
-        ):
+        rough = self.accuracy is not None and self.accuracy >= ROUGH_MATRIX
+        most = OPEN if not structure.pbc.any() else 4 * PERIODIC if rough else PERIODIC
+        if self.dtype == torch.float64 and n <= most and len(structure) * n * n <= NUMBERS:
             return Operator.DENSE
         if self.dtype == torch.float64 and sites.width.requires_grad:
             return Operator.EWALD

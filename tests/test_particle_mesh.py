@@ -5,13 +5,14 @@ import pytest
 import torch
 from ase.build import bulk
 
-from cgdft import Density, Model, Multipoles, Structure
+from cgdft import Density, Fixed, Model, Multipoles, Structure
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled import CompiledCoulomb
 from cgdft.electrostatics.compiled_mesh import CompiledMesh
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.mesh import Mesh, mesh_shape, spline, spline_derivatives
 from cgdft.electrostatics.mesh_error import estimated_error
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
 from cgdft.solvers import CG
 
@@ -233,3 +234,26 @@ def test_mesh_of_a_thin_cell():
     assert shape[2] < shape[0]
     mesh = Mesh(structure.positions, torch.full((40,), 1.0, dtype=D), 2, box, shape, 8)
     assert float(mesh.bilinear(p, p)) > 0
+
+
+@pytest.mark.parametrize("operator", [Operator.COMPILED, Operator.MESH])
+def test_multipoles_that_depend_on_positions(operator):
+    """Forces and their derivatives by a weight, where charges are functions of positions: each path is counted once."""
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.2, seed=1)
+    structure = Structure.from_ase(atoms)
+    weight = torch.tensor(0.1, dtype=D, requires_grad=True)
+
+    def charges(s):
+        i, j, apart = near_pairs(s, 8.0)
+        passed = weight * torch.exp(-(apart**2).sum(1) / 20) * (s.numbers[j] - 10)
+        return s.positions.new_zeros(s.n_atoms).index_add(0, i, passed)[:, None]
+
+    def forces(which):
+        hartree = Hartree(operator=which)
+        solution = Model(hartree, Multipoles(width=1.5), Fixed(charges), constraints=[])(structure)
+        found = solution.forces()
+        return found, solution.virial(), torch.autograd.grad(found.square().sum(), weight)[0]
+
+    for found, exact in zip(forces(operator), forces(Operator.EWALD), strict=True):
+        assert torch.allclose(found, exact, rtol=1e-6, atol=1e-8)

@@ -6,9 +6,11 @@ transforms and a gather. Derivatives of derivatives by positions are those of `C
 
 from __future__ import annotations
 
+import copy
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -106,10 +108,10 @@ class CompiledCoulomb:
         """A . s: potential (l = 0), its gradient (l = 1), ... felt by each multipole."""
         return _Potential.apply(self, s, self.structure.positions, self.structure.cell)  # type: ignore[no-untyped-call]
 
-    def differentiable(self) -> Coulomb:
-        """The same operator with derivatives of every order."""
-        accuracy = min(self.accuracy, 1e-6)
-        return Coulomb(self.structure, self.sites, self_interaction=self.self_interaction, accuracy=accuracy)
+    def differentiable(self, structure: Structure | None = None, sites: Sites | None = None) -> Coulomb:
+        """The same operator with derivatives of every order; by positions and cell of these, where they are given."""
+        structure, sites = structure or self.structure, sites or self.sites
+        return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=min(self.accuracy, 1e-6))
 
     @property
     def plans(self) -> list[Plan]:
@@ -227,8 +229,7 @@ class _Potential(torch.autograd.Function):
             by_s = _Potential.apply(operator, g, positions, cell)  # type: ignore[no-untyped-call]
         if any(ctx.needs_input_grad[2:]):
             if torch.is_grad_enabled():
-                value = operator.differentiable().bilinear(g, s).sum()
-                by_positions, by_cell = _slopes_with_graph(value, positions, cell)
+                by_positions, by_cell = _slopes_with_graph(operator, lambda exact: exact.bilinear(g, s).sum())
             else:
                 by_positions, by_cell = operator._sums.slopes(operator.structure, g.detach().numpy(), s.detach().numpy())
         return None, by_s, by_positions, by_cell
@@ -255,8 +256,7 @@ class _Energy(torch.autograd.Function):
             by_p = weight[:, None] * _Potential.apply(operator, p, positions, cell)  # type: ignore[no-untyped-call]
         if any(ctx.needs_input_grad[2:]):
             if torch.is_grad_enabled():
-                value = (g * operator.differentiable().energy(p)).sum()
-                by_positions, by_cell = _slopes_with_graph(value, positions, cell)
+                by_positions, by_cell = _slopes_with_graph(operator, lambda exact: (g * exact.energy(p)).sum())
             else:
                 values = p.detach().numpy()
                 by_positions, by_cell = operator._sums.slopes(structure, values, values)
@@ -264,9 +264,15 @@ class _Energy(torch.autograd.Function):
         return None, by_p, by_positions, by_cell
 
 
-def _slopes_with_graph(value: Tensor, positions: Tensor, cell: Tensor) -> tuple[Tensor | None, Tensor | None]:
+def _slopes_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tensor]) -> tuple[Tensor | None, Tensor | None]:
+    """Derivatives of a value by positions and cell at given multipoles, which may depend on them as well."""
+    structure, sites = copy.copy(operator.structure), operator.sites
+    positions, cell = structure.positions.view_as(structure.positions), structure.cell.view_as(structure.cell)
+    object.__setattr__(structure, "positions", positions)
+    object.__setattr__(structure, "cell", cell)
+    exact = operator.differentiable(structure, replace(sites, positions=positions))
     wanted = [one for one in (positions, cell) if one.requires_grad]
-    found = iter(torch.autograd.grad(value, wanted, create_graph=True, allow_unused=True, materialize_grads=True))
+    found = iter(torch.autograd.grad(value(exact), wanted, create_graph=True, allow_unused=True, materialize_grads=True))
     return (next(found) if positions.requires_grad else None), (next(found) if cell.requires_grad else None)
 
 
