@@ -24,8 +24,8 @@ REACH = 13.0
 class AttenuatedElectronegativity(Term):
     """E = sum_i q_i sum_j (chi_i - chi_j) S_ij / sum_j S_ij,  S_ij = (2 w_i w_j / w^2)^(3/2) exp(-r_ij^2 / 2 w^2).
 
-    S is the overlap of the normalised orbitals exp(-r^2 / 2 w_i^2), w^2 = w_i^2 + w_j^2, S_ii = 1. Two atoms far from each other
-    exchange no charge; an atom and a far molecule do, whose atoms have electronegativities left.
+    S is the overlap of the normalised orbitals exp(-r^2 / 2 w_i^2), w^2 = w_i^2 + w_j^2, S_ii = 1. Two atoms far from each
+    other exchange no charge; an atom and a far molecule do, whose atoms have electronegativities left.
 
     Args:
         chi: electronegativity, hartree / e: a number, per element, per atom, or a module.

@@ -81,7 +81,7 @@ def step_time(architecture: str, batch: Batch, elements: list[str], solved: bool
         prediction = (implicit if solved else direct)(model, batch, wanted(batch, weights), start)
         loss = torch.stack(list(parts(prediction, weights).values())).sum()
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         start = prediction.minimum
         times.append(time.perf_counter() - begun)

@@ -28,7 +28,7 @@ C10H3 = chain(PROTONATED, 1.0862, [[0.948, 0.0, -0.5715], [-0.948, 0.0, -0.5715]
 
 def around(atoms: Atoms, seed: int) -> list[Atoms]:
     """The chain itself, then others."""
-    return [atoms, *thermal(atoms, 1.6, 0.06, EACH - 1, seed)]
+    return [atoms, *thermal(atoms, 0.06, EACH - 1, seed)]
 
 
 suite = [

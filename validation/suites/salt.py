@@ -25,6 +25,6 @@ def block(more: int) -> Atoms:
 
 suite = [
     Point(atoms, 1, 1 - more, None, "pbe/def2-svp", f"Na{8 + more}Cl8+ {k}", polarizability=False, smearing=0.004)
-    for k, pair in enumerate(zip(thermal(block(1), 3.0, 0.12, EACH, 91), thermal(block(0), 3.0, 0.12, EACH, 81), strict=True))
+    for k, pair in enumerate(zip(thermal(block(1), 0.12, EACH, 91), thermal(block(0), 0.12, EACH, 81), strict=True))
     for more, atoms in zip((1, 0), pair, strict=True)
 ]

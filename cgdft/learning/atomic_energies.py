@@ -1,0 +1,88 @@
+"""Energies of free atoms, E0, which total energies are counted from."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, ground_state_magnetic_moments
+
+from cgdft.learning.frames import Frame
+
+
+def atomic_energies(
+    frames: Iterable[Frame], given: Mapping[str, float] | None = None, method: str | None = None
+) -> dict[str, float]:
+    """E0 of every element of the frames, hartree: what is given, else computed, else of single atoms, else fitted.
+
+    Args:
+        frames: with energies; they are gone through once.
+        given: element -> hartree.
+        method: "xc/basis" of PySCF, such as that of the frames: compute the free atoms that are not given.
+
+    Of neutral single atoms among the frames the lowest energy counts. The remaining elements get what fits the energies
+    per atom of all other frames best, by least squares over their compositions; where those do not determine it, the
+    smallest such numbers, with a warning.
+
+    Raises:
+        ValueError: an element of which no frame has an energy.
+    """
+    elements: set[str] = set()
+    single: dict[str, float] = {}
+    totals: list[tuple[Counter[str], float]] = []
+    for frame in frames:
+        symbols = frame.structure.symbols
+        elements.update(symbols)
+        if "energy" not in frame.labels:
+            continue
+        energy = float(frame.labels["energy"])
+        if len(symbols) > 1:
+            totals.append((Counter(symbols), energy))
+        elif not frame.structure.charge.any():
+            single[symbols[0]] = min(energy, single.get(symbols[0], np.inf))
+    known = {symbol: float(energy) for symbol, energy in (given or {}).items() if symbol in elements}
+    if method is not None:
+        known |= free_atoms(elements - set(known), method)
+    known = {**single, **known}
+    known |= _fitted(sorted(elements - set(known), key=atomic_numbers.__getitem__), known, totals)
+    return {symbol: known[symbol] for symbol in sorted(elements, key=atomic_numbers.__getitem__)}
+
+
+def free_atoms(elements: Iterable[str], method: str) -> dict[str, float]:
+    """Energies of neutral atoms in their ground states' spin by PySCF, hartree; kept on disk as `cgdft reference` does."""
+    from cgdft.validation.reference import reference
+
+    return {
+        symbol: reference(
+            Atoms(symbol),
+            method,
+            charge=0,
+            spin=int(ground_state_magnetic_moments[atomic_numbers[symbol]]),
+            polarizability=False,
+        ).energy
+        for symbol in sorted(elements, key=atomic_numbers.__getitem__)
+    }
+
+
+def _fitted(elements: list[str], known: Mapping[str, float], totals: list[tuple[Counter[str], float]]) -> dict[str, float]:
+    if not elements:
+        return {}
+    for symbol in elements:
+        if not any(symbol in composition for composition, _ in totals):
+            raise ValueError(f"`frames` must have an energy with every element, got none with {symbol}; give its atomic energy")
+    sizes = np.array([composition.total() for composition, _ in totals])
+    counts = np.array([[composition[symbol] for symbol in elements] for composition, _ in totals]) / sizes[:, None]
+    rest = [
+        energy - sum(count * known.get(symbol, 0.0) for symbol, count in composition.items()) for composition, energy in totals
+    ]
+    found, _, rank, _ = np.linalg.lstsq(counts, np.array(rest) / sizes, rcond=1e-8)
+    if rank < len(elements):
+        warnings.warn(
+            f"compositions do not determine the atomic energies of {', '.join(elements)} (rank {rank} of {len(elements)}): the "
+            "smallest that fit are taken, which hold for these proportions of elements only; give them, or add single atoms",
+            stacklevel=3,
+        )
+    return dict(zip(elements, found.tolist(), strict=True))

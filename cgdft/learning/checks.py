@@ -1,0 +1,163 @@
+"""What is wrong with a set of frames, found before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cgdft.learning.frames import Frame
+from cgdft.learning.set_duplicates import candidates, mark, same
+from cgdft.learning.set_labels import DEFAULT_UNITS, check_labels
+from cgdft.learning.set_scales import check_dipoles, check_energies, check_forces
+from cgdft.learning.sets import FrameSet
+
+#: Frames of which positions and forces are kept for comparisons.
+KEPT = 300
+#: Charges that miss the total charge by more, e, are refused; by a tenth of it, told.
+CHARGE_OFF = 0.1
+
+Frames = FrameSet | Sequence[Frame]
+
+
+@dataclass
+class _Survey:
+    """What one pass over a set keeps."""
+
+    frames: Frames
+    names: list[str] = field(default_factory=list)
+    marks: list[tuple[Hashable, float]] = field(default_factory=list)
+    sample: list[Frame] = field(default_factory=list)
+    compositions: list[Counter[str]] = field(default_factory=list)
+    energies: list[float] = field(default_factory=list)
+    elements: set[str] = field(default_factory=set)
+    off: list[float] = field(default_factory=list)
+
+    def unit(self, quantity: str) -> str:
+        """In which unit the numbers were read."""
+        if not isinstance(self.frames, FrameSet):
+            return {"energy": "hartree", "forces": "hartree/bohr", "dipole": "e bohr"}[quantity]
+        return self.frames.reading.units.get(quantity, DEFAULT_UNITS[quantity])
+
+
+def check_set(
+    train: Frames,
+    validation: Frames | None = None,
+    *,
+    elements: Collection[str] | None = None,
+    atomic_energies: Mapping[str, float] | None = None,
+) -> list[str]:
+    """Read all frames once and look for mistakes; what may be one is returned, a line each.
+
+    Args:
+        train, validation: sets of files, or frames in Hartree atomic units.
+        elements: which the model knows; default all.
+        atomic_energies: element -> hartree, which the energies are counted from.
+
+    Raises:
+        ValueError: labels that are NaN, infinite or of wrong shape; elements that the model does not know or that have no
+            atomic energy; the same structure in both sets, or twice with different energies; charges that do not add up
+            to the total charge; energies, forces and dipoles that look like another unit or sign.
+    """
+    told: list[str] = []
+    surveys = [_survey(one, elements) for one in ([train] if validation is None else [train, validation])]
+    for survey in surveys:
+        if isinstance(survey.frames, FrameSet):
+            told += [*survey.frames.notes, *_of_definitions(survey.frames)]
+    if atomic_energies is None and surveys[0].energies:
+        told.append("energies have no atomic reference: give `atomic_energies`, or the model must learn the energies of atoms")
+    if len(surveys) > 1 and (new := surveys[1].elements - surveys[0].elements):
+        told.append(f"validation has elements that training has not: {', '.join(sorted(new))}")
+    for survey in surveys:
+        lacking = set().union(*survey.compositions) - set(atomic_energies or ())
+        if atomic_energies is not None and lacking:
+            raise ValueError(
+                f"`atomic_energies` must have every element, got none of {', '.join(sorted(lacking))}; add it, in hartree"
+            )
+        check_energies(survey.compositions, np.array(survey.energies), survey.unit("energy"), atomic_energies)
+        told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
+        told += _check_charges(survey)
+        told += check_dipoles(survey.sample, survey.unit("dipole"))
+    return list(dict.fromkeys(told + _check_duplicates(surveys)))
+
+
+def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
+    survey = _Survey(frames)
+    stride = max(1, len(frames) // KEPT)
+    for k in range(len(frames)):
+        frame = frames[k]
+        symbols = Counter(frame.structure.symbols)
+        if elements is not None and (unknown := set(symbols) - set(elements)):
+            raise ValueError(
+                f"`elements` must include {', '.join(sorted(unknown))} of frame {frame.name}, got {', '.join(elements)}; "
+                "leave the frame out, or make the model for more elements"
+            )
+        try:
+            check_labels(frame.labels, frame.structure.n_atoms)
+        except ValueError as error:
+            raise ValueError(f"frame {frame.name}: {error}") from error
+        survey.names.append(frame.name)
+        survey.marks.append(mark(frame))
+        survey.elements |= set(symbols)
+        if k // 10 % stride == 0:  # tens in a row, which may be neighbours in time
+            survey.sample.append(frame)
+        if "energy" in frame.labels:
+            survey.compositions.append(symbols)
+            survey.energies.append(float(frame.labels["energy"]))
+        has = "multipoles" in frame.labels
+        missed = float(frame.labels["multipoles"][:, 0].sum() - frame.structure.charge[0]) if has else 0.0
+        survey.off.append(missed)
+    return survey
+
+
+def _of_definitions(frames: FrameSet) -> list[str]:
+    if len(frames.definitions) < 2:
+        return []
+    others = ", ".join(one for one in frames.definitions if one != frames.definition)
+    return [f"multipoles are by {frames.definition}; there are also {others}: see `definition`"]
+
+
+def _check_charges(survey: _Survey) -> list[str]:
+    if not survey.off:
+        return []
+    k = int(np.argmax(np.abs(survey.off)))
+    off, name = survey.off[k], survey.names[k]
+    if abs(off) > CHARGE_OFF:
+        s = survey.frames[k].structure
+        total = float(s.charge[0])
+        turned = "; they look like numbers of electrons" if off + total > 0.5 * float(s.numbers.sum()) else ""
+        turned = "; they look like charges of the opposite sign" if total and abs(off + 2 * total) < CHARGE_OFF else turned
+        raise ValueError(
+            f"`multipoles` must have charges that add up to the total charge {total:g}, got {off + total:.4g} in {name}{turned}"
+        )
+    if abs(off) > 0.1 * CHARGE_OFF:
+        return [f"charges miss the total charge by up to {abs(off):.2g} e (frame {name})"]
+    return []
+
+
+def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
+    marks = [one for survey in surveys for one in survey.marks]
+    first = len(surveys[0].marks)
+
+    def frame(k: int) -> Frame:
+        return surveys[0].frames[k] if k < first else surveys[1].frames[k - first]
+
+    twice = []
+    for a, b in candidates(marks):
+        one, other = frame(a), frame(b)
+        if not same(one, other):
+            continue
+        if a < first <= b:
+            raise ValueError(
+                f"`validation` must have no structure of `train`, got frame {other.name}, which is {one.name}; leave one out"
+            )
+        energies = [float(each.labels["energy"]) for each in (one, other) if "energy" in each.labels]
+        if len(energies) == 2 and abs(energies[0] - energies[1]) > 1e-5 * one.structure.n_atoms:
+            raise ValueError(
+                f"`train` must have one energy for one structure, got {energies[0]:.8g} and {energies[1]:.8g} hartree in "
+                f"frames {one.name} and {other.name}; are they of other fields, methods or states? leave one out"
+            )
+        twice.append(f"{one.name} = {other.name}")
+    return [f"{len(twice)} frames are there twice: {', '.join(twice[:4])}"] if twice else []

@@ -1,0 +1,181 @@
+"""Files that ASE reads, as sources of frames: extended xyz and trajectories one frame at a time, others kept in memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers
+from ase.io.extxyz import key_val_str_to_dict, parse_properties
+from ase.io.formats import UnknownFileTypeError, filetype
+from ase.io.trajectory import TrajectoryReader
+
+from cgdft.learning.frames import Frame
+from cgdft.learning.set_facts import Fact, table
+from cgdft.learning.set_labels import Reading, definitions_in
+
+#: Of a comment line without `Properties`.
+PLAIN = "species:S:1:pos:R:3"
+
+
+class AtomsFile:
+    """Frames of one file. Those in a uniform field (`info["field"]`) are left out, since a frame has none.
+
+    Args:
+        path: of the file.
+        reading: keys, units and what else belongs to reading.
+
+    Raises:
+        ValueError: not a file that ASE reads, or one that ends within a frame.
+    """
+
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.reading = path, reading
+        self._kept: list[Atoms] = []
+        names: dict[str, None] = {}
+        places: list[tuple[int, int]] = []
+        self._format = _format(path)
+        self.facts, self.kinds = table(self._facts(names, places))
+        self._places = np.asarray(places, dtype=np.int64).reshape(-1, 2)
+        self.names, self.definitions = frozenset(names), tuple(definitions_in(names))
+        left = self._found - len(places)
+        self.notes: tuple[str, ...] = (
+            (f"{path}: {left} of {self._found} frames are in a uniform field and left out",) if left else ()
+        )
+
+    def frame(self, k: int, definition: str | None) -> Frame:
+        """Read frame k, with the multipoles of this definition."""
+        atoms = self.atoms(k)
+        return self.reading.frame(atoms, self._called(int(self._places[k, 1]), atoms), definition)
+
+    def name(self, k: int) -> str:
+        """By which messages call frame k."""
+        return self._called(int(self._places[k, 1]), self.atoms(k))
+
+    def atoms(self, k: int) -> Atoms:
+        """Frame k as ASE has it."""
+        place = int(self._places[k, 0])
+        if self._format == "extxyz":
+            with self.path.open("rb") as file:
+                file.seek(place)
+                return _parsed(_chunk(file, self.path))
+        if self._format == "traj":
+            with TrajectoryReader(str(self.path)) as frames:
+                return frames[place]
+        return self._kept[place]
+
+    def _called(self, k: int, atoms: Atoms) -> str:
+        return str(atoms.info.get("name", f"{self.path.name.split('.')[0]}-{k}"))
+
+    def _facts(self, names: dict[str, None], places: list[tuple[int, int]]) -> Iterator[Fact]:
+        """Facts of the frames, while their places and the names of what they hold are noted."""
+        self._found = 0
+        for place, info, columns, atoms, fact in self._walk():
+            number, self._found = self._found, self._found + 1
+            if np.any(np.asarray(info.get("field", 0.0)) != 0):
+                continue
+            names.update(dict.fromkeys([*columns, *info]))
+            places.append((place, number))
+            yield fact or self._fact(atoms, number)
+
+    def _walk(self) -> Iterator[tuple[int, dict[str, Any], list[str], Any, Fact | None]]:
+        if self._format == "extxyz":
+            with self.path.open("rb") as file:
+                while True:
+                    place = file.tell()
+                    lines = _chunk(file, self.path)
+                    if not lines:
+                        return
+                    info, columns, fact = self._glance(lines)
+                    yield place, info, columns, None if fact else _parsed(lines), fact
+        for k, atoms in enumerate(self._all()):
+            results = atoms.calc.results if atoms.calc is not None else {}
+            yield k, atoms.info, [*atoms.arrays, *results], atoms, None
+
+    def _all(self) -> Iterator[Atoms]:
+        """Frames of files that are no extended xyz."""
+        if self._format == "traj":
+            with TrajectoryReader(str(self.path)) as frames:
+                yield from frames
+        else:
+            self._kept = list(ase.io.iread(self.path))
+            yield from self._kept
+
+    def _fact(self, atoms: Atoms, k: int) -> Fact:
+        try:
+            charge, spin = (self.reading.stated(atoms, what) for what in ("charge", "spin"))
+        except ValueError as error:
+            raise ValueError(f"frame {self._called(k, atoms)}: {error}") from error
+        charge = self.reading.charge if charge is None else charge
+        numbers = atoms.numbers
+        return Fact(
+            len(atoms),
+            int(numbers.sum()),
+            np.nan if charge is None else charge,
+            np.nan if spin is None else spin,
+            bool(atoms.pbc.any()),
+            frozenset(numbers.tolist()),
+        )
+
+    def _glance(self, lines: list[bytes]) -> tuple[dict[str, Any], list[str], Fact | None]:
+        """Comment line, names of columns and facts; no facts where initial charges or moments must be summed up for them."""
+        info = key_val_str_to_dict(lines[1].decode().strip()) if lines[1].strip() else {}
+        if "Properties" not in info:
+            return info, [], None
+        described, order, *_ = parse_properties(info.pop("Properties"))
+        columns = [described[name][0] for name in order]
+        if columns[0] not in ("symbols", "numbers") or {"initial_charges", "initial_magmoms"} & set(columns):
+            return info, columns, None
+        first = [line.split(None, 1)[0].decode() for line in lines[2:]]
+        try:
+            numbers = [int(one) if columns[0] == "numbers" else atomic_numbers[one.capitalize()] for one in first]
+        except (KeyError, ValueError):
+            return info, columns, None
+        header = Atoms(info={key: value for key, value in info.items() if key not in ("Lattice", "pbc")})
+        header.pbc = info.get("pbc", "Lattice" in info)
+        fact = self._fact(header, self._found)
+        return info, columns, Fact(len(numbers), sum(numbers), fact.charge, fact.spin, fact.periodic, frozenset(numbers))
+
+
+def _format(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"`paths` must be files, got {path}: there is none")
+    if path.suffix in (".xyz", ".extxyz"):
+        return "extxyz"
+    try:
+        return "traj" if filetype(str(path)) == "traj" else "other"
+    except UnknownFileTypeError as error:
+        raise ValueError(
+            f"`paths` must be files that ASE reads or results of `cgdft reference`, got {path}; write it as extended xyz"
+        ) from error
+
+
+def _chunk(file: BinaryIO, path: Path) -> list[bytes]:
+    """Lines of the next frame, none at the end; raises ValueError where the file is no extended xyz or ends within a frame."""
+    head = file.readline()
+    while head and not head.strip():
+        head = file.readline()
+    if not head:
+        return []
+    try:
+        n = int(head)
+    except ValueError:
+        told = head.decode(errors="replace").strip()[:40]
+        raise ValueError(f"`paths` must be whole extended xyz files, got {told!r} for a number of atoms in {path}") from None
+    lines = [head, *(file.readline() for _ in range(n + 1))]
+    if n < 1 or not all(line.strip() for line in lines[2:]):
+        raise ValueError(
+            f"`paths` must be whole extended xyz files, got a frame of fewer than {n} atoms in {path} before byte {file.tell()}"
+        )
+    return lines
+
+
+def _parsed(lines: list[bytes]) -> Atoms:
+    atoms = ase.io.read(io.StringIO(b"".join(lines).decode()), format="extxyz", index=0)
+    assert isinstance(atoms, Atoms)
+    return atoms

@@ -1,0 +1,217 @@
+"""ASE's Atoms as frames: which keys hold which label, in which units, and which charge is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cgdft.charge_state import stated_charge, stated_spin
+from cgdft.learning.frames import Frame
+from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.set_units import multiplier
+from cgdft.structure import Structure
+
+#: Names under which labels are sought where none is told; those without are read only when told.
+DEFAULT_KEYS = {
+    "energy": ("energy", "Energy", "REF_energy", "ref_energy", "DFT_energy", "dft_energy"),
+    "forces": ("forces", "Forces", "REF_forces", "ref_forces", "DFT_forces", "dft_forces", "force"),
+    "stress": ("stress", "REF_stress", "ref_stress", "DFT_stress", "dft_stress"),
+    "dipole": ("dipole", "REF_dipole", "ref_dipole", "DFT_dipole", "dft_dipole"),
+    "chemical_potential": ("chemical_potential", "fermi_level", "fermi_energy", "mu"),
+    "polarizability": ("polarizability", "REF_polarizability"),
+    "born_charges": ("born_charges", "born_effective_charges"),
+    "charge": ("charge", "total_charge"),
+    "spin": ("spin",),
+}
+#: Units of files, ASE's.
+DEFAULT_UNITS = {
+    "energy": "eV",
+    "forces": "eV/angstrom",
+    "stress": "eV/angstrom^3",
+    "dipole": "e angstrom",
+    "quadrupole": "e angstrom^2",
+    "multipoles": "e angstrom^l",
+    "potential": "V",
+    "points": "angstrom",
+    "chemical_potential": "eV",
+    "polarizability": "angstrom^3",
+    "born_charges": "e",
+    "susceptibility": "e^2/hartree",
+}
+#: What an array of charges by some definition is called.
+CHARGES = "_charges"
+#: Means nothing along periodic axes, and is not read there.
+OPEN = ("dipole", "quadrupole", "potential")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How frames of ASE's Atoms are read: told keys and units, and the charge of frames that state none.
+
+    Raises:
+        ValueError: a key or unit of something that is no label.
+    """
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    charge: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, told, known in (
+            ("keys", self.keys, {**QUANTITIES, **DEFAULT_KEYS, "points": ()}),
+            ("units", self.units, DEFAULT_UNITS),
+        ):
+            for quantity in told:
+                if quantity not in known:
+                    raise ValueError(f"`{name}` must be of {', '.join(known)}, got one of {quantity!r}")
+        for quantity, unit in self.units.items():
+            multiplier(unit, quantity)
+
+    def unit(self, quantity: str) -> str:
+        """In which unit the files have this label."""
+        return self.units.get(quantity, DEFAULT_UNITS[quantity])
+
+    def names(self, quantity: str) -> tuple[str, ...]:
+        """The keys under which a label, charge or spin is sought."""
+        return (self.keys[quantity].removesuffix(".T"),) if quantity in self.keys else DEFAULT_KEYS.get(quantity, ())
+
+    def stated(self, atoms: Atoms, what: str) -> float | None:
+        """Total charge or spin that a frame states, else None; raises ValueError where it states two."""
+        rule = stated_charge if what == "charge" else stated_spin
+        told: list[float | None] = [float(atoms.info[key]) for key in self.names(what) if atoms.info.get(key) is not None]
+        found = {rule(atoms, value) for value in told or [None]}
+        if len(found) > 1:
+            raise ValueError(
+                f"`{what}` must be one number, got {sorted(map(str, found))}; tell which with keys={{{what!r}: ...}}"
+            )
+        return found.pop()
+
+    def frame(self, atoms: Atoms, name: str, definition: str | None) -> Frame:
+        """The frame of Atoms with those labels that it has.
+
+        Raises:
+            ValueError: two different values of one label, labels of wrong shape, or an invalid structure; with its name.
+        """
+        try:
+            charge, spin = self.stated(atoms, "charge"), self.stated(atoms, "spin")
+            structure = Structure.from_ase(atoms, self.charge if charge is None else charge, spin)
+            labels = {}
+            for quantity in QUANTITIES:
+                raw = self._multipoles(atoms, definition) if quantity == "multipoles" else self._value(atoms, quantity)
+                if raw is None or (quantity in OPEN and atoms.pbc.any()):
+                    continue
+                value = shaped(raw, quantity, len(atoms))
+                if self.keys.get(quantity, "").endswith(".T"):
+                    value = value.swapaxes(-1, -2)
+                labels[quantity] = torch.from_numpy(np.array(self._atomic(value, quantity)))
+            if "potential" in labels and (points := self._value(atoms, "points")) is not None:
+                labels["points"] = torch.from_numpy(
+                    np.asarray(points, dtype=np.float64).reshape(-1, 3) * multiplier(self.unit("points"), "points")
+                )
+            check_labels(labels, len(atoms))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"frame {name}: {error}") from error
+        return Frame(name, structure, labels)
+
+    def _value(self, atoms: Atoms, quantity: str) -> Any:
+        found: dict[str, Any] = {key: one for key in self.names(quantity) if (one := held(atoms, key)) is not None}
+        first: Any = next(iter(found.values()), None)
+        for key, one in found.items():
+            if np.shape(one) == np.shape(first) and not np.allclose(one, first, rtol=1e-9, atol=0, equal_nan=True):
+                raise ValueError(
+                    f"`{quantity}` must be told once, got different values in {', '.join(found)}; tell which with "
+                    f"keys={{{quantity!r}: {key!r}}}"
+                )
+        return first
+
+    def _multipoles(self, atoms: Atoms, definition: str | None) -> Any:
+        if "multipoles" in self.keys:
+            return held(atoms, self.keys["multipoles"])
+        if definition is None:
+            return None
+        if definition in ("multipoles", "charges"):
+            return held(atoms, definition)
+        shells = [held(atoms, f"{definition}_{what}") for what in ("charges", "dipoles", "quadrupoles")]
+        known = [np.asarray(one, dtype=np.float64).reshape(len(atoms), -1) for one in shells if one is not None]
+        return np.concatenate(known, axis=1) if shells[0] is not None else None
+
+    def _atomic(self, value: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
+        unit = self.unit(quantity)
+        if quantity != "multipoles":
+            return value * multiplier(unit, quantity)
+        orders = [int(k**0.5) for k in range(value.shape[1])]
+        return value * np.array([multiplier(unit, quantity, l) for l in orders])  # noqa: E741
+
+
+def held(atoms: Atoms, key: str) -> Any:
+    """What a calculator, `info` or `arrays` hold under a name, else None."""
+    results = atoms.calc.results if atoms.calc is not None else {}
+    return next((place[key] for place in (results, atoms.info, atoms.arrays) if place.get(key) is not None), None)
+
+
+def definitions_in(names: Iterable[str]) -> list[str]:
+    """Definitions of charges that arrays of these names hold, in their order."""
+    names = list(names)
+    by_prefix = [name.removesuffix(CHARGES) for name in names if name.endswith(CHARGES) and name != "initial_charges"]
+    return [*by_prefix, *(name for name in ("multipoles", "charges") if name in names)]
+
+
+def shaped(value: Any, quantity: str, n: int) -> NDArray[np.float64]:
+    """Numbers in the shape that a label of n atoms has; also from flat ones, and stress from Voigt's six.
+
+    Raises:
+        ValueError: not possible.
+    """
+    array = np.asarray(value, dtype=np.float64)
+    if quantity == "stress" and array.shape == (6,):
+        array = array[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
+    if quantity == "susceptibility":
+        side = int(array.size**0.5)
+        return array.reshape(side, side) if side**2 == array.size and side % n == 0 else _misshapen(array, quantity, n)
+    wanted = [n if one == "n" else one if isinstance(one, int) else -1 for one in QUANTITIES[quantity].shape]
+    given = array.shape[: 1 if array.ndim < len(wanted) else None]  # flat below its first axis, or altogether, or as it is
+    if array.ndim > 1 and any(one not in (-1, found) for one, found in zip(wanted, given, strict=False)):
+        return _misshapen(array, quantity, n)
+    try:
+        return array.reshape(wanted)
+    except ValueError:
+        return _misshapen(array, quantity, n)
+
+
+def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
+    """Refuse what no label can be.
+
+    Raises:
+        ValueError: an unknown name, a wrong shape, NaN or infinity, a quadrupole with a trace, a potential without points.
+    """
+    for name, value in labels.items():
+        if name == "points":
+            continue
+        if name not in QUANTITIES:
+            raise ValueError(f"`labels` must be of {', '.join(QUANTITIES)}, got {name!r}")
+        if shaped(value.numpy(), name, n).shape != tuple(value.shape):
+            _misshapen(value.numpy(), name, n)
+        if not torch.isfinite(value).all():
+            bad = value[~torch.isfinite(value)][0]
+            raise ValueError(f"`{name}` must be finite, got {float(bad)}; remove the label or the frame")
+    if "potential" in labels and labels.get("points", torch.empty(0)).shape != (*labels["potential"].shape, 3):
+        raise ValueError(
+            "`potential` must have as many `points` (m, 3), got others or none; tell them with keys={'points': ...}"
+        )
+    if (theta := labels.get("quadrupole")) is not None and abs(float(theta.trace())) > 1e-6 + 1e-3 * float(theta.abs().max()):
+        raise ValueError(
+            f"`quadrupole` must be traceless, integral rho (3 r r - r^2)/2, got trace {float(theta.trace()):.4g}; "
+            "of second moments Q take (3 Q - tr Q)/2"
+        )
+
+
+def _misshapen(array: NDArray[np.float64], quantity: str, n: int) -> NDArray[np.float64]:
+    wanted = ", ".join(str(one) for one in QUANTITIES[quantity].shape)
+    raise ValueError(f"`{quantity}` must be of shape ({wanted}) with n = {n} atoms, got {array.shape}")

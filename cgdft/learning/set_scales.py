@@ -1,0 +1,224 @@
+"""Wrong units and signs, told from the numbers: energies against atoms, forces against energies, dipoles against charges."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from ase.data import atomic_masses, atomic_numbers
+from numpy.typing import NDArray
+
+from cgdft.learning.frames import Frame
+from cgdft.learning.set_units import multiplier
+
+#: Units that are mistaken for each other.
+MISTAKEN = {
+    "energy": ("hartree", "eV", "kcal/mol", "kJ/mol"),
+    "forces": ("hartree/bohr", "eV/angstrom", "kcal/mol/angstrom", "kJ/mol/angstrom", "hartree/angstrom", "eV/bohr"),
+    "dipole": ("e bohr", "e angstrom", "debye"),
+}
+#: Nothing binds more than this, hartree per atom; what is off by `FAR` has another reference.
+BOUND, FAR = 0.5, 3.0
+#: Atoms that move less between two frames (bohr) have forces that tell the difference of energies.
+NEAR = 0.3
+#: Below this (bohr) nothing has moved.
+SAME_PLACE = 1e-5
+
+
+def looks_like(quantity: str, unit: str, factor: float, tolerance: float = 0.1) -> list[str]:
+    """Units that would make numbers read as `unit` larger by `factor`."""
+    read = multiplier(unit, quantity)
+    return [
+        other
+        for other in MISTAKEN[quantity]
+        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < tolerance
+    ]
+
+
+def check_energies(
+    compositions: Sequence[Mapping[str, int]],
+    energies: NDArray[np.float64],
+    unit: str,
+    atomic: Mapping[str, float] | None,
+) -> None:
+    """Total energies (hartree) against those of their atoms; without given ones, against all-electron atoms.
+
+    Raises:
+        ValueError: energies look like another unit, or have nothing to do with the atoms.
+    """
+    if not len(energies):
+        return
+    sizes = np.array([sum(one.values()) for one in compositions])
+
+    def factors() -> Iterable[tuple[str, float]]:
+        return ((one, multiplier(one, "energy") / multiplier(unit, "energy")) for one in MISTAKEN["energy"])
+
+    if atomic is None:
+        whole = np.array([sum(n * all_electron(symbol) for symbol, n in one.items()) for one in compositions])
+        found = [one for one, factor in factors() if abs(np.median(energies * factor / whole) - 1) < 0.15]
+        if found and unit not in found:
+            raise ValueError(
+                f"`energy` must be in {unit}, got numbers that look like {found[0]}; pass units={{'energy': '{found[0]}'}}"
+            )
+        return
+    whole = np.array([sum(n * atomic[symbol] for symbol, n in one.items()) for one in compositions])
+    off = float(np.median(np.abs(energies - whole) / sizes))
+    if off <= BOUND:
+        return
+    for one, factor in factors():
+        if one != unit and float(np.median(np.abs(energies * factor - whole) / sizes)) < min(BOUND, off / 3):
+            raise ValueError(f"`energy` must be in {unit}, got numbers that look like {one}; pass units={{'energy': '{one}'}}")
+    if off > FAR:
+        raise ValueError(
+            f"`atomic_energies` must be of the energies' method, got energies {off:.3g} hartree per atom from the sum of atoms "
+            "(median); take those of the same method and pseudopotentials, or fit them"
+        )
+
+
+def all_electron(symbol: str) -> float:
+    """Energy of a free atom, hartree, to 8 % for hydrogen and 1 % from neon on.
+
+    Source: J. Schwinger, Phys. Rev. A 24, 2353 (1981), with his three terms.
+    """
+    z = atomic_numbers[symbol]
+    return -0.768745 * float(z) ** (7 / 3) + 0.5 * z**2 - 0.269900 * float(z) ** (5 / 3)
+
+
+def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> list[str]:
+    """Forces by their size, and along the way between frames that are close to each other, against differences of energies.
+
+    Raises:
+        ValueError: forces of another unit or sign than the energies.
+    """
+    known = [frame for frame in frames if "forces" in frame.labels]
+    if not known:
+        return []
+    size = float(torch.cat([frame.labels["forces"] for frame in known]).square().mean().sqrt())
+    work, change = _along(known)
+    explained = float(work @ change) / max(float(np.linalg.norm(work) * np.linalg.norm(change)), 1e-300)
+    if len(work) >= 5 and abs(explained) > 0.9:
+        slope = float(work @ change / (work @ work))
+        if slope < 0:
+            raise ValueError("`forces` must be -dE/dR, got numbers of the opposite sign: gradients; change their sign")
+        if not 0.5 < slope < 2:
+            told = [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
+            told += [f"forces look like {one}" for one in looks_like("forces", force_unit, slope)]
+            raise ValueError(
+                f"`forces` must be in {force_unit} and `energy` in {energy_unit}, got energies that change {slope:.4g} times "
+                f"as much as forces say: {' or '.join(told) or 'they are not of one method'}; see `units` and `keys`"
+            )
+    if size > 1.0:
+        told = [one for one in MISTAKEN["forces"] if multiplier(one, "forces") < 0.1 * multiplier(force_unit, "forces")]
+        raise ValueError(
+            f"`forces` must be in {force_unit}, got a root mean square of {size:.3g} hartree/bohr: they look like "
+            f"{' or '.join(told) or 'those of overlapping atoms'}; see `units`"
+        )
+    if size < 1e-4 and len(known) > 1:
+        return [f"forces are {size:.2g} hartree/bohr (root mean square): all frames are relaxed, or the unit is wrong"]
+    return []
+
+
+def _along(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Work of the forces from frame to the nearest frame of the same atoms, and change of energy; (m,), hartree."""
+    groups: dict[tuple[float, ...], list[Frame]] = defaultdict(list)
+    for frame in frames:
+        if "energy" in frame.labels:
+            s = frame.structure
+            groups[(*s.numbers.tolist(), *s.charge.tolist(), *s.spin.tolist(), *s.cell.flatten().tolist())].append(frame)
+    pairs = []
+    for members in groups.values():
+        places = torch.stack([frame.structure.positions for frame in members])
+        forces = torch.stack([frame.labels["forces"] for frame in members])
+        for k in range(1, len(members)):
+            apart = (places[:k] - places[k]).abs().amax((1, 2))
+            j = int(apart.argmin())
+            if SAME_PLACE < float(apart[j]) < NEAR:
+                work = -0.5 * ((forces[j] + forces[k]) * (places[k] - places[j])).sum()
+                pairs.append((float(work), float(members[k].labels["energy"] - members[j].labels["energy"])))
+    found = np.array(pairs).reshape(-1, 2)
+    return found[:, 0], found[:, 1]
+
+
+def check_dipoles(frames: Sequence[Frame], unit: str) -> list[str]:
+    """Dipoles of molecules against charges and atomic dipoles, and Born charges against dipoles.
+
+    Raises:
+        ValueError: another unit, sign, origin or order of components.
+    """
+    known = [f for f in frames if "dipole" in f.labels and "multipoles" in f.labels and not f.structure.pbc.any()]
+    if known:
+        given = np.stack([frame.labels["dipole"].numpy() for frame in known])
+        order = [(1, 2, 3), (3, 1, 2)]
+        sums = [np.stack([_dipole(frame, one) for frame in known]) for one in order]
+        complete = all(frame.labels["multipoles"].shape[1] >= 4 for frame in known)
+        if complete:
+            off = [float(np.median(np.linalg.norm(given - one, axis=1))) for one in sums]
+            if off[1] < min(0.05, 0.1 * off[0]):
+                raise ValueError("`multipoles` must have dipoles in the order x, y, z, got them as y, z, x; reorder them")
+            if _fits(given, sums[0]):
+                return _check_born(frames)
+        if unlike := _charged_origin(known, given, sums[0]) if complete else "":
+            raise ValueError(unlike)
+        along = float((given * sums[0]).sum()) / max(float(np.linalg.norm(given) * np.linalg.norm(sums[0])), 1e-300)
+        slope = float((given * sums[0]).sum()) / max(float((sums[0] ** 2).sum()), 1e-300)
+        if along < -0.8:
+            raise ValueError(
+                "`dipole` must point towards positive charge, got the opposite of what the charges say; change a sign"
+            )
+        if complete and along > 0.99 and (told := looks_like("dipole", unit, 1 / slope)):
+            raise ValueError(
+                f"`dipole` must be in {unit}, got numbers that look like {told[0]}; pass units={{'dipole': '{told[0]}'}}"
+            )
+        if complete or not 0.3 < slope < 4:
+            return [
+                f"dipoles are {slope:.3g} times those of the multipoles (correlation {along:.2f}); their unit or origin may be "
+                "wrong",
+                *_check_born(frames),
+            ]
+    return _check_born(frames)
+
+
+def _dipole(frame: Frame, order: tuple[int, int, int]) -> NDArray[np.float64]:
+    p, r = frame.labels["multipoles"].numpy(), frame.structure.positions.numpy()
+    return p[:, 0] @ r + (p[:, list(order)].sum(0) if p.shape[1] >= 4 else 0.0)
+
+
+def _fits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    off, size = np.linalg.norm(one - other, axis=1), np.linalg.norm(one, axis=1)
+    return bool(np.median(off / (size + 0.1)) < 0.2)
+
+
+def _charged_origin(frames: Sequence[Frame], given: NDArray[np.float64], sums: NDArray[np.float64]) -> str:
+    """Whether the dipoles of charged molecules are about their centre of nuclei, mass or charge, not about the origin."""
+    charged = [k for k, frame in enumerate(frames) if frame.structure.charge.any()]
+    if not charged:
+        return ""
+    for name in ("nuclei", "mass"):
+        moved = sums[charged] - np.stack([float(frames[k].structure.charge[0]) * _centre(frames[k], name) for k in charged])
+        if _fits(given[charged], moved):
+            return f"`dipole` must be about the origin of coordinates, got those of ions about their centre of {name}; add Q R"
+    return ""
+
+
+def _centre(frame: Frame, of: str) -> NDArray[np.float64]:
+    weight = np.ones(frame.structure.n_atoms) if of == "nuclei" else atomic_masses[frame.structure.numbers.numpy()]
+    return np.average(frame.structure.positions.numpy(), axis=0, weights=weight)
+
+
+def _check_born(frames: Sequence[Frame]) -> list[str]:
+    """Turning a molecule turns its dipole: sum_n Z_n (w x R_n) = w x D."""
+    off = np.zeros(2)
+    for frame in frames:
+        if {"born_charges", "dipole"} <= set(frame.labels) and not frame.structure.pbc.any():
+            z, d = frame.labels["born_charges"].numpy(), frame.labels["dipole"].numpy()
+            turned = np.cross(np.eye(3)[:, None], frame.structure.positions.numpy())  # [w, n, c]
+            for k, one in enumerate((z, z.swapaxes(1, 2))):
+                off[k] += np.abs(np.einsum("nac,wnc->wa", one, turned) - np.cross(np.eye(3), d)).max()
+    if off[1] < 0.5 * off[0]:
+        raise ValueError(
+            "`born_charges` must be dD_a/dR_c in the order [atom, a, c], got them transposed; name the key with .T, as in "
+            "keys={'born_charges': 'bec.T'}"
+        )
+    return []

@@ -1,0 +1,188 @@
+"""Sets of frames on disk: read one at a time, split, and known by the hash of their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from cgdft.learning.frames import Frame
+from cgdft.learning.reading_atoms import AtomsFile
+from cgdft.learning.reading_results import ResultsFile
+from cgdft.learning.set_facts import Missing, Source, symbols
+from cgdft.learning.set_labels import Reading
+from cgdft.learning.set_loader import loader
+
+__all__ = ["FrameSet", "loader"]
+
+
+class FrameSet(Dataset[Frame]):
+    """Frames of files, each read when it is asked for: `frames[k]`, `for frame in frames`.
+
+    Made by `read`. Of each frame a few numbers are kept, no positions and no labels, and no file stays open.
+
+    Attributes:
+        definition: of the multipoles, or None where there are none.
+        definitions: all that the files have.
+        reading: keys and units, and the charge of frames that state none.
+        notes: what reading the files has to tell.
+    """
+
+    def __init__(self, sources: Sequence[Source], places: NDArray[np.int64], definition: str | None, reading: Reading) -> None:
+        self._sources, self._places = tuple(sources), places
+        self.definition, self.reading = definition, reading
+        self.definitions = tuple(dict.fromkeys(one for source in sources for one in source.definitions))
+        self.notes = tuple(note for source in sources for note in source.notes)
+
+    @classmethod
+    def read(
+        cls,
+        paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        keys: Mapping[str, str] | None = None,
+        units: Mapping[str, str] | None = None,
+        definition: str | None = None,
+        charge: float | None = None,
+    ) -> FrameSet:
+        """Index files: extended xyz and ASE trajectories, HDF5 results of `cgdft reference`; others of ASE are kept in memory.
+
+        Args:
+            paths: one file or several.
+            keys: label, "charge", "spin" or "points" -> its name in `info`, `arrays` or results; default `DEFAULT_KEYS`
+                of `set_labels`. Quadrupole, potential and susceptibility of ASE's files are read only when told. A name
+                that ends in ".T" is read transposed: Born charges must be [atom, dipole, displacement].
+            units: label -> its unit in ASE's files, such as "hartree", "kcal/mol/angstrom", "debye"; default eV,
+                angstrom, e. Positions are in angstrom; results of `cgdft reference` know theirs.
+            definition: of the multipoles, by name: arrays <name>_charges, <name>_dipoles and <name>_quadrupoles, in
+                e3nn's order; default the first that there is.
+            charge: total charge, e, of frames that state none; default neutral, and refused where that is a guess.
+
+        Dipole, quadrupole and potential of periodic frames are not read.
+
+        Raises:
+            ValueError: no such file, key, unit or definition; a frame without charge in a set with charged ones; an
+                odd number of electrons without charge or spin.
+        """
+        listed = [Path(one) for one in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
+        if not listed:
+            raise ValueError("`paths` must be at least one file, got none")
+        reading = Reading(dict(keys or {}), dict(units or {}), charge)
+        sources = [_source(path, reading) for path in listed]
+        places = np.concatenate(
+            [
+                np.stack([np.full(len(source.facts), k), np.arange(len(source.facts))], axis=1)
+                for k, source in enumerate(sources)
+            ]
+        )
+        if not len(places):
+            raise ValueError(f"`paths` must hold at least one frame, got none in {', '.join(map(str, listed))}")
+        names = frozenset[str]().union(*(source.names for source in sources))
+        for quantity, key in reading.keys.items():
+            if key.removesuffix(".T") not in names:
+                raise ValueError(
+                    f"`keys` of {quantity} must be a name in the files, got {key!r}; they have {', '.join(sorted(names))}"
+                )
+        made = cls(sources, places, definition, reading)
+        if definition is not None and definition not in made.definitions:
+            known = ", ".join(made.definitions) or "none"
+            raise ValueError(f"`definition` must be of multipoles in the files, which have {known}, got {definition!r}")
+        if definition is None:
+            made.definition = next(iter(made.definitions), None)
+        missing = Missing.of(made.facts)
+        for frames, of_charge in ((missing.charge, True), (missing.spin, False)):
+            if len(frames):
+                missing.refuse(made.name(int(frames[0])), of_charge)
+        return made
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, k: int) -> Frame:
+        source, place = self._at(k)
+        return source.frame(place, self.definition)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self[k] for k in range(len(self)))
+
+    def name(self, k: int) -> str:
+        """By which messages call frame k."""
+        source, place = self._at(k)
+        return source.name(place)
+
+    @cached_property
+    def facts(self) -> NDArray[np.void]:
+        """One row of `set_facts.ROW` for each frame; `kind` is a place in `kinds`."""
+        parts, first = [], 0
+        for source in self._sources:
+            part = source.facts.copy()
+            part["kind"] += first
+            parts.append(part)
+            first += len(source.kinds)
+        starts = np.cumsum([0, *(len(part) for part in parts)])
+        return np.concatenate(parts)[starts[self._places[:, 0]] + self._places[:, 1]]
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Atoms of each frame, (n,)."""
+        return self.facts["size"].astype(np.int64)
+
+    @cached_property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols of all frames, by atomic number."""
+        kinds = [kind for source in self._sources for kind in source.kinds]
+        return symbols(kinds[k] for k in np.unique(self.facts["kind"]))
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 of numbers, positions, cell, charge, spin and labels of all frames, in whatever order; reads them all."""
+        total = hashlib.sha256()
+        for one in sorted(content(frame) for frame in self):
+            total.update(one)
+        return total.hexdigest()
+
+    def subset(self, frames: Sequence[int] | NDArray[np.int64]) -> FrameSet:
+        """The set of some of the frames, in this order."""
+        return FrameSet(self._sources, self._places[np.asarray(frames, dtype=np.int64)], self.definition, self.reading)
+
+    def split(self, fractions: Sequence[float], seed: int = 0) -> list[FrameSet]:
+        """Disjoint sets at random, of these fractions of the frames, which add up to at most 1.
+
+        Raises:
+            ValueError: fractions out of range, or one too small for a frame.
+        """
+        if min(fractions, default=0) <= 0 or sum(fractions) > 1 + 1e-9:
+            raise ValueError(f"`fractions` must be positive and add up to at most 1, got {list(fractions)}")
+        order = np.random.default_rng(seed).permutation(len(self))
+        ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
+        if (np.diff(ends) < 1).any():
+            raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}")
+        return [self.subset(np.sort(order[start:end])) for start, end in pairwise(ends)]
+
+    def _at(self, k: int) -> tuple[Source, int]:
+        if not -len(self) <= k < len(self):
+            raise IndexError(f"frame {k} of a set of {len(self)}")
+        source, place = self._places[k]
+        return self._sources[source], int(place)
+
+
+def _source(path: Path, reading: Reading) -> Source:
+    return ResultsFile(path) if path.is_file() and h5py.is_hdf5(path) else AtomsFile(path, reading)
+
+
+def content(frame: Frame) -> bytes:
+    """sha256 of all that a frame holds but its name."""
+    digest = hashlib.sha256()
+    s = frame.structure
+    parts = {name: getattr(s, name) for name in ("numbers", "positions", "cell", "pbc", "charge", "spin")}
+    for name, value in {**parts, **{f"label {name}": frame.labels[name] for name in sorted(frame.labels)}}.items():
+        array = np.ascontiguousarray(value.detach().numpy())
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.digest()

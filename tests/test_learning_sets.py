@@ -1,0 +1,531 @@
+"""Sets of frames: read as written, one at a time, in the same batches whoever reads, and refused where they mislead."""
+
+import lzma
+import pickle
+from itertools import chain
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from cgdft import Structure, units
+from cgdft.learning import Frame
+from cgdft.learning.atomic_energies import atomic_energies
+from cgdft.learning.checks import check_set
+from cgdft.learning.set_epochs import Epochs
+from cgdft.learning.set_units import multiplier
+from cgdft.learning.sets import FrameSet, loader
+from cgdft.validation import suites
+from cgdft.validation.cache import CorruptCache
+from cgdft.validation.campaign import Results
+
+SUITES = Path(suites.__file__).parent
+DATA = Path(__file__).parents[2] / "shared" / "data"
+FREE = {"H": -0.5, "C": -37.8, "O": -75.0}
+STIFF = 0.4  # hartree/bohr^2
+
+
+def water(seed, **info):
+    """Energies of a spring to every place of the unmoved molecule, with its forces and a dipole, in ASE's units."""
+    atoms = molecule("H2O")
+    start = atoms.positions * units.angstrom
+    atoms.rattle(0.03, seed=seed)
+    moved = atoms.positions * units.angstrom - start
+    energy = FREE["O"] + 2 * FREE["H"] - 0.3 + 0.5 * STIFF * (moved**2).sum()
+    charges = np.array([-0.6, 0.3, 0.3])
+    results = {
+        "energy": energy / units.eV,
+        "forces": -STIFF * moved / (units.eV / units.angstrom),
+        "dipole": charges @ atoms.positions + [0.0, 0.03, 0.1],
+    }
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    atoms.arrays["Test_charges"] = charges
+    atoms.arrays["Test_dipoles"] = np.array([[0.0, 0.03, 0.1], [0, 0, 0], [0, 0, 0]])
+    atoms.info.update(info)
+    return atoms
+
+
+def written(path, frames):
+    ase.io.write(path, frames, format="extxyz")
+    return path
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    return written(tmp_path / "water.extxyz", [water(seed) for seed in range(12)])
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Frames of 3 and 4 atoms in turn."""
+    frames = [molecule("H2O" if k % 2 else "NH3") for k in range(23)]
+    for k, atoms in enumerate(frames):
+        atoms.rattle(0.05, seed=k)
+        atoms.info["Energy"] = -1.0 * k
+    return FrameSet.read(written(tmp_path_factory.mktemp("many") / "many.xyz", frames))
+
+
+# Reading
+
+
+def test_results_come_back_the_same_from_both_kinds_of_file(tmp_path):
+    path = SUITES / "molecules.h5"
+    exported = Results.load(path).export(tmp_path / "molecules.extxyz")
+    for definition in (None, "MBIS"):
+        ours, theirs = FrameSet.read(path, definition=definition), FrameSet.read(exported, definition=definition)
+        assert ours.definition == theirs.definition == (definition or "Hirshfeld")
+        assert ours.elements == theirs.elements
+        assert len(ours) == len(theirs) == 33
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.name == other.name
+            assert torch.equal(one.structure.spin, other.structure.spin)
+            assert set(one.labels) - set(other.labels) <= {"quadrupole", "susceptibility", "potential", "points"}
+            for name in other.labels:
+                # extended xyz has eight decimals of arrays
+                torch.testing.assert_close(one.labels[name], other.labels[name], rtol=1e-8, atol=3e-8)
+            torch.testing.assert_close(one.structure.positions, other.structure.positions, rtol=1e-8, atol=3e-8)
+
+
+def test_results_hold_potentials_at_their_points():
+    frames = FrameSet.read(SUITES / "molecules.h5")
+    reference = Results.load(SUITES / "molecules.h5").references["CH4"]
+    frame = frames[1]
+    assert frame.name == frames.name(1) == "CH4"
+    np.testing.assert_array_equal(frame.labels["points"], reference.points)
+    np.testing.assert_allclose(frame.labels["potential"], reference.potential_difference)
+    np.testing.assert_array_equal(frame.labels["susceptibility"], reference.susceptibility)
+    assert "susceptibility" not in FrameSet.read(SUITES / "molecules.h5", definition="MBIS")[1].labels
+
+
+def test_what_was_computed_in_a_field_is_left_out(tmp_path):
+    for path in (SUITES / "water.h5", Results.load(SUITES / "water.h5").export(tmp_path / "water.extxyz")):
+        frames = FrameSet.read(path)
+        assert len(frames) == 6
+        assert "6 of 12 frames are in a uniform field" in frames.notes[0]
+        assert check_set(frames)[0] == frames.notes[0]
+
+
+def test_ase_units_and_labels_in_atomic_units(trajectory):
+    frame = FrameSet.read(trajectory)[3]
+    atoms = water(3)
+    assert frame.name == "water-3"
+    assert float(frame.labels["energy"]) == pytest.approx(atoms.get_potential_energy() * units.eV, rel=1e-8)
+    np.testing.assert_allclose(frame.labels["forces"], atoms.get_forces() * units.eV / units.angstrom, atol=1e-9)
+    np.testing.assert_allclose(frame.labels["multipoles"][0], [-0.6, 0, 0.03 * units.angstrom, 0.1 * units.angstrom], atol=1e-7)
+
+
+def test_keys_and_units_can_be_told(tmp_path):
+    atoms = molecule("H2O", info={"E": -3.0, "mydipole": [1.0, 2.0, 3.0], "q": 1, "ESP": [0.5, 0.25], "at": np.eye(3)[:2]})
+    atoms.arrays["pull"] = np.arange(9.0).reshape(3, 3)
+    atoms.arrays["bec"] = np.arange(27.0).reshape(3, 9)
+    path = written(tmp_path / "a.xyz", [atoms])
+    keys = {"energy": "E", "forces": "pull", "dipole": "mydipole", "charge": "q", "potential": "ESP", "points": "at"}
+    told = {"energy": "kcal/mol", "forces": "hartree/angstrom", "dipole": "debye", "points": "bohr"}
+    frame = FrameSet.read(path, {**keys, "born_charges": "bec.T"}, told)[0]
+    assert float(frame.labels["energy"]) == pytest.approx(-3.0 * units.kcal_per_mol)
+    np.testing.assert_allclose(frame.labels["forces"], atoms.arrays["pull"] / units.angstrom)
+    np.testing.assert_allclose(frame.labels["dipole"], np.array([1, 2, 3]) * units.debye)
+    np.testing.assert_allclose(frame.labels["potential"], np.array([0.5, 0.25]) * units.volt)
+    np.testing.assert_allclose(frame.labels["points"], np.eye(3)[:2])
+    np.testing.assert_allclose(frame.labels["born_charges"], atoms.arrays["bec"].reshape(3, 3, 3).swapaxes(1, 2))
+    assert float(frame.structure.charge) == 1
+
+
+def test_stress_charges_and_fermi_levels_of_calculators(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    stress = np.arange(6.0)
+    atoms.calc = SinglePointCalculator(atoms, stress=stress, charges=np.array([0.1, -0.1, 0.2, -0.2]), dipole=np.ones(3))
+    atoms.info["fermi_level"] = 5.0
+    frame = FrameSet.read(written(tmp_path / "cu.extxyz", [atoms]))[0]
+    expected = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]]) * units.eV / units.angstrom**3
+    np.testing.assert_allclose(frame.labels["stress"], expected)
+    np.testing.assert_allclose(frame.labels["multipoles"][:, 0], [0.1, -0.1, 0.2, -0.2])
+    assert float(frame.labels["chemical_potential"]) == pytest.approx(5.0 * units.eV)
+    assert "dipole" not in frame.labels  # of a crystal it means nothing
+
+
+@pytest.mark.parametrize("ending", ["traj", "json", "extxyz.gz"])
+def test_other_files_of_ase(tmp_path, trajectory, ending):
+    path = tmp_path / f"other.{ending}"
+    ase.io.write(path, ase.io.read(trajectory, ":"))
+    for one, other in zip(FrameSet.read(trajectory), FrameSet.read(path), strict=True):
+        torch.testing.assert_close(one.labels["forces"], other.labels["forces"], rtol=0, atol=1e-9)
+
+
+def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
+    import cgdft.learning.reading_atoms as reading
+
+    monkeypatch.setattr(reading, "_parsed", lambda lines, parsed=reading._parsed, read=[]: (read.append(1), parsed(lines))[1])
+    read = reading._parsed.__defaults__[1]
+    frames = FrameSet.read([trajectory, SUITES / "ions.h5", trajectory], charge=0)
+    assert len(frames) == 36
+    assert read == []
+    assert frames.elements == ("H", "O", "Na", "Cl")
+    assert [int(n) for n in frames.sizes[:13]] == [3] * 12 + [1]
+    assert frames[-1].name == "water-11"
+    assert len(read) == 1
+    assert frames[12].name == "Na+"
+    assert len(read) == 1
+    assert len(pickle.dumps(frames)) < 20_000  # places, not frames
+    with pytest.raises(IndexError):
+        frames[36]
+
+
+def test_hash_is_of_the_content(tmp_path, trajectory):
+    frames = FrameSet.read(trajectory)
+    turned = FrameSet.read(written(tmp_path / "b.xyz", ase.io.read(trajectory, "::-1")))
+    assert frames.hash == turned.hash != frames.subset(range(11)).hash
+    assert frames.hash != FrameSet.read(trajectory, units={"energy": "hartree"}).hash
+
+
+def test_splits_are_disjoint_and_repeatable(many):
+    parts = many.split([0.5, 0.3, 0.2], seed=4)
+    names = [[frame.name for frame in part] for part in parts]
+    assert [len(part) for part in parts] == [12, 6, 5]
+    assert len(set(chain(*names))) == 23
+    assert [[f.name for f in part] for part in many.split([0.5, 0.3, 0.2], seed=4)] == names
+    assert [[f.name for f in part] for part in many.split([0.5, 0.3, 0.2], seed=5)] != names
+    assert many.subset([0]).elements == ("H", "N")
+    for fractions in ([0.9, 0.2], [0.99, 0.01], [-1.0]):
+        with pytest.raises(ValueError, match="`fractions` must"):
+            many.split(fractions)
+
+
+def test_units_by_name():
+    assert multiplier("kJ/mol/bohr", "forces") == pytest.approx(1 / 2625.4996, rel=1e-6)
+    assert multiplier("GPa", "stress") == pytest.approx(1 / 29421.02, rel=1e-5)
+    assert multiplier("e^2 angstrom^2/eV", "polarizability") == pytest.approx(14.399645 * units.angstrom**3, rel=1e-6)
+    assert multiplier("e angstrom^l", "multipoles", 2) == pytest.approx(units.angstrom**2)
+    for unit in ("eV", "eV*angstrom", "wombat", "eV/"):
+        with pytest.raises(ValueError, match="`units` of forces must be like 'hartree/bohr'"):
+            multiplier(unit, "forces")
+
+
+# Refused while reading
+
+
+@pytest.mark.parametrize(
+    ("message", "settings"),
+    [
+        ("`keys` must be of .*, got one of 'enthalpy'", {"keys": {"enthalpy": "H"}}),
+        ("`keys` of energy must be a name in the files, got 'E'; they have .*forces", {"keys": {"energy": "E"}}),
+        ("`units` must be of .*, got one of 'mass'", {"units": {"mass": "kg"}}),
+        ("`units` of energy must be like 'hartree', got 'bohr'", {"units": {"energy": "bohr"}}),
+        ("`definition` must be of multipoles in the files, which have Test, got 'MBIS'", {"definition": "MBIS"}),
+    ],
+)
+def test_settings_that_do_not_fit_the_files(trajectory, message, settings):
+    with pytest.raises(ValueError, match=message):
+        FrameSet.read(trajectory, **settings)
+
+
+@pytest.mark.parametrize(
+    ("message", "frames"),
+    [
+        ("`charge` must be stated by every frame.*frame a-1", [water(0, charge=1), water(1)]),
+        ("odd number of electrons, got none in frame radical", [water(0), molecule("OH", info={"name": "radical"})]),
+        ("frame a-0: `charge` must be one number", [water(0, charge=1, total_charge=-1)]),
+        ("frame a-0: `energy` must be told once", [water(0, REF_energy=-1.0)]),
+        ("frame a-0: `dipole` must be of shape", [molecule("H2O", info={"dipole": [1.0, 2.0]})]),
+        ("frame a-0: `energy` must be finite, got nan", [molecule("H2O", info={"Energy": np.nan})]),
+        ("frame a-0: `positions` must be distinct", [Atoms("H2", [[0, 0, 0], [0, 0, 0.001]])]),
+    ],
+)
+def test_frames_that_mislead(tmp_path, message, frames):
+    for atoms in frames:
+        if "magmom" in str(atoms.arrays.keys()):
+            del atoms.arrays["initial_magmoms"]
+    path = written(tmp_path / "a.xyz", frames)
+    with pytest.raises(ValueError, match=message):
+        list(FrameSet.read(path))
+
+
+def test_charges_may_be_stated_for_frames_without(tmp_path):
+    path = written(tmp_path / "a.xyz", [water(0, charge=1), water(1), Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])])
+    frames = FrameSet.read(path, charge=0)
+    assert [float(frame.structure.charge) for frame in frames] == [1, 0, 0]
+    initial = molecule("OH")
+    initial.set_initial_charges([-0.7, -0.3])
+    assert float(FrameSet.read(written(tmp_path / "b.xyz", [initial]))[0].structure.charge) == -1
+    assert len(FrameSet.read(written(tmp_path / "c.xyz", [bulk("Cu")]))) == 1  # metals may have odd cells
+
+
+def test_quadrupoles_must_be_traceless(tmp_path):
+    path = written(tmp_path / "a.xyz", [molecule("H2O", info={"Q": np.diag([1.0, 2.0, 3.0])})])
+    with pytest.raises(ValueError, match=r"`quadrupole` must be traceless.*take \(3 Q - tr Q\)/2"):
+        FrameSet.read(path, {"quadrupole": "Q"})[0]
+
+
+def test_files_that_are_none(tmp_path, trajectory):
+    cut = tmp_path / "cut.xyz"
+    cut.write_text("\n".join(trajectory.read_text().splitlines()[:-1]))
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes((SUITES / "ions.h5").read_bytes()[:5000])
+    (tmp_path / "notes.xyz").write_text("not a molecule\n")
+    (tmp_path / "empty.xyz").write_text("")
+    for name, message in {
+        "cut.xyz": "a frame of fewer than 3 atoms",
+        "none.xyz": "`paths` must be files",
+        "notes.xyz": "got 'not a molecule' for a number of atoms",
+        "empty.xyz": "`paths` must hold at least one frame",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            FrameSet.read(tmp_path / name)
+    with pytest.raises(CorruptCache, match="cannot be read"):
+        FrameSet.read(broken)
+    with pytest.raises(ValueError, match="`paths` must be at least one file"):
+        FrameSet.read([])
+
+
+# Loading
+
+
+def epoch_names(batches):
+    return [[frame.name for frame in batch.frames] for batch in batches]
+
+
+def test_workers_make_the_same_batches(many):
+    ours = list(loader(many, 4, [6.0], seed=3))
+    theirs = list(loader(many, 4, [6.0], seed=3, workers=2))
+    assert epoch_names(ours) == epoch_names(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.structure.positions, other.structure.positions)
+        assert all(torch.equal(a, b) for a, b in zip(one.pairs[6.0], other.pairs[6.0], strict=True))
+        for a, b in zip(one.frames, other.frames, strict=True):
+            assert set(a.labels) == set(b.labels) == {"energy"}
+            assert torch.equal(a.labels["energy"], b.labels["energy"])
+
+
+def test_shuffling_goes_on_where_it_stopped(many):
+    batches = loader(many, 4, seed=3)
+    epochs = []
+    for epoch in range(3):
+        batches.batch_sampler.set_epoch(epoch)
+        assert len(batches) == 6
+        epochs.append(epoch_names(batches))
+    assert epochs[0] != epochs[1] != epochs[2]
+    again = loader(many, 4, seed=3)
+    again.batch_sampler.set_epoch(2, start=4)
+    assert epoch_names(again) == epochs[2][4:]
+    assert len(again) == 2
+    assert epoch_names(loader(many, 4, seed=4)) != epochs[0]
+    assert list(chain(*epoch_names(loader(many, 5, shuffle=False)))) == [frame.name for frame in many]
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 23])
+def test_ranks_share_everything_out(many, world_size):
+    ranks = [Epochs(many.sizes, 5, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert len({len(one) for one in ranks}) == 1
+    assert sorted(k for one in ranks for batch in one for k in batch) == list(range(23))
+
+
+def test_batches_are_limited_in_atoms(many):
+    batches = list(loader(many, 8, atoms=10))
+    assert max(batch.structure.n_atoms for batch in batches) == 10
+    assert sum(len(batch) for batch in batches) == 23
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "`batch_size` must be at least 1"),
+        ({"atoms": 3}, "`atoms` must be at least 4"),
+        ({"rank": 2, "world_size": 2}, "`rank` must be from 0 to 1"),
+        ({"world_size": 24}, "`world_size` must not exceed the number of frames, 23"),
+        ({"workers": -1}, "`workers` must be at least 0"),
+    ],
+)
+def test_loaders_that_cannot_be(many, settings, message):
+    with pytest.raises(ValueError, match=message):
+        loader(many, **{"batch_size": 4, **settings})
+
+
+# Checks
+
+
+def test_a_good_set_has_nothing_to_tell(trajectory):
+    frames = FrameSet.read(trajectory)
+    train, validation = frames.split([0.75, 0.25])
+    assert check_set(train, validation, elements=["H", "O"], atomic_energies=FREE) == []
+    assert "energies have no atomic reference" in check_set(train)[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"units": {"energy": "hartree"}}, "`energy` must be in hartree, got numbers that look like eV"),
+        ({"units": {"energy": "kcal/mol"}}, "`energy` must be in kcal/mol, got numbers that look like eV"),
+        ({"units": {"forces": "hartree/bohr"}}, "forces look like eV/angstrom"),
+        ({"units": {"dipole": "debye"}}, "`dipole` must be in debye, got numbers that look like e angstrom"),
+    ],
+)
+@pytest.mark.parametrize("reference", [FREE, None])
+def test_wrong_units(trajectory, settings, message, reference):
+    with pytest.raises(ValueError, match=message):
+        check_set(FrameSet.read(trajectory, **settings), atomic_energies=reference)
+
+
+def test_hartree_read_as_ev(tmp_path):
+    frames = [water(seed) for seed in range(6)]
+    for atoms in frames:
+        atoms.info["E"] = atoms.calc.results.pop("energy") * units.eV
+    path = written(tmp_path / "a.xyz", frames)
+    with pytest.raises(ValueError, match="`energy` must be in eV, got numbers that look like hartree"):
+        check_set(FrameSet.read(path, {"energy": "E"}))
+    assert check_set(FrameSet.read(path, {"energy": "E"}, {"energy": "hartree"}), atomic_energies=FREE) == []
+
+
+def changed(frames, **labels):
+    return [Frame(f.name, f.structure, {**f.labels, **{k: v(f) for k, v in labels.items()}}) for f in frames]
+
+
+def test_wrong_signs_sums_and_orders(trajectory):
+    frames = list(FrameSet.read(trajectory))
+    p = "multipoles"
+    swapped = [0, 2, 3, 1]  # y, z, x
+    electrons = torch.tensor([8.6, 0.7, 0.7])
+    for labels, message in (
+        ({"forces": lambda f: -f.labels["forces"]}, "`forces` must be -dE/dR.*opposite sign"),
+        (
+            {"forces": lambda f: 1e3 * f.labels["forces"], "energy": lambda f: f.labels["energy"] * torch.nan},
+            "`energy` must be",
+        ),
+        ({p: lambda f: f.labels[p] + 0.1}, r"`multipoles` must have charges that add up to the total charge 0, got 0.3"),
+        ({p: lambda f: electrons[:, None]}, "look like numbers of electrons"),
+        ({"dipole": lambda f: -f.labels["dipole"]}, "`dipole` must point towards positive charge"),
+        ({"dipole": lambda f: f.labels["dipole"][:2]}, r"frame water-0: `dipole` must be of shape \(3\)"),
+        ({"entropy": lambda f: f.labels["energy"]}, "`labels` must be of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_set(changed(frames, **labels), atomic_energies=FREE)
+    big = changed(frames, **{p: lambda f: f.labels[p][:, swapped] * torch.tensor([1.0, 5, 5, 5])})
+    big = changed(big, dipole=lambda f: f.labels[p][:, 0].double() @ f.structure.positions + f.labels[p].sum(0)[[3, 1, 2]])
+    with pytest.raises(ValueError, match="in the order x, y, z, got them as y, z, x"):
+        check_set(big)
+    wild = [Frame(f.name, f.structure, {"forces": 100 * f.labels["forces"]}) for f in frames]
+    with pytest.raises(
+        ValueError, match=r"`forces` must be in hartree/bohr, got a root mean square of .*look like eV/angstrom"
+    ):
+        check_set(wild)
+    still = [Frame(f.name, f.structure, {"forces": 0 * f.labels["forces"]}) for f in frames]
+    assert "all frames are relaxed" in check_set(still)[0]
+
+
+def test_dipoles_of_ions_about_their_centre():
+    frames = list(FrameSet.read(SUITES / "ions.h5"))
+    assert "energies have no atomic reference" in check_set(frames)[0]
+    shift = torch.tensor([3.0, 1.0, -2.0], dtype=torch.float64)
+    for centre in (lambda s: s.positions.mean(0), lambda s: torch.tensor(s.to_ase().get_center_of_mass() * units.angstrom)):
+        moved = []
+        for f in frames:
+            s = Structure(f.structure.numbers, f.structure.positions + shift, charge=f.structure.charge)
+            about = f.labels["dipole"] - s.charge * centre(f.structure)
+            labels = {"dipole": about, "multipoles": f.labels["multipoles"]}
+            moved.append(Frame(f.name, s, labels))
+        with pytest.raises(ValueError, match="`dipole` must be about the origin of coordinates, got those of ions about"):
+            check_set(moved)
+
+
+def test_elements_and_atomic_references(trajectory):
+    frames = FrameSet.read(trajectory)
+    with pytest.raises(ValueError, match="`elements` must include O of frame water-0, got H, C"):
+        check_set(frames, elements=["H", "C"])
+    with pytest.raises(ValueError, match="`atomic_energies` must have every element, got none of O"):
+        check_set(frames, atomic_energies={"H": -0.5})
+    with pytest.raises(ValueError, match="`atomic_energies` must be of the energies' method"):
+        check_set(frames, atomic_energies={"H": -0.5, "O": -15.8})
+
+
+def test_duplicates(tmp_path, trajectory):
+    frames = FrameSet.read(trajectory)
+    turned = [water(5), water(20)]
+    results = [one.calc.results for one in turned]
+    turned = [one[[2, 0, 1]] for one in turned]  # other orders of atoms are the same structure
+    for atoms, one in zip(turned, results, strict=True):
+        atoms.calc = SinglePointCalculator(atoms, energy=one["energy"])
+    others = FrameSet.read(written(tmp_path / "b.xyz", turned))
+    with pytest.raises(ValueError, match="`validation` must have no structure of `train`, got frame b-0, which is water-5"):
+        check_set(frames, others)
+    assert check_set(frames, others.subset([1]), atomic_energies=FREE) == []
+    both = [*frames, *others]
+    assert "1 frames are there twice: water-5 = b-0" in check_set(both)
+    with pytest.raises(ValueError, match="`train` must have one energy for one structure"):
+        check_set([*frames, *changed(others, energy=lambda f: f.labels["energy"] + 0.1)])
+    ion = Structure(frames[0].structure.numbers, frames[0].structure.positions, charge=1, spin=1)
+    assert check_set([*frames, Frame("ion", ion, {})], atomic_energies=FREE) == []  # another charge is another structure
+
+
+# Atomic energies
+
+
+def test_atomic_energies_of_single_atoms_given_ones_and_fits(trajectory):
+    frames = list(FrameSet.read(trajectory))
+    single = Frame("H", Structure(torch.tensor([1]), torch.zeros(1, 3), spin=1), {"energy": torch.tensor(-0.5)})
+    found = atomic_energies([*frames, single])
+    assert list(found) == ["H", "O"]
+    assert found["H"] == -0.5
+    assert found["O"] == pytest.approx(-75.3, abs=0.02)  # the binding of water is counted to what is fitted
+    assert atomic_energies(frames, given={"H": -0.6, "O": -75.0, "C": 0.0}) == {"H": -0.6, "O": -75.0}
+    with pytest.warns(UserWarning, match=r"compositions do not determine the atomic energies of H, O \(rank 1 of 2\)"):
+        found = atomic_energies(frames)
+    assert 2 * found["H"] + found["O"] == pytest.approx(-76.3, abs=0.02)
+    with pytest.raises(ValueError, match="`frames` must have an energy with every element, got none with C"):
+        atomic_energies([*frames, Frame("CH4", Structure.from_ase(molecule("CH4")), {})])
+
+
+def test_fits_are_determined_by_enough_compositions():
+    found = atomic_energies(FrameSet.read(SUITES / "molecules.h5"))
+    assert found["C"] == pytest.approx(-38.0, abs=0.1)
+    assert check_set(FrameSet.read(SUITES / "molecules.h5"), atomic_energies=found)[1:] == []
+
+
+def test_free_atoms_from_pyscf(trajectory):
+    found = atomic_energies(FrameSet.read(trajectory), given={"O": -75.0}, method="hf/sto-3g")
+    assert found["H"] == pytest.approx(-0.466582, abs=1e-5)  # STO-3G hydrogen atom
+
+
+# Files of others
+
+
+def first_frames(packed, folder, n):
+    path = folder / packed.name.removesuffix(".xz")
+    with lzma.open(packed, "rt") as lines:
+        kept = [[head, *(next(lines) for _ in range(int(head) + 1))] for _, head in zip(range(n), lines, strict=False)]
+    path.write_text("".join(chain(*kept)))
+    return path
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")
+def test_the_first_frames_of_public_files(tmp_path):
+    paths = sorted(DATA.glob("*/*.xz"))
+    assert len(paths) > 20
+    seen = set()
+    for path in paths:
+        frames = FrameSet.read(first_frames(path, tmp_path, 3))
+        for frame in frames:
+            seen |= set(frame.labels)
+        check_set(frames)
+    assert {"energy", "forces", "dipole", "multipoles"} <= seen
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")
+def test_mistakes_in_reading_public_files_are_found(tmp_path):
+    def unpacked(name, frames):
+        return first_frames(DATA / name, tmp_path, frames)
+
+    ions = unpacked("water_ion_clusters_aims/water100.extxyz.xz", 30)
+    with pytest.raises(ValueError, match="got them as y, z, x"):
+        check_set(FrameSet.read(ions, {"multipoles": "aims_atom_multipoles"}))
+    amino = unpacked("spice_bec/des370k_monomers.extxyz.xz", 10)
+    with pytest.raises(ValueError, match="`born_charges` must be .* transposed"):
+        check_set(FrameSet.read(amino, {"born_charges": "bec"}))
+    assert len(check_set(FrameSet.read(amino, {"born_charges": "bec.T"}))) == 1
+    charged = unpacked("cu111_water_charged/dft_multi_charge.extxyz.xz", 2)
+    neutral = unpacked("cu111_water_charged/dft_neutral94.extxyz.xz", 2)
+    with pytest.raises(ValueError, match="`charge` must be stated by every frame of a set with charged ones"):
+        FrameSet.read([charged, neutral])
