@@ -12,7 +12,7 @@ from cgdft.validation.thermal import thermal
 
 NEUTRAL = (1.2360, 1.3533, 1.2510, 1.3404, 1.2545, 1.3404, 1.2510, 1.3533, 1.2360)  # angstrom, relaxed here
 PROTONATED = (1.3151, 1.2989, 1.2804, 1.3084, 1.2710, 1.3190, 1.2601, 1.3393, 1.2392)  # angstrom, relaxed here
-EACH = 60
+EACH = 45
 
 
 def chain(bonds: tuple[float, ...], last: float, first: list[list[float]]) -> Atoms:
