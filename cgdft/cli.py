@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cgdft import __version__, listing
+from cgdft import __version__, listing, training_commands
 from cgdft.making import Choice
 from cgdft.terminal import complain, models_and_files, progress, read, show, suite_names, write
 
@@ -233,6 +233,10 @@ def reference(
 app.command()(listing.suites)
 app.command()(listing.models)
 app.command(epilog="Examples:\n\ncgdft cite\n\ncgdft cite qeq-dipoles --output paper.bib")(listing.cite)
+app.command(epilog="Examples:\n\ncgdft train water.yaml\n\ntorchrun --nproc-per-node 2 -m cgdft train water.yaml")(
+    training_commands.train
+)
+app.command(epilog="Examples:\n\ncgdft evaluate run/model.safetensors test.extxyz --json")(training_commands.evaluate)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -169,7 +169,7 @@ def test_suite_files(capsys, tmp_path):
     assert main(["reference", str(path)]) == 2
     assert "must be a Python file with a list named suite" in capsys.readouterr().err
     assert main(["reference", "nonsense"]) == 2
-    assert "`suite` must be one of chains" in capsys.readouterr().err
+    assert "`suite` must be one of carbon" in capsys.readouterr().err
     assert main(["suites"]) == 0
     assert "dissociation" in capsys.readouterr().out
 

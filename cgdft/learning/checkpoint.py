@@ -1,0 +1,94 @@
+"""The state of a training on disk: complete, written whole or not at all, and read without running anything."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+#: Of what a checkpoint holds; raised when that changes.
+FORMAT = 1
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """A file under its name only once all of it is on disk.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; what was there before stays.
+    """
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror}); what was there before is intact: make room and run again",
+        ) from error
+
+
+def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint.
+
+    Raises:
+        OSError: see `write_whole`.
+    """
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint of the same training.
+
+    Args:
+        same: what must be as it was, by name.
+
+    Raises:
+        ValueError: damaged, of another version, or of another training; the message says what differs.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        why = str(error).partition("\n")[0][:120]
+        raise ValueError(
+            f"{path} must be a checkpoint, got a file that cannot be read ({why}); remove it to begin anew"
+        ) from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise ValueError(f"{path} must be a checkpoint, got something else; give another `output`")
+    if state["format"] != FORMAT:
+        raise ValueError(
+            f"{path} must be a checkpoint of format {FORMAT}, got {state['format']}; go on with the version of cgdft "
+            f"that wrote it, or give another `output`"
+        )
+    for name, value in same.items():
+        if state[name] != value:
+            raise ValueError(
+                f"{path} is of another training: {_difference(name, value, state[name])}; give another `output`, or "
+                f"remove it to begin anew"
+            )
+    return state
+
+
+def _difference(name: str, now: Any, then: Any) -> str:
+    if isinstance(now, Mapping) and isinstance(then, Mapping):
+        for key in dict.fromkeys([*then, *now]):
+            if then.get(key) != now.get(key):
+                return f"`{key}` of its {name} is {_short(then.get(key))}, here {_short(now.get(key))}"
+    return f"its {name} is {_short(then)}, here {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

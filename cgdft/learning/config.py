@@ -1,0 +1,120 @@
+"""What a training is told: settings of the training itself, and the YAML file that states a whole one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+
+from cgdft.learning.loss import EXTRA
+from cgdft.learning.quantities import QUANTITIES
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _label(name: str) -> str:
+    known = [*QUANTITIES, *EXTRA]
+    if name not in known:
+        raise ValueError(f"must be of {', '.join(known)}, got {name!r}")
+    return name
+
+
+#: A label, or what else may have a weight.
+Label = Annotated[str, AfterValidator(_label)]
+Way = Literal["direct", "implicit", "unrolled"]
+
+#: What errors count, in units of the scales of `QUANTITIES`; responses less, since they are derivatives of the rest.
+WEIGHTS = {
+    **dict.fromkeys(("energy", "forces", "stress", "dipole", "multipoles", "stationarity"), 1.0),
+    "polarizability": 0.1,
+    "born_charges": 0.1,
+}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Settings(_Strict):
+    """How to train, whatever the model and the data.
+
+    Args:
+        weights: of the squared errors of labels, by the names of `QUANTITIES` and "stationarity"; those left out do not count.
+        schedule: epochs of each way to train, in this order.
+        batch_size: frames of one step, of all processes together.
+        learning_rate: of the first epoch; it falls to a hundredth along a cosine.
+        ema: decay of the moving average of the weights that is kept, for a step; 0 for none.
+        clip: largest norm of the gradient.
+        patience: epochs without a better validation loss after which the last way of the schedule stops.
+        seed: of the order of the frames.
+        workers: processes that read frames.
+    """
+
+    weights: dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = WEIGHTS
+    schedule: dict[Way, Annotated[int, Field(ge=0)]] = {"direct": 50, "implicit": 150}
+    batch_size: Count = 16
+    learning_rate: Positive = 5e-3
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    clip: Positive = 100.0
+    patience: Count = 50
+    seed: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("weights")
+    @classmethod
+    def _one(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not any(weights.values()):
+            raise ValueError("must have one above zero, got none")
+        return weights
+
+    @field_validator("schedule")
+    @classmethod
+    def _some(cls, schedule: dict[Way, int]) -> dict[Way, int]:
+        if not sum(schedule.values()):
+            raise ValueError("must have at least one epoch, got none")
+        return schedule
+
+
+class Data(_Strict):
+    """Where frames are: files to train on, and files or a fraction of those to validate on."""
+
+    train: Annotated[list[Path], Field(min_length=1)]
+    validation: list[Path] | Annotated[float, Field(gt=0, lt=1)] = 0.1
+    keys: dict[str, str] = {}
+    units: dict[str, str] = {}
+    definition: str | None = None
+
+
+class Network(_Strict):
+    """The environment of `MessagePassing`; the cutoff in angstrom."""
+
+    channels: Count = 32
+    lmax: Annotated[int, Field(ge=0, le=3)] = 1
+    layers: Count = 2
+    cutoff: Positive = 5.0
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class Config(Settings):
+    """A whole training, as a YAML file states it.
+
+    Args:
+        data: see `Data`.
+        architecture: a name of `cgdft.learning.architectures`, or a Python file with a function model(environment, atoms).
+        environment: see `Network`.
+        atoms: energy of each element's free atom, hartree; "fit" to those of the data; or a method ("pbe/def2-svp").
+        output: folder of everything that is written.
+    """
+
+    data: Data
+    architecture: str
+    environment: Network = Network()
+    atoms: dict[str, float] | str = "fit"
+    output: Path = Path("run")
+
+    @property
+    def settings(self) -> Settings:
+        """The part that does not know model and data."""
+        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})

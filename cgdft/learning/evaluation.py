@@ -1,0 +1,183 @@
+"""How wrong a model is on frames: errors by quantity, in the units in which people quote them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cgdft.learning.distributed import World
+from cgdft.learning.frames import Batch
+from cgdft.learning.loss import errors, wanted
+from cgdft.learning.prediction import Prediction
+from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.schedules import implicit
+from cgdft.learning.train_starts import Starts
+from cgdft.learning.train_step import attempt
+from cgdft.model import Model
+from cgdft.units import angstrom, eV
+
+#: What is shown: unit, and how many of it one of the package's is.
+SHOWN = {
+    "energy": ("meV/atom", 1e3 / eV),
+    "forces": ("meV/angstrom", 1e3 * angstrom / eV),
+    "stress": ("meV/angstrom^3", 1e3 * angstrom**3 / eV),
+    "charges": ("me", 1e3),
+    "dipoles": ("me angstrom", 1e3 / angstrom),
+    "quadrupoles": ("me angstrom^2", 1e3 / angstrom**2),
+    "dipole": ("me angstrom", 1e3 / angstrom),
+    "quadrupole": ("me angstrom^2", 1e3 / angstrom**2),
+    "potential": ("mV", 1e3 / eV),
+    "chemical_potential": ("meV", 1e3 / eV),
+    "polarizability": ("angstrom^3", 1 / angstrom**3),
+    "born_charges": ("me", 1e3),
+    "susceptibility": ("e^2/eV", eV),
+}
+#: Pairs of label and error kept of a quantity, for figures.
+KEPT = 20000
+
+
+@dataclass
+class Errors:
+    """Errors of one quantity: sums over its entries, and some entries for figures, all in Hartree atomic units."""
+
+    n: float = 0.0
+    squares: float = 0.0
+    sizes: float = 0.0
+    labels: list[Tensor] = field(default_factory=list)
+    wrong: list[Tensor] = field(default_factory=list)
+
+    @property
+    def rmse(self) -> float:
+        """Root mean square."""
+        return math.sqrt(self.squares / self.n) if self.n else math.nan
+
+    @property
+    def mae(self) -> float:
+        """Mean of absolute values."""
+        return self.sizes / self.n if self.n else math.nan
+
+    def add(self, label: Tensor, wrong: Tensor) -> None:
+        """The entries of one batch."""
+        self.n += wrong.numel()
+        self.squares += float((wrong * wrong).sum())
+        self.sizes += float(wrong.abs().sum())
+        if sum(map(len, self.labels)) < KEPT:
+            self.labels.append(label)
+            self.wrong.append(wrong)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors of a model on frames.
+
+    Attributes:
+        errors: by quantity; multipoles apart as charges, dipoles and quadrupoles of atoms.
+        frames: that were evaluated or failed.
+        failed: frames without a minimum, and why; of this process.
+        left_out: number of frames without a minimum, of all processes.
+    """
+
+    errors: dict[str, Errors]
+    frames: int
+    failed: dict[str, str]
+    left_out: int
+
+    def loss(self, weights: Mapping[str, float]) -> float:
+        """What training minimises, here: the weighted sum of (RMSE / scale)^2; infinite where nothing was solved."""
+        found = [weight * self._mean(name) / QUANTITIES[name].scale ** 2 for name, weight in weights.items() if self._n(name)]
+        return math.fsum(found) if found else math.inf
+
+    def _n(self, name: str) -> float:
+        return sum(self.errors[part].n for part in _parts(name) if part in self.errors)
+
+    def _mean(self, name: str) -> float:
+        return sum(self.errors[part].squares for part in _parts(name) if part in self.errors) / self._n(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """RMSE and MAE with their units, for JSON and metadata."""
+        rows = {
+            name: {"unit": SHOWN[name][0], "rmse": one.rmse * SHOWN[name][1], "mae": one.mae * SHOWN[name][1], "n": int(one.n)}
+            for name, one in self.errors.items()
+            if one.n
+        }
+        return {"frames": self.frames, "failed": self.left_out, "errors": rows}
+
+    def table(self) -> str:
+        """RMSE and MAE in lines."""
+        lines = [f"{'quantity':<20} {'RMSE':>12} {'MAE':>12}  {'unit':<15} {'entries':>9}"]
+        for name, row in self.to_dict()["errors"].items():
+            lines.append(f"{name:<20} {row['rmse']:>12.4g} {row['mae']:>12.4g}  {row['unit']:<15} {row['n']:>9}")
+        return "\n".join(lines)
+
+
+def evaluate(
+    model: Model,
+    batches: Iterable[Batch],
+    quantities: Sequence[str] | None = None,
+    world: World | None = None,
+    starts: Starts | None = None,
+) -> Evaluation:
+    """Errors of a model at its minimum on batches of frames, of all labels or of some quantities.
+
+    Args:
+        batches: of this process.
+        world: the processes that evaluate together.
+        starts: where solves begin.
+    """
+    world = world or World()
+    weights = dict.fromkeys(QUANTITIES if quantities is None else quantities, 1.0)
+    names = [part for name in QUANTITIES if weights.get(name) for part in _parts(name)]
+    found = {name: Errors() for name in names}
+    failed: dict[str, str] = {}
+    frames = 0
+    asked = [p for p in model.parameters() if p.requires_grad]
+    for p in asked:
+        p.requires_grad = False
+    try:
+        for batch in batches:
+            frames += len(batch)
+            start = None if starts is None else starts.of(batch)
+            prediction, bad = attempt(lambda b=batch, s=start: implicit(model, b, wanted(b, weights), s), batch)  # type: ignore[misc]
+            failed |= bad
+            if prediction is None:
+                continue
+            if starts is not None:
+                starts.keep(prediction)
+            for name in wanted(prediction.batch, weights):
+                _add(found, prediction, name)
+    finally:
+        for p in asked:
+            p.requires_grad_()
+    numbers = torch.tensor([[one.n, one.squares, one.sizes] for one in found.values()], dtype=torch.float64)
+    counts = world.sum(torch.tensor([frames, len(failed)], dtype=torch.float64))
+    for one, row in zip(found.values(), world.sum(numbers).tolist(), strict=True):
+        one.n, one.squares, one.sizes = row
+    return Evaluation({k: v for k, v in found.items() if v.n}, int(counts[0]), failed, int(counts[1]))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return ("charges", "dipoles", "quadrupoles") if name == "multipoles" else (name,)
+
+
+def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
+    batch = prediction.batch
+    wrong = errors(prediction, name).detach()
+    structures = batch.having(name)
+    labels = [batch.frames[s].labels[name].to(wrong) for s in structures]
+    if name == "multipoles":
+        n = sum(len(label) for label in labels)
+        wrong = wrong.reshape(n, -1)
+        label = torch.cat([one[:, : wrong.shape[1]] for one in labels])
+        for l, part in enumerate(_parts(name)):  # noqa: E741
+            if wrong.shape[1] > l * l:
+                columns = slice(l * l, (l + 1) ** 2)
+                found[part].add(label[:, columns].reshape(-1), wrong[:, columns].reshape(-1))
+        return
+    if name == "energy":
+        labels = [label / batch.frames[s].structure.n_atoms for s, label in zip(structures, labels, strict=True)]
+    found[name].add(torch.cat([label.reshape(-1) for label in labels]), wrong)

@@ -1,0 +1,190 @@
+"""Trained models in one file each: weights as safetensors, and JSON that says what they are of. Nothing in it is run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from cgdft.learning.checkpoint import write_whole
+from cgdft.learning.environment import Environment
+from cgdft.learning.message_passing import MessagePassing
+from cgdft.learning.train_architecture import build
+from cgdft.learning.train_range import Guard, Ranges
+from cgdft.model import Model
+
+#: Of what a file says; raised when that changes.
+FORMAT = 1
+PRETRAINED = Path(__file__).with_name("pretrained")
+PACKAGES = ("cgdft", "torch", "e3nn")
+
+
+def names() -> tuple[str, ...]:
+    """Of the models that come with the package."""
+    return tuple(sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
+
+
+def save(
+    model: Model,
+    path: str | Path,
+    *,
+    architecture: str,
+    atoms: Mapping[str, float],
+    ranges: Ranges | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a model of an architecture on a `MessagePassing` environment.
+
+    Args:
+        architecture: name or Python file of which `model` was made.
+        atoms: E0 that it was made with, hartree.
+        ranges: surroundings of its training, see `train_range`.
+        provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
+
+    Raises:
+        ValueError: a model without such an environment.
+        OSError: the file cannot be written.
+    """
+    environment = environment_of(model)
+    facts = {
+        "format": FORMAT,
+        "architecture": architecture,
+        "environment": constructor(environment),
+        "atoms": dict(atoms),
+        "units": "hartree, bohr, e",
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "ranges": ranges or {},
+        "provenance": dict(provenance or {}),
+    }
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _distinct(model).items()}
+    write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps(facts)}))
+
+
+def metadata(path_or_name: str | Path) -> dict[str, Any]:
+    """What a file says of its model.
+
+    Raises:
+        FileNotFoundError, ValueError: as `load`.
+    """
+    return _read(_found(path_or_name))[0]
+
+
+def load(path_or_name: str | Path, architecture: str | None = None) -> Model:
+    """The model of a file, or of a name among `names()`; a structure unlike those of its training gets one warning.
+
+    Args:
+        architecture: the Python file of a model of a user's own; code is not in the file.
+
+    Raises:
+        FileNotFoundError: no such file or name.
+        ValueError: a damaged file, or one of another format, another e3nn or another architecture.
+    """
+    path = _found(path_or_name)
+    facts, weights = _read(path)
+    _compatible(path, facts)
+    if str(facts["architecture"]).endswith(".py") and architecture is None:
+        raise ValueError(
+            f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture`"
+        )
+    arguments = dict(facts["environment"])
+    environment = MessagePassing(**{**arguments, "dtype": getattr(torch, arguments["dtype"])})
+    model = build(architecture or facts["architecture"], environment, facts["atoms"])
+    held = _distinct(model)
+    unlike = [name for name in held.keys() | weights.keys() if _shape(held, name) != _shape(weights, name)]
+    if unlike:
+        name = min(unlike)
+        raise ValueError(
+            f"{path} must hold the weights of the architecture {architecture or facts['architecture']}, got {name} of shape "
+            f"{_shape(weights, name)} in place of {_shape(held, name)}; it was written with cgdft {facts['versions']['cgdft']}"
+        )
+    with torch.no_grad():
+        for name, tensor in held.items():
+            tensor.copy_(weights[name])
+    if facts["ranges"]:
+        environment.register_forward_pre_hook(Guard(facts["ranges"], environment.cutoff))
+    return model.requires_grad_(requires_grad=False)
+
+
+def environment_of(model: nn.Module) -> MessagePassing:
+    """The one environment of a model.
+
+    Raises:
+        ValueError: another number of them, or another kind.
+    """
+    found = [module for module in model.modules() if isinstance(module, Environment)]
+    if len(found) != 1 or not isinstance(found[0], MessagePassing):
+        kinds = ", ".join(type(one).__name__ for one in found) or "none"
+        raise ValueError(f"`model` must have one environment, a MessagePassing, got {kinds}")
+    return found[0]
+
+
+def constructor(environment: MessagePassing) -> dict[str, Any]:
+    """The arguments that make an environment again."""
+    layer = environment.blocks[0]
+    scale = layer.scale
+    assert isinstance(scale, float)
+    return {
+        "elements": list(environment.elements),
+        "channels": environment.embedding.embedding_dim,
+        "lmax": environment.lmax,
+        "layers": len(environment.blocks),
+        "cutoff": environment.cutoff,
+        "neighbours": scale**-2,
+        "dtype": str(environment.dtype).removeprefix("torch."),
+    }
+
+
+def _distinct(model: nn.Module) -> dict[str, Tensor]:
+    """Weights and buffers, each once, though an environment is part of many heads."""
+    found: dict[tuple[int, torch.Size], tuple[str, Tensor]] = {}
+    empty = {}
+    for name, tensor in model.state_dict().items():
+        if tensor.numel():
+            found.setdefault((tensor.data_ptr(), tensor.shape), (name, tensor))
+        else:
+            empty[name] = tensor
+    return {**dict(found.values()), **empty}
+
+
+def _found(path_or_name: str | Path) -> Path:
+    if Path(path_or_name).is_file():
+        return Path(path_or_name)
+    named = PRETRAINED / f"{path_or_name}.safetensors"
+    if named.is_file():
+        return named
+    raise FileNotFoundError(f"no file {str(path_or_name)!r}, and no model of this name; known: {', '.join(names()) or 'none'}")
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            told = (file.metadata() or {}).get("cgdft")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        facts = None if told is None else json.loads(told)
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise ValueError(f"{path} must be a model that cgdft wrote, got a damaged or other file ({error})") from error
+    if not isinstance(facts, dict) or "format" not in facts:
+        raise ValueError(f"{path} must be a model that cgdft wrote, got a file of another program")
+    return facts, weights
+
+
+def _compatible(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts["format"] != FORMAT:
+        raise ValueError(f"{path} must be of format {FORMAT}, got {facts['format']}; use the version of cgdft that wrote it")
+    now, then = importlib.metadata.version("e3nn"), facts["versions"]["e3nn"]
+    if now.split(".")[:2] != then.split(".")[:2]:
+        raise ValueError(
+            f"{path} must be read with e3nn {then}, with which it was written, got {now}: conventions may differ; install "
+            f"e3nn=={then}"
+        )
+
+
+def _shape(tensors: Mapping[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None

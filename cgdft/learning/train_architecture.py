@@ -1,0 +1,37 @@
+"""The model of an architecture: one of the package's by its name, or a user's own by its Python file."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cgdft.learning.architectures import make
+from cgdft.learning.environment import Environment
+from cgdft.model import Model
+
+
+def build(architecture: str, environment: Environment, atoms: Mapping[str, float]) -> Model:
+    """The model on an environment; `atoms` are E0, hartree.
+
+    Raises:
+        ValueError: no architecture of this name, or a file without a function model(environment, atoms) that gives a model.
+    """
+    if not architecture.endswith(".py"):
+        return make(architecture, environment, dict(atoms))
+    path = Path(architecture)
+    if not path.is_file():
+        raise ValueError(f"`architecture` must be a name or a file, got {architecture!r}: there is no such file")
+    if str(path.resolve().parent) not in sys.path:
+        sys.path.append(str(path.resolve().parent))
+    try:
+        made = runpy.run_path(str(path))["model"](environment, dict(atoms))
+    except (Exception, SystemExit) as error:  # user code: whatever it raises
+        raise ValueError(
+            f"{path} must define model(environment, atoms), got {type(error).__name__}: {error}; see the files in "
+            f"cgdft/learning/architectures"
+        ) from error
+    if not isinstance(made, Model):
+        raise ValueError(f"{path}: model(environment, atoms) must return a cgdft.Model, got {type(made).__name__}")
+    return made

@@ -1,0 +1,79 @@
+"""Frames as a training takes them: a set that reads them when asked, or a list."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from cgdft.learning.distributed import World
+from cgdft.learning.frames import Batch, Frame
+from cgdft.learning.set_loader import loader
+from cgdft.learning.sets import FrameSet, content
+
+#: What is trained on.
+Frames = FrameSet | Sequence[Frame]
+
+
+class Listed(Dataset[Frame]):
+    """Frames in memory, with what a loader asks of a set."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self.frames = list(frames)
+        self.sizes: NDArray[np.int64] = np.array([frame.structure.n_atoms for frame in self.frames])
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, k: int) -> Frame:
+        return self.frames[k]
+
+    def name(self, k: int) -> str:
+        """By which messages call frame k."""
+        return self.frames[k].name
+
+    @cached_property
+    def hash(self) -> str:
+        """As that of `FrameSet`."""
+        total = hashlib.sha256()
+        for one in sorted(map(content, self.frames)):
+            total.update(one)
+        return total.hexdigest()
+
+
+def as_set(frames: Frames, name: str) -> FrameSet | Listed:
+    """Frames as a set.
+
+    Raises:
+        ValueError: none, or two of the same name.
+    """
+    found = frames if isinstance(frames, FrameSet) else Listed(frames)
+    if not len(found):
+        raise ValueError(f"`{name}` must hold at least one frame, got none")
+    most, times = Counter(found.name(k) for k in range(len(found))).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"`{name}` must be frames with names of their own, got {times} called {most!r}")
+    return found
+
+
+def batches(
+    frames: FrameSet | Listed, size: int, cutoff: float, world: World, *, shuffle: bool, seed: int = 0, workers: int = 0
+) -> DataLoader[Batch]:
+    """This process's part of the batches of an epoch; `size` counts the frames of all processes together."""
+    each = -(-size // world.size)
+    return loader(
+        cast(FrameSet, frames),
+        each,
+        [cutoff],
+        workers=workers,
+        shuffle=shuffle,
+        seed=seed,
+        rank=world.rank,
+        world_size=world.size,
+    )

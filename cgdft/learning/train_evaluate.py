@@ -1,0 +1,46 @@
+"""Errors of a saved model on files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from cgdft.learning.distributed import World
+from cgdft.learning.evaluation import Evaluation, evaluate
+from cgdft.learning.saving import environment_of, load, metadata
+from cgdft.learning.sets import FrameSet
+from cgdft.learning.train_batches import batches
+from cgdft.learning.train_range import OutsideTraining
+
+#: Frames solved together.
+BATCH = 16
+
+
+def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture: str | None = None) -> Evaluation:
+    """Errors of a saved model on the frames of files, read with the keys, units and definition of its training.
+
+    Frames with elements that it does not know are left out with a warning; surroundings that it does not know get one.
+
+    Args:
+        model: a file or a name, see `load`.
+        architecture: the Python file of a model of a user's own.
+
+    Raises:
+        ValueError, FileNotFoundError: as `load` and `FrameSet.read`; no frame whose elements it knows.
+    """
+    facts = metadata(model)
+    loaded = load(model, architecture)
+    data = facts["provenance"].get("config", {}).get("data", {})
+    present = {name: data[name] for name in ("units", "definition") if data.get(name)}
+    frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), **present)
+    environment = environment_of(loaded)
+    unknown = set(frames.elements) - set(environment.elements)
+    if unknown:
+        known = [k for k in range(len(frames)) if not unknown & set(frames[k].structure.symbols)]
+        told = f"{', '.join(sorted(unknown))}, which the model does not know (it knows {', '.join(environment.elements)})"
+        if not known:
+            raise ValueError(f"`data` must have a frame without {told}, got none")
+        warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 2)
+        frames = frames.subset(known)
+    return evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))

@@ -1,0 +1,79 @@
+"""The folder of a training: checkpoint, table, log and figures, kept up to date while it runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cgdft.learning import checkpoint, curves
+from cgdft.learning.evaluation import Evaluation
+
+#: Figures are drawn after so many epochs.
+EVERY = 10
+
+
+class Output:
+    """checkpoint.pt, log.csv, train.log, loss.png and parity.png in a folder, which is made.
+
+    Args:
+        folder: of them all.
+        writes: whether this process writes, or only reads.
+    """
+
+    def __init__(self, folder: Path, writes: bool) -> None:
+        self.folder, self.writes = folder, writes
+        if writes:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._log_to_file()
+
+    def begin(self, same: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The checkpoint of an earlier run, if there is one; the table is made to end where it does.
+
+        Raises:
+            ValueError: it is of another training.
+        """
+        path = self.folder / "checkpoint.pt"
+        if not path.is_file():
+            return None
+        state = checkpoint.read(path, same)
+        if self.writes:
+            self._table(state["history"])
+        return state
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write the state of a training."""
+        checkpoint.write(self.folder / "checkpoint.pt", state)
+
+    def line(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation, last: bool) -> None:
+        """The table with a new line, and now and then the figures."""
+        self._table(history)
+        if len(history) % EVERY == 0 or last:
+            self.draw(history, evaluation)
+
+    def draw(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
+        """The figures."""
+        curves.save(curves.loss_figure(history), self.folder / "loss.png")
+        curves.save(curves.parity_figure(evaluation), self.folder / "parity.png")
+
+    def _table(self, history: Sequence[Mapping[str, Any]]) -> None:
+        text = io.StringIO()
+        columns = list(dict.fromkeys(name for row in history for name in row))
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(history)
+        checkpoint.write_whole(self.folder / "log.csv", text.getvalue().encode())
+
+    def _log_to_file(self) -> None:
+        log = logging.getLogger("cgdft.learning")
+        path = str((self.folder / "train.log").resolve())
+        for handler in [h for h in log.handlers if isinstance(h, logging.FileHandler)]:
+            log.removeHandler(handler)
+            handler.close()
+        handler = logging.FileHandler(path, delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)

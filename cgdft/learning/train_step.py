@@ -1,0 +1,113 @@
+"""One step: the loss of a batch, shared by all processes, and its gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from cgdft.learning.distributed import World
+from cgdft.learning.frames import Batch
+from cgdft.learning.loss import EXTRA, parts, wanted
+from cgdft.learning.prediction import Prediction
+from cgdft.learning.schedules import Way
+from cgdft.learning.train_starts import Starts
+from cgdft.model import Model
+from cgdft.solver import SolverError
+
+
+class TrainingError(RuntimeError):
+    """A training that cannot go on; what was written before stays."""
+
+
+@dataclass
+class Sums:
+    """Squared errors of an epoch, summed with the numbers of their entries, and frames that were not solved."""
+
+    totals: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    frames: int = 0
+    failed: int = 0
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Weighted mean squared errors by name."""
+        return {name: total / self.counts[name] for name, total in self.totals.items() if self.counts[name]}
+
+    @property
+    def loss(self) -> float:
+        """Their sum; infinite if nothing was solved."""
+        return math.fsum(self.means.values()) if self.means else math.inf
+
+    def add(self, name: str, total: float, count: float) -> None:
+        """One batch's."""
+        self.totals[name] = self.totals.get(name, 0.0) + total
+        self.counts[name] = self.counts.get(name, 0.0) + count
+
+
+def attempt(way: Callable[[], Prediction], batch: Batch) -> tuple[Prediction | None, dict[str, str]]:
+    """A prediction, and why frames are missing from it; None without any."""
+    try:
+        prediction = way()
+    except SolverError as error:
+        return None, {frame.name: str(error) for frame in batch.frames}
+    except RuntimeError as error:
+        if not str(error).startswith("no frame of a batch has a minimum"):
+            raise
+        return None, {frame.name: str(error) for frame in batch.frames}
+    return prediction, prediction.failed
+
+
+def entries(prediction: Prediction, name: str) -> int:
+    """Numbers that a part of the loss is the mean of, or a multiple that is the same in all batches."""
+    if name in EXTRA:
+        return prediction.extra[name].numel()
+    return sum(prediction.batch.frames[s].labels[name].numel() for s in prediction.batch.having(name))
+
+
+def backward(
+    model: Model, way: Way, batch: Batch, weights: Mapping[str, float], starts: Starts, world: World, sums: Sums
+) -> dict[str, str]:
+    """Add the gradient of the loss of a batch, of which this process has a share; say which frames failed.
+
+    L = sum_k (w_k / n_k) sum_processes sum (error / scale)^2, n_k entries of all processes together.
+
+    Raises:
+        TrainingError: a loss that is no number.
+    """
+    names = list(weights)
+    prediction, failed = attempt(lambda: way(model, batch, wanted(batch, weights), starts.of(batch)), batch)
+    means = {} if prediction is None else parts(prediction, weights)
+    share = torch.zeros(2, len(names), dtype=torch.float64)
+    for k, name in enumerate(names):
+        if name in means and prediction is not None:
+            share[1, k] = entries(prediction, name)
+            share[0, k] = share[1, k] * float(means[name].detach())
+    together = world.sum(share.clone())
+    if not torch.isfinite(together).all():
+        held = ", ".join(frame.name for frame in batch.frames[:4])
+        raise TrainingError(
+            f"the loss of a batch must be a number, got {', '.join(_bad(names, together))}; frames {held}; look for labels out "
+            f"of all bounds, or lower `learning_rate`"
+        )
+    if means and prediction is not None:
+        terms = [means[name] * (share[1, k] / together[1, k]) for k, name in enumerate(names) if name in means]
+        loss: Tensor = torch.stack(terms).sum()
+        if loss.requires_grad:
+            try:
+                loss.backward()
+            except SolverError as error:  # of the adjoint: all of these frames' gradients are lost
+                failed = {**failed, **{frame.name: str(error) for frame in prediction.batch.frames}}
+                model.zero_grad(set_to_none=True)
+        starts.keep(prediction)
+    for k, name in enumerate(names):
+        if together[1, k]:
+            sums.add(name, float(together[0, k]), float(together[1, k]))
+    return failed
+
+
+def _bad(names: list[str], together: Tensor) -> list[str]:
+    return [f"{name} {float(together[0, k])}" for k, name in enumerate(names) if not math.isfinite(float(together[0, k]))]

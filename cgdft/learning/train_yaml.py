@@ -1,0 +1,105 @@
+"""The YAML file of a training, with errors that name the line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cgdft.learning.config import Config, Data, Network
+
+Place = tuple[int | str, ...]
+#: The models of nested parts, for hints about their keys.
+MODELS: dict[Place, type[BaseModel]] = {(): Config, ("data",): Data, ("environment",): Network}
+
+
+def read_config(path: str | Path) -> Config:
+    """The training that a file states.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: "file:line: field: what must be, got what" for every mistake.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
+    try:
+        root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+        data = yaml.safe_load(path.read_text())
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"{path}:{line}: must be YAML, got something else: {error.problem}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: must be YAML in UTF-8, got something else: {error}") from error
+    if not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{path}:1: must be keys with values, such as data: and architecture:, got {type(data).__name__}")
+    twice = [f"{path}:{line}: {'.'.join(field)}: must stand once, got it again" for field, line in _repeated(root, ())]
+    if twice:
+        raise ValueError("; ".join(twice))
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise ValueError("; ".join(_messages(path, root, error))) from error
+
+
+def _messages(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[str]:
+    """One for each field that is wrong, in the order of lines."""
+    found: dict[tuple[int, str], list[str]] = {}
+    got: dict[tuple[int, str], str] = {}
+    for one in error.errors():
+        place, line = _walk(root, one["loc"], by_key=one["type"] in ("extra_forbidden", "missing"))
+        if one["type"] == "missing":
+            place = (*place, one["loc"][-1])
+        key = (line, ".".join(map(str, place)))
+        if one["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(str(place[-1]), known := list(MODELS[place[:-1]].model_fields), 1)
+            what = "is no key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}")
+        elif one["type"] == "missing":
+            what = "must be given, got nothing"
+        else:
+            what = one["msg"].replace("Value error, ", "").replace("Input should", "must")
+            if "got" not in what:
+                got[key] = f", got {_short(one['input'])}"
+        found.setdefault(key, []).append(what)
+    for (line, field), messages in sorted(found.items()):
+        told = " or ".join(dict.fromkeys(messages)) + got.get((line, field), "")
+        yield f"{path}:{line}: {field}: {told}"
+
+
+def _walk(node: yaml.Node, place: Place, by_key: bool) -> tuple[Place, int]:
+    """As much of a place as the file has, and its line."""
+    line, known = node.start_mark.line + 1, []
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            match = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if match is None:
+                continue
+            key, node = match
+            line = key.start_mark.line + 1 if by_key else node.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            continue
+        known.append(part)
+    return tuple(known), line
+
+
+def _repeated(node: yaml.Node, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = (*place, str(key.value))
+            if key.value in seen:
+                yield here, key.start_mark.line + 1
+            seen.add(key.value)
+            yield from _repeated(value, here)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,279 @@
+"""The training loop: epochs of steps, each epoch validated, logged, drawn and kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import Progress
+
+from cgdft.ansatz import Fixed
+from cgdft.learning.averaging import Average
+from cgdft.learning.config import Settings
+from cgdft.learning.distributed import World
+from cgdft.learning.environment import Environment
+from cgdft.learning.evaluation import SHOWN, Evaluation, evaluate
+from cgdft.learning.frames import Batch
+from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.schedules import Way, direct, implicit, reference_density, unrolled
+from cgdft.learning.train_batches import Frames, Listed, as_set, batches
+from cgdft.learning.train_output import Output
+from cgdft.learning.train_starts import Starts
+from cgdft.learning.train_step import Sums, TrainingError, backward
+from cgdft.model import Model
+
+WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
+#: Labels that say nothing at another density than that of the minimum.
+AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.order} | {"chemical_potential"}
+#: Share of an epoch's frames that may fail; one frame always may.
+FAILURES = 0.01
+#: The learning rate ends at this part of the first.
+LAST_RATE = 0.01
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        model: with the averaged weights of the best epoch.
+        history: a row per epoch, as in log.csv.
+        evaluation: errors of the best epoch on the validation frames.
+        epoch: the best one.
+    """
+
+    model: Model
+    history: list[dict[str, Any]]
+    evaluation: Evaluation
+    epoch: int
+
+
+class Trainer:
+    """Trains a model on frames; `run` goes on where an earlier run into the same folder stopped.
+
+    Args:
+        model: trained in place, by the weights that require a gradient.
+        environment: of its atoms.
+        train, validation: frames, each with a name of its own; labels may be missing.
+        settings: see `Settings`.
+        output: folder of checkpoint.pt, log.csv, train.log, loss.png and parity.png; nothing is written without.
+        world: the processes that train together.
+        on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
+
+    Raises:
+        ValueError: no frames, or names twice.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        environment: Environment,
+        train: Frames,
+        validation: Frames,
+        settings: Settings | None = None,
+        output: str | Path | None = None,
+        *,
+        world: World | None = None,
+        on_best: Callable[[Model, Evaluation, int], None] | None = None,
+    ) -> None:
+        self.model, self.environment = model, environment
+        self.settings, self.world, self.on_best = settings or Settings(), world or World(), on_best
+        self.train, self.validation = as_set(train, "train"), as_set(validation, "validation")
+        self.weights = {name: weight for name, weight in self.settings.weights.items() if weight}
+        size, workers = self.settings.batch_size, self.settings.workers
+        self.batches = batches(
+            self.train, size, environment.cutoff, self.world, shuffle=True, seed=self.settings.seed, workers=workers
+        )
+        self.checked = batches(self.validation, size, environment.cutoff, self.world, shuffle=False, workers=workers)
+        self.phases = self._phases()
+        self.world.equalise(model)
+        self.average = Average(model, self.settings.ema)
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
+        self.epochs = sum(n for _, n in self.phases)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self.optimiser, self.epochs, LAST_RATE * self.settings.learning_rate
+        )
+        self.starts, self.validated = Starts(), Starts()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] = {"epoch": 0, "failed": math.inf, "loss": math.inf, "weights": {}}
+        self.output = Output(Path(output), self.world.writes) if output is not None else None
+
+    def run(self) -> Trained:
+        """Train to the end of the schedule, or until the validation loss gets no better.
+
+        Raises:
+            TrainingError: a loss that is no number, or more than 1 % of an epoch's frames without a minimum, or
+                no label that has a weight.
+            OSError: the disk is full; the last checkpoint is intact.
+            ValueError: a checkpoint in `output` that is of another training.
+        """
+        self._resume()
+        bar = Progress(transient=True, disable=not (sys.stderr.isatty() and self.world.writes), console=_console())
+        with bar:
+            task = bar.add_task("training", total=self.epochs, completed=len(self.history))
+            while not self._finished():
+                row, evaluation = self._epoch()
+                self._keep(row, evaluation)
+                bar.update(task, advance=1, description=f"{row['way']}: loss {row['validation_loss']:.4g}")
+        self.average.model.load_state_dict(self.best["weights"])
+        evaluation = self._validate()
+        if self.output is not None and self.world.writes:
+            self.output.draw(self.history, evaluation)
+        if self.on_best is not None and self.world.writes:  # again: an earlier run may have ended before it
+            self.on_best(self.average.model, evaluation, self.best["epoch"])
+        return Trained(self.average.model, self.history, evaluation, self.best["epoch"])
+
+    def _phases(self) -> list[tuple[str, int]]:
+        """The schedule, with ways that this model and these frames cannot be trained by replaced."""
+        phases: list[tuple[str, int]] = [(name, n) for name, n in self.settings.schedule.items() if n]
+        if any(name == "direct" for name, _ in phases):
+            why = self._not_directly()
+            if why:
+                warnings.warn(f"trained implicitly from the start: {why}", stacklevel=3)
+                phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
+        return phases
+
+    def _not_directly(self) -> str:
+        if isinstance(self.model.ansatz, Fixed):
+            return ""
+        try:
+            direct(self.model, Batch.of([self.train[0]]), [], None)
+            if isinstance(self.train, Listed):
+                reference_density(self.model, Batch.of(self.train.frames))
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    @property
+    def _way(self) -> str:
+        """The way of the next epoch."""
+        ways = [name for name, n in self.phases for _ in range(n)]
+        return ways[len(self.history)]
+
+    def _finished(self) -> bool:
+        done = len(self.history)
+        since = done - max(self.best["epoch"], self.epochs - self.phases[-1][1])
+        return done >= self.epochs or since >= self.settings.patience
+
+    def _epoch(self) -> tuple[dict[str, Any], Evaluation]:
+        """One pass over the frames."""
+        way, number = self._way, len(self.history) + 1
+        rate = self.optimiser.param_groups[0]["lr"]
+        sums = Sums(frames=len(self.train))
+        self.batches.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
+        for batch in self.batches:
+            self._step(way, batch, sums, number)
+        sums.failed = int(self.world.sum(torch.tensor(float(sums.failed))))
+        if sums.failed > max(1.0, FAILURES * sums.frames):
+            raise TrainingError(
+                f"epoch {number}: {sums.failed} of {sums.frames} frames have no minimum, more than 1 %; see the log for their "
+                f"names and why; lower `learning_rate`, or train directly for longer"
+            )
+        if not sums.means:
+            raise TrainingError(f"`weights` must be of labels that frames have, got {', '.join(self.weights)}")
+        self.scheduler.step()
+        evaluation = self._validate()
+        found = evaluation.loss(self.weights)
+        row = {"epoch": number, "way": way, "learning_rate": rate, "loss": sums.loss, "validation_loss": found}
+        row |= {"failed": sums.failed, "validation_failed": evaluation.left_out}
+        row |= {f"loss_{name}": value for name, value in sums.means.items()}
+        row |= {f"rmse_{name}": one.rmse * SHOWN[name][1] for name, one in evaluation.errors.items()}
+        return row, evaluation
+
+    def _step(self, way: str, batch: Batch, sums: Sums, number: int) -> None:
+        self.model.zero_grad(set_to_none=True)
+        weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
+        failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
+        for name, why in failed.items():
+            log.warning("epoch %d: frame %s left out: %s", number, name, why)
+        sums.failed += len(failed)
+        self.world.add_gradients(self.parameters)
+        if all(p.grad is None for p in self.parameters):
+            return
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
+        if not math.isfinite(norm):
+            held = ", ".join(frame.name for frame in batch.frames[:4])
+            raise TrainingError(f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}")
+        self.optimiser.step()
+        self.average.update(self.model)
+
+    def _validate(self) -> Evaluation:
+        found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
+        for name, why in found.failed.items():
+            log.warning("epoch %d: frame %s of validation left out: %s", len(self.history) + 1, name, why)
+        return found
+
+    def _keep(self, row: dict[str, Any], evaluation: Evaluation) -> None:
+        """History, the best model, and the folder."""
+        self.history.append(row)
+        key = (row["validation_failed"], row["validation_loss"])
+        if key < (self.best["failed"], self.best["loss"]) or not self.best["weights"]:
+            weights = {name: value.clone() for name, value in self.average.model.state_dict().items()}
+            self.best = {"epoch": row["epoch"], "failed": key[0], "loss": key[1], "weights": weights}
+        states = self.world.gathered(self._own_state()) if self.output is not None else []
+        if self.output is not None and self.world.writes:
+            self.output.checkpoint({**self._same(), **self._state(), "own": states})
+            self.output.line(self.history, evaluation, last=self._finished())
+        if self.on_best is not None and self.best["epoch"] == row["epoch"] and self.world.writes:
+            self.on_best(self.average.model, evaluation, row["epoch"])
+
+    # What a checkpoint holds.
+
+    def _same(self) -> dict[str, Any]:
+        """What must be the same in a training that goes on."""
+        settings = self.settings.model_dump(exclude={"workers"})
+        shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
+        return {
+            "architecture": {"model": self.model.name, **shapes},
+            "settings": {**settings, "schedule": list(map(list, settings["schedule"].items()))},
+            "data": f"{self.train.hash} {self.validation.hash}",
+            "processes": self.world.size,
+        }
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "weights": self.model.state_dict(),
+            "average": self.average.average.state_dict(),
+            "average_steps": self.average.steps,
+            "optimiser": self.optimiser.state_dict(),
+            "scheduler": self.scheduler.state_dict(),
+            "history": self.history,
+            "best": self.best,
+        }
+
+    def _own_state(self) -> dict[str, Any]:
+        """Of this process: where its solves begin, and the state of torch's generator."""
+        return {"starts": self.starts.known, "validated": self.validated.known, "random": torch.get_rng_state()}
+
+    def _resume(self) -> None:
+        if self.output is None:
+            return
+        state = self.output.begin(self._same())
+        if state is None:
+            return
+        self.model.load_state_dict(state["weights"])
+        self.average.average.load_state_dict(state["average"])
+        self.average.steps = state["average_steps"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.scheduler.load_state_dict(state["scheduler"])
+        self.history, self.best = state["history"], state["best"]
+        own = state["own"][self.world.rank]
+        self.starts.known, self.validated.known = own["starts"], own["validated"]
+        torch.set_rng_state(own["random"])
+        log.info("goes on after epoch %d", len(self.history))
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,63 @@
+"""The commands `cgdft train` and `cgdft evaluate`. What is heavy to import is imported inside of them."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cgdft.terminal import complain
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Data, architecture and settings, in YAML.")],
+) -> None:
+    """Train a functional on energies, forces, densities and responses. Started again, it goes on where it stopped.
+
+    Several processes: torchrun --nproc-per-node 2 -m cgdft train CONFIG.yaml
+    """
+    from cgdft.learning.train_run import train as run
+    from cgdft.learning.train_yaml import read_config
+
+    stated = read_config(config)
+    with _warnings_in_a_line():
+        trained = run(stated)
+    if not _speaks():
+        return
+    failed, path = sum(row["failed"] for row in trained.history), stated.output / "model.safetensors"
+    print(f"{path}: best of {len(trained.history)} epochs is {trained.epoch}; {failed} failed solves")
+    print(trained.evaluation.table())
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .safetensors file of cgdft train, or a model's name.")],
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Files of structures with labels.")],
+    json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
+) -> None:
+    """Print the errors of a trained model by quantity. Keys, units and definition are those of its training."""
+    from cgdft.learning.train_evaluate import evaluate_files
+
+    with _warnings_in_a_line():
+        found = evaluate_files(model, data)
+    for name, why in found.failed.items():
+        complain(f"frame {name} left out: {why}")
+    print(jsonlib.dumps(found.to_dict(), indent=2) if json else found.table())
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = lambda message, *_: complain(str(message)) if _speaks() else None
+        yield
+
+
+def _speaks() -> bool:
+    """Whether this process is the one of several that prints."""
+    return os.environ.get("RANK", "0") == "0"
