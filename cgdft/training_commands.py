@@ -22,8 +22,8 @@ def train(
 
     Several processes: torchrun --nproc-per-node 2 -m cgdft train CONFIG.yaml
     """
-    from cgdft.learning.train_run import train as run
-    from cgdft.learning.train_yaml import read_config
+    from cgdft.learning.training.read_config import read_config
+    from cgdft.learning.training.run import train as run
 
     stated = read_config(config)
     with _warnings_in_a_line():
@@ -41,7 +41,7 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
 ) -> None:
     """Print the errors of a trained model by quantity. Keys, units and definition are those of its training."""
-    from cgdft.learning.train_evaluate import evaluate_files
+    from cgdft.learning.training.evaluate_files import evaluate_files
 
     with _warnings_in_a_line():
         found = evaluate_files(model, data)

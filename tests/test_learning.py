@@ -12,8 +12,8 @@ from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Har
 from cgdft.learning import Batch, ConvexLocal, Frame, MessagePassing, Scalar
 from cgdft.learning.architectures import make, names
 from cgdft.learning.directions import DipoleElectronegativity
-from cgdft.learning.loss import errors, parts, wanted
-from cgdft.learning.schedules import direct, implicit, unrolled
+from cgdft.learning.training.loss import errors, parts, wanted
+from cgdft.learning.training.schedules import direct, implicit, unrolled
 from cgdft.model import Model
 from cgdft.solvers import Direct
 

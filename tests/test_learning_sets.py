@@ -15,11 +15,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from cgdft import Structure, units
 from cgdft.learning import Frame
-from cgdft.learning.atomic_energies import atomic_energies
-from cgdft.learning.checks import check_set
-from cgdft.learning.set_epochs import Epochs
-from cgdft.learning.set_units import multiplier
-from cgdft.learning.sets import FrameSet, loader
+from cgdft.learning.data.atomic_energies import atomic_energies
+from cgdft.learning.data.checks import check_set
+from cgdft.learning.data.epochs import Epochs
+from cgdft.learning.data.sets import FrameSet, loader
+from cgdft.learning.data.units import multiplier
 from cgdft.validation import suites
 from cgdft.validation.cache import CorruptCache
 from cgdft.validation.campaign import Results
@@ -158,7 +158,7 @@ def test_other_files_of_ase(tmp_path, trajectory, ending):
 
 
 def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
-    import cgdft.learning.reading_atoms as reading
+    import cgdft.learning.data.reading_atoms as reading
 
     monkeypatch.setattr(reading, "_parsed", lambda lines, parsed=reading._parsed, read=[]: (read.append(1), parsed(lines))[1])
     read = reading._parsed.__defaults__[1]

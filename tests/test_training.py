@@ -19,14 +19,14 @@ from cgdft.ansatz import SplitCharges
 from cgdft.cli import main
 from cgdft.functionals import QEq
 from cgdft.learning import Frame, MessagePassing
-from cgdft.learning import checkpoint as checkpoints
 from cgdft.learning.architectures import make, names
-from cgdft.learning.config import Settings
-from cgdft.learning.saving import load, metadata, save
-from cgdft.learning.train_range import OutsideTraining, ranges
-from cgdft.learning.train_step import TrainingError
-from cgdft.learning.train_yaml import read_config
-from cgdft.learning.trainer import Trainer
+from cgdft.learning.training import checkpoint as checkpoints
+from cgdft.learning.training.config import Settings
+from cgdft.learning.training.domain import OutsideTraining, ranges
+from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.saving import load, metadata, save
+from cgdft.learning.training.step import TrainingError
+from cgdft.learning.training.trainer import Trainer
 from cgdft.solver import Status
 
 ATOMS = {"H": -0.5, "O": -75.0}

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 from cgdft.learning import Frame, MessagePassing
 from cgdft.learning.architectures import make, names
-from cgdft.learning.config import Settings
-from cgdft.learning.evaluation import evaluate
-from cgdft.learning.frames import Batch
-from cgdft.learning.sets import FrameSet
-from cgdft.learning.trainer import Trainer
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.training.config import Settings
+from cgdft.learning.training.evaluation import evaluate
+from cgdft.learning.training.trainer import Trainer
 from cgdft.validation.suites import stored
 
 #: Whose charges are nobody's: energies and forces alone are labels.

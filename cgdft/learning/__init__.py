@@ -1,21 +1,61 @@
 """Functionals whose parameters are learnt: environments of atoms, heads on them, data sets and training."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from cgdft.learning.convex import ConvexLocal
+from cgdft.learning.data.frames import Batch, Frame
+from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.environment import Environment
-from cgdft.learning.frames import Batch, Frame
 from cgdft.learning.heads import Coefficients, PassedHead, Scalar, SusceptibilityFactor
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.short_range import ShortRange
+
+if TYPE_CHECKING:
+    from cgdft.learning.data.sets import FrameSet
+    from cgdft.learning.training.config import Settings
+    from cgdft.learning.training.run import train
+    from cgdft.learning.training.saving import load, save
+    from cgdft.learning.training.trainer import Trained, Trainer
+
+# Imported at first use, with what they need to draw, to show progress and to read files.
+_HOME = {
+    "FrameSet": "data.sets",
+    "Settings": "training.config",
+    "Trained": "training.trainer",
+    "Trainer": "training.trainer",
+    "load": "training.saving",
+    "save": "training.saving",
+    "train": "training.run",
+}
 
 __all__ = [
     "Batch",
     "Coefficients",
     "ConvexLocal",
+    "DipoleElectronegativity",
     "Environment",
     "Frame",
+    "FrameSet",
     "MessagePassing",
     "PassedHead",
     "Scalar",
+    "Settings",
     "ShortRange",
     "SusceptibilityFactor",
+    "Trained",
+    "Trainer",
+    "load",
+    "save",
+    "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"cgdft.learning.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'cgdft.learning' has no attribute {name!r}")

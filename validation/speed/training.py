@@ -23,8 +23,8 @@ from ase.build import bulk, molecule
 
 from cgdft.learning import Batch, Frame, MessagePassing
 from cgdft.learning.architectures import make, names
-from cgdft.learning.loss import parts, wanted
-from cgdft.learning.schedules import direct, implicit
+from cgdft.learning.training.loss import parts, wanted
+from cgdft.learning.training.schedules import direct, implicit
 from cgdft.structure import Structure
 
 CHANNELS, CUTOFF, BATCH, STEPS = 32, 5.0, 4, 7  # cutoff in angstrom

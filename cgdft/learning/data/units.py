@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cgdft import units
-from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.data.quantities import QUANTITIES
 
 #: Value in atomic units, and powers of energy and length, e^2 being energy times length.
 KNOWN = {

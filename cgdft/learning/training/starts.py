@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cgdft.learning.frames import Batch
-from cgdft.learning.prediction import Prediction
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.training.prediction import Prediction
 
 
 class Starts:

@@ -10,8 +10,8 @@ import torch
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
 
-from cgdft.learning.frames import Frame
-from cgdft.learning.set_units import multiplier
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.units import multiplier
 
 #: Units that are mistaken for each other.
 MISTAKEN = {

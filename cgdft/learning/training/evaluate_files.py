@@ -6,12 +6,12 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cgdft.learning.distributed import World
-from cgdft.learning.evaluation import Evaluation, evaluate
-from cgdft.learning.saving import environment_of, load, metadata
-from cgdft.learning.sets import FrameSet
-from cgdft.learning.train_batches import batches
-from cgdft.learning.train_range import OutsideTraining
+from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.training.batches import batches
+from cgdft.learning.training.distributed import World
+from cgdft.learning.training.domain import OutsideTraining
+from cgdft.learning.training.evaluation import Evaluation, evaluate
+from cgdft.learning.training.saving import environment_of, load, metadata
 
 #: Frames solved together.
 BATCH = 16

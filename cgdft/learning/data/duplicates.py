@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.spatial import cKDTree
 
-from cgdft.learning.frames import Frame
+from cgdft.learning.data.frames import Frame
 
 #: Positions that differ by less (bohr) are the same.
 SAME = 1e-6

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.learning.frames import Batch
-from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import DIRECT, Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response, respond

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cgdft.learning.distributed import World
-from cgdft.learning.frames import Batch
-from cgdft.learning.loss import errors, wanted
-from cgdft.learning.prediction import Prediction
-from cgdft.learning.quantities import QUANTITIES
-from cgdft.learning.schedules import implicit
-from cgdft.learning.train_starts import Starts
-from cgdft.learning.train_step import attempt
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.training.distributed import World
+from cgdft.learning.training.loss import errors, wanted
+from cgdft.learning.training.prediction import Prediction
+from cgdft.learning.training.schedules import implicit
+from cgdft.learning.training.starts import Starts
+from cgdft.learning.training.step import attempt
 from cgdft.model import Model
 from cgdft.units import angstrom, eV
 

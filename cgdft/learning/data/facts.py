@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from cgdft.learning.frames import Frame
+from cgdft.learning.data.frames import Frame
 
 
 class Fact(NamedTuple):

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
 
-from cgdft.learning.frames import Batch, Frame
-from cgdft.learning.set_epochs import Epochs
+from cgdft.learning.data.epochs import Epochs
+from cgdft.learning.data.frames import Batch, Frame
 
 if TYPE_CHECKING:
-    from cgdft.learning.sets import FrameSet
+    from cgdft.learning.data.sets import FrameSet
 
 
 def loader(

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from cgdft.learning.frames import Frame
-from cgdft.learning.reading_atoms import AtomsFile
-from cgdft.learning.reading_results import ResultsFile
-from cgdft.learning.set_facts import Missing, Source, symbols
-from cgdft.learning.set_labels import Reading
-from cgdft.learning.set_loader import loader
+from cgdft.learning.data.facts import Missing, Source, symbols
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.labels import Reading
+from cgdft.learning.data.loader import loader
+from cgdft.learning.data.reading_atoms import AtomsFile
+from cgdft.learning.data.reading_results import ResultsFile
 
 __all__ = ["FrameSet", "loader"]
 

@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cgdft.learning.checkpoint import write_whole
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
-from cgdft.learning.train_architecture import build
-from cgdft.learning.train_range import Guard, Ranges
+from cgdft.learning.training.architecture import build
+from cgdft.learning.training.checkpoint import write_whole
+from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.model import Model
 
 #: Of what a file says; raised when that changes.

@@ -10,7 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 
-from cgdft.learning.frames import Frame
+from cgdft.learning.data.frames import Frame
 
 
 def atomic_energies(

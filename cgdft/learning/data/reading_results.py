@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import torch
 
-from cgdft.learning.frames import Frame
-from cgdft.learning.set_facts import Fact, table
-from cgdft.learning.set_labels import check_labels
+from cgdft.learning.data.facts import Fact, table
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.labels import check_labels
 from cgdft.validation import cache
 from cgdft.validation.cache import CorruptCache
 from cgdft.validation.reference import Reference

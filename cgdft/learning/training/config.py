@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
-from cgdft.learning.loss import EXTRA
-from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.training.loss import EXTRA
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

@@ -15,9 +15,9 @@ from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ase.io.formats import UnknownFileTypeError, filetype
 from ase.io.trajectory import TrajectoryReader
 
-from cgdft.learning.frames import Frame
-from cgdft.learning.set_facts import Fact, table
-from cgdft.learning.set_labels import Reading, definitions_in
+from cgdft.learning.data.facts import Fact, table
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.labels import Reading, definitions_in
 
 #: Of a comment line without `Properties`.
 PLAIN = "species:S:1:pos:R:3"

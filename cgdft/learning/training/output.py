@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgdft.learning import checkpoint, curves
-from cgdft.learning.evaluation import Evaluation
+from cgdft.learning.training import checkpoint, curves
+from cgdft.learning.training.evaluation import Evaluation
 
 #: Figures are drawn after so many epochs.
 EVERY = 10

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cgdft.ansatz import Free, ResponseModes
 from cgdft.density import Density
-from cgdft.learning.frames import Batch
-from cgdft.learning.prediction import Prediction, at_density, minimised, moved
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved
 from cgdft.model import Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response

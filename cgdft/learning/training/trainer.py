@@ -15,18 +15,18 @@ import torch
 from rich.progress import Progress
 
 from cgdft.ansatz import Fixed
-from cgdft.learning.averaging import Average
-from cgdft.learning.config import Settings
-from cgdft.learning.distributed import World
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.environment import Environment
-from cgdft.learning.evaluation import SHOWN, Evaluation, evaluate
-from cgdft.learning.frames import Batch
-from cgdft.learning.quantities import QUANTITIES
-from cgdft.learning.schedules import Way, direct, implicit, reference_density, unrolled
-from cgdft.learning.train_batches import Frames, Listed, as_set, batches
-from cgdft.learning.train_output import Output
-from cgdft.learning.train_starts import Starts
-from cgdft.learning.train_step import Sums, TrainingError, backward
+from cgdft.learning.training.averaging import Average
+from cgdft.learning.training.batches import Frames, Listed, as_set, batches
+from cgdft.learning.training.config import Settings
+from cgdft.learning.training.distributed import World
+from cgdft.learning.training.evaluation import SHOWN, Evaluation, evaluate
+from cgdft.learning.training.output import Output
+from cgdft.learning.training.schedules import Way, direct, implicit, reference_density, unrolled
+from cgdft.learning.training.starts import Starts
+from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.model import Model
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}

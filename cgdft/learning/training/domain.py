@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cgdft.electrostatics.pairs import separations
-from cgdft.learning.frames import Frame
+from cgdft.learning.data.frames import Frame
 from cgdft.learning.message_passing import neighbour_list
 from cgdft.structure import Structure
 from cgdft.units import angstrom

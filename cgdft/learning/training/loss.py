@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from cgdft.learning.frames import Batch
-from cgdft.learning.prediction import Prediction
-from cgdft.learning.quantities import QUANTITIES
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.training.prediction import Prediction
 
 #: What else than a label may have a weight: residuals of the direct way, with what counts as one.
 EXTRA = {"stationarity": 1e-2}

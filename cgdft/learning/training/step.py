@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.learning.distributed import World
-from cgdft.learning.frames import Batch
-from cgdft.learning.loss import EXTRA, parts, wanted
-from cgdft.learning.prediction import Prediction
-from cgdft.learning.schedules import Way
-from cgdft.learning.train_starts import Starts
+from cgdft.learning.data.frames import Batch
+from cgdft.learning.training.distributed import World
+from cgdft.learning.training.loss import EXTRA, parts, wanted
+from cgdft.learning.training.prediction import Prediction
+from cgdft.learning.training.schedules import Way
+from cgdft.learning.training.starts import Starts
 from cgdft.model import Model
 from cgdft.solver import SolverError
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgdft.learning.frames import Frame
-from cgdft.learning.set_duplicates import candidates, mark, same
-from cgdft.learning.set_labels import DEFAULT_UNITS, check_labels
-from cgdft.learning.set_scales import check_dipoles, check_energies, check_forces
-from cgdft.learning.sets import FrameSet
+from cgdft.learning.data.duplicates import candidates, mark, same
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.labels import DEFAULT_UNITS, check_labels
+from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces
+from cgdft.learning.data.sets import FrameSet
 
 #: Frames of which positions and forces are kept for comparisons.
 KEPT = 300

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.charge_state import stated_charge, stated_spin
-from cgdft.learning.frames import Frame
-from cgdft.learning.quantities import QUANTITIES
-from cgdft.learning.set_units import multiplier
+from cgdft.learning.data.frames import Frame
+from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.units import multiplier
 from cgdft.structure import Structure
 
 #: Names under which labels are sought where none is told; those without are read only when told.

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
-from cgdft.learning.distributed import World
-from cgdft.learning.frames import Batch, Frame
-from cgdft.learning.set_loader import loader
-from cgdft.learning.sets import FrameSet, content
+from cgdft.learning.data.frames import Batch, Frame
+from cgdft.learning.data.loader import loader
+from cgdft.learning.data.sets import FrameSet, content
+from cgdft.learning.training.distributed import World
 
 #: What is trained on.
 Frames = FrameSet | Sequence[Frame]

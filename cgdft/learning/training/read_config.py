@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cgdft.learning.config import Config, Data, Network
+from cgdft.learning.training.config import Config, Data, Network
 
 Place = tuple[int | str, ...]
 #: The models of nested parts, for hints about their keys.

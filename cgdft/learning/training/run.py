@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 
-from cgdft.learning.atomic_energies import atomic_energies
-from cgdft.learning.checks import check_set
-from cgdft.learning.config import Config
-from cgdft.learning.distributed import World, world
-from cgdft.learning.evaluation import Evaluation
+from cgdft.learning.data.atomic_energies import atomic_energies
+from cgdft.learning.data.checks import check_set
+from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.message_passing import MessagePassing
-from cgdft.learning.saving import save
-from cgdft.learning.sets import FrameSet
-from cgdft.learning.train_architecture import build
-from cgdft.learning.train_range import ranges, surroundings
-from cgdft.learning.train_yaml import read_config
-from cgdft.learning.trainer import Trained, Trainer
+from cgdft.learning.training.architecture import build
+from cgdft.learning.training.config import Config
+from cgdft.learning.training.distributed import World, world
+from cgdft.learning.training.domain import ranges, surroundings
+from cgdft.learning.training.evaluation import Evaluation
+from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.saving import save
+from cgdft.learning.training.trainer import Trained, Trainer
 from cgdft.model import Model
 from cgdft.units import angstrom
 

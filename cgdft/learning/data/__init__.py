@@ -1,0 +1,1 @@
+"""Frames: structures with what is known of them, read from files, checked, and loaded in batches."""
