@@ -170,6 +170,17 @@ def test_features_are_computed_once_a_step(batch):
     assert Counted.asked == 1
 
 
+@pytest.mark.parametrize("name", names())
+def test_predictions_without_a_graph(name, batch):
+    """Forces are what they are, whether weights are trained or not."""
+    model = make(name, environment(), ATOMS)
+    forces = implicit(model, batch, ["forces"]).get("forces", [0, 1, 2])
+    with torch.no_grad():
+        found = implicit(model, batch, ["forces"]).get("forces", [0, 1, 2])
+    assert not found.requires_grad
+    assert torch.allclose(found, forces, atol=1e-10)
+
+
 def test_a_frame_without_a_minimum_is_left_out_and_named():
     """A hardness that is too small on one of two molecules: the other one is trained on."""
     heads = environment()

@@ -15,7 +15,7 @@ from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import DIRECT, Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response, respond
-from cgdft.solver import Status
+from cgdft.solver import SolverError, Status
 from cgdft.solvers import Direct
 from cgdft.structure import Structure
 
@@ -50,17 +50,28 @@ class Prediction:
     def get(self, quantity: str, structures: Sequence[int]) -> Tensor | list[Tensor]:
         """A quantity of some structures: energies and the like stacked, those of atoms one after the other.
 
-        Of susceptibilities and potentials, a list.
+        Of susceptibilities and potentials, a list. Under `torch.no_grad` without a graph.
+
+        Raises:
+            ValueError: no such quantity.
         """
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():  # of derivatives by displacement or field there is none otherwise
+            found = self._get(quantity, structures, graph)
+        if graph:
+            return found
+        return [one.detach() for one in found] if isinstance(found, list) else found.detach()
+
+    def _get(self, quantity: str, structures: Sequence[int], graph: bool) -> Tensor | list[Tensor]:
         response, rho = self.response, self.response.density
         s = torch.as_tensor(list(structures))
         atoms = self.batch.atoms_of(structures)
         if quantity == "energy":
             return self.energy[s]
         if quantity == "forces":
-            return -self._slope(response.value.sum(), self.displacement)[atoms]
+            return -self._slope(response.value.sum(), self.displacement, graph)[atoms]
         if quantity == "stress":
-            slope = self._slope(response.value.sum(), self.strain)[s]
+            slope = self._slope(response.value.sum(), self.strain, graph)[s]
             return 0.5 * (slope + slope.transpose(1, 2)) / self.batch.structure.volume[s, None, None]
         if quantity == "dipole":
             return rho.dipole[s]
@@ -74,19 +85,19 @@ class Prediction:
         if quantity == "potential":
             return [self._potential(k) for k in structures]
         if quantity == "polarizability":
-            return torch.stack([self._slope(rho.dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)[s]
+            return torch.stack([self._slope(rho.dipole[:, a].sum(), response.probe.field, graph) for a in range(3)], 1)[s]
         if quantity == "born_charges":
-            rows = [self._slope(rho.dipole[:, a].sum(), self.displacement) for a in range(3)]
+            rows = [self._slope(rho.dipole[:, a].sum(), self.displacement, graph) for a in range(3)]
             return torch.stack(rows, 1)[atoms]
         if quantity == "susceptibility":
-            return [self._susceptibility(k) for k in structures]
+            return [self._susceptibility(k, graph) for k in structures]
         raise ValueError(f"`quantity` must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
 
-    def _slope(self, value: Tensor, by: Tensor) -> Tensor:
+    def _slope(self, value: Tensor, by: Tensor, graph: bool) -> Tensor:
         if not value.requires_grad:
             return torch.zeros_like(by)
         return torch.autograd.grad(
-            value, by, create_graph=torch.is_grad_enabled(), retain_graph=True, allow_unused=True, materialize_grads=True
+            value, by, create_graph=graph, retain_graph=True, allow_unused=True, materialize_grads=True
         )[0]
 
     def _potential(self, s: int) -> Tensor:
@@ -99,16 +110,19 @@ class Prediction:
         rho = Density(part.structure, Multipoles(basis.lmax, width=widths), self.response.density.multipoles[atoms])
         return rho.potential(part.labels["points"])
 
-    def _susceptibility(self, s: int) -> Tensor:
+    def _susceptibility(self, s: int, graph: bool) -> Tensor:
         atoms = self.batch.atoms_of([s])
         p = self.response.density.coefficients[atoms].reshape(-1)
-        return torch.stack([self._slope(one, self.response.probe.potential)[atoms].reshape(-1) for one in p])
+        return torch.stack([self._slope(one, self.response.probe.potential, graph)[atoms].reshape(-1) for one in p])
 
 
 def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
     """At the minimum: its derivatives by weights are those of the whole, by one adjoint solve (implicit differentiation).
 
     Frames whose minimum is not found are left out and named.
+
+    Raises:
+        SolverError: no frame has one.
     """
     failed: dict[str, str] = {}
     while True:
@@ -136,7 +150,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                 return Prediction(batch, structure, displacement, strain, response, x, failed, {})
         failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
         if len(bad) == len(batch):
-            raise RuntimeError(f"no frame of a batch has a minimum: {failed}")
+            raise SolverError(f"no frame of a batch has a minimum: {failed}", solution.status, solution.history)
         batch, start = batch.without(bad), None
 
 

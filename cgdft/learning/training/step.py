@@ -54,10 +54,6 @@ def attempt(way: Callable[[], Prediction], batch: Batch) -> tuple[Prediction | N
         prediction = way()
     except SolverError as error:
         return None, {frame.name: str(error) for frame in batch.frames}
-    except RuntimeError as error:
-        if not str(error).startswith("no frame of a batch has a minimum"):
-            raise
-        return None, {frame.name: str(error) for frame in batch.frames}
     return prediction, prediction.failed
 
 
