@@ -113,7 +113,7 @@ it trains anew.
 {tables}
 
 On silver the models without a total charge can only give both charge states their mean. Local charges do find a way: they put
-charges on the atoms that are none of the reference's (the last column), so that the total charge felt there makes up the energy.
+charges on the atoms that are none of the reference's (last column), so that the total charge felt there makes up the energy.
 The carbon set is small, and errors are those of too few frames before they are those of the physics.
 
 In brackets: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets (Ko 2021),

@@ -96,9 +96,9 @@ class Prediction:
     def _slope(self, value: Tensor, by: Tensor, graph: bool) -> Tensor:
         if not value.requires_grad:
             return torch.zeros_like(by)
-        return torch.autograd.grad(
-            value, by, create_graph=graph, retain_graph=True, allow_unused=True, materialize_grads=True
-        )[0]
+        settings = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+        (slope,) = torch.autograd.grad(value, by, create_graph=graph, **settings)
+        return slope
 
     def _potential(self, s: int) -> Tensor:
         part = self.batch.frames[s]
