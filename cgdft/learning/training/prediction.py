@@ -96,8 +96,9 @@ class Prediction:
     def _slope(self, value: Tensor, by: Tensor, graph: bool) -> Tensor:
         if not value.requires_grad:
             return torch.zeros_like(by)
-        settings = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-        (slope,) = torch.autograd.grad(value, by, create_graph=graph, **settings)
+        (slope,) = torch.autograd.grad(
+            value, by, create_graph=graph, retain_graph=True, allow_unused=True, materialize_grads=True
+        )
         return slope
 
     def _potential(self, s: int) -> Tensor:
