@@ -25,7 +25,8 @@ EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryErr
 USAGE: type[Exception] = typer.BadParameter.__mro__[2]
 #: What `--model` takes.
 OF_MODEL = (
-    "A model of cgdft models, or a Python file that defines model: a cgdft.Model, or a function structure -> cgdft.Model."
+    "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "
+    "structure that returns one."
 )
 #: Atoms solved together when only a table is asked for.
 BATCH = 400
@@ -67,7 +68,7 @@ def _common(
 )
 def solve(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Any structure file that ASE reads.")],
-    model: Annotated[str, typer.Option(metavar="NAME|FILE.py", help=OF_MODEL, autocompletion=models_and_files)] = "qeq",
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help=OF_MODEL, autocompletion=models_and_files)] = "qeq",
     charge: Annotated[
         float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
     ] = None,
@@ -145,7 +146,7 @@ def validate(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME|FILE.py",
+            metavar="NAME|FILE",
             help=f"{OF_MODEL} Repeatable; default: QEq and some for comparison.",
             autocompletion=models_and_files,
         ),

@@ -1,4 +1,4 @@
-"""The models that `--model` names: those of the package, and those of a user's Python file."""
+"""The models that `--model` names: those of the package, a user's Python file, and files of trained ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 class Choice:
-    """A model by its name, or by a Python file with a variable or a function `model`. Nothing is imported before it is made.
+    """A model by its name, by a Python file with a variable or a function `model`, or by a file of `cgdft train`.
+
+    Nothing is imported before it is made. Trained models that come with the package have names as well.
 
     A model that needs charges p0 has the initial charges of the atoms; one that needs anything else is the example of its file.
 
@@ -32,8 +34,10 @@ class Choice:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.record: ModelRecord | None = None if name.endswith(".py") else model_record(name)
-        if self.record is None and not Path(name).is_file():
+        self.trained = name.endswith(".safetensors") or name in pretrained()
+        of_file = name.endswith((".py", ".safetensors"))
+        self.record: ModelRecord | None = None if of_file or self.trained else model_record(name)
+        if of_file and not Path(name).is_file():
             raise FileNotFoundError(f"no file {name!r}")
 
     @property
@@ -109,6 +113,10 @@ class Choice:
     @cached_property
     def _found(self) -> Any:
         """The maker or the example of a named model, or what a file calls model."""
+        if self.trained:
+            from cgdft.learning import load
+
+            return load(self.name)
         if self.record is None:
             return _run(Path(self.name))
         module = import_module(self.record.module)
@@ -131,6 +139,11 @@ class Choice:
         if not isinstance(made, Model):
             raise TypeError(f"{self.name}: model(structure) must return a cgdft.Model, got {_kind(made)}")
         return made
+
+
+def pretrained() -> list[str]:
+    """Names of the trained models that come with the package."""
+    return sorted(path.stem for path in (Path(__file__).parent / "learning" / "pretrained").glob("*.safetensors"))
 
 
 def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:

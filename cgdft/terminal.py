@@ -71,11 +71,15 @@ def model_names(incomplete: str) -> list[tuple[str, str]]:
 
 
 def models_and_files(incomplete: str) -> list[tuple[str, str]]:
-    """Completions of `--model`: names, and Python files."""
+    """Completions of `--model`: names, trained models, and files."""
     import glob
 
-    files = sorted(glob.glob(f"{glob.escape(incomplete)}*.py"))
-    return [*model_names(incomplete), *((path, "a Python file") for path in files)]
+    from cgdft.making import pretrained
+
+    kinds = {".py": "a Python file", ".safetensors": "a trained model"}
+    files = [(path, what) for end, what in kinds.items() for path in sorted(glob.glob(f"{glob.escape(incomplete)}*{end}"))]
+    trained = [(name, "trained, comes with the package") for name in pretrained() if name.startswith(incomplete)]
+    return [*model_names(incomplete), *trained, *files]
 
 
 def suite_names(incomplete: str) -> list[str]:

@@ -409,3 +409,21 @@ def test_nothing_heavy_is_imported_for_help():
     out, errors = running.communicate(timeout=60)
     assert running.returncode == 0, errors
     assert "CONFIG" in out
+
+
+def test_a_trained_model_solves_on_the_command_line(tmp_path, capsys):
+    """Its file is a model as any other; a damaged one is one line."""
+    from ase.io import write
+
+    torch.manual_seed(0)
+    environment = MessagePassing(["H", "O"], channels=4, layers=1)
+    path = tmp_path / "model.safetensors"
+    save(make("qeq", environment, {"H": -0.5, "O": -75.0}), path, architecture="qeq", atoms={"H": -0.5, "O": -75.0})
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    assert main(["solve", str(tmp_path / "water.xyz"), "--model", str(path)]) == 0
+    assert "ShortRange" in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:100])
+    assert main(["solve", str(tmp_path / "water.xyz"), "--model", str(path)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["solve", str(tmp_path / "water.xyz"), "--model", str(tmp_path / "none.safetensors")]) == 2
+    assert "no file" in capsys.readouterr().err

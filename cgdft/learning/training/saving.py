@@ -22,7 +22,7 @@ from cgdft.model import Model
 
 #: Of what a file says; raised when that changes.
 FORMAT = 1
-PRETRAINED = Path(__file__).with_name("pretrained")
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 PACKAGES = ("cgdft", "torch", "e3nn")
 
 
@@ -45,7 +45,7 @@ def save(
     Args:
         architecture: name or Python file of which `model` was made.
         atoms: E0 that it was made with, hartree.
-        ranges: surroundings of its training, see `train_range`.
+        ranges: surroundings of its training, see `ranges` in `domain`.
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
