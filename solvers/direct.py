@@ -25,7 +25,7 @@ class Direct(Solver):
         require_quadratic(problem, self)
         rows = problem.rows
         x = rows.particular(rows.target)
-        factors = _Factors(problem, x)
+        factors = Factors(problem, x)
         gradient = problem.gradient(x)
         first, _ = norm_scale(problem, gradient)
         history = [first]
@@ -45,7 +45,7 @@ class Direct(Solver):
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""
-        factors = _Factors(problem, x)
+        factors = Factors(problem, x)
 
         def solve(b: Tensor) -> Tensor:
             y = factors.solve(b)
@@ -56,7 +56,14 @@ class Direct(Solver):
         return saddle_point_inverse(problem, x, solve)
 
 
-class _Factors:
+class Factors:
+    """The Hessian of a problem at x within the constraints, factorised in each structure.
+
+    Attributes:
+        negative: structures with negative curvature.
+        singular: structures with directions without curvature, which `solve` leaves alone.
+    """
+
     def __init__(self, problem: Problem, x: Tensor) -> None:
         self.rows = problem.rows
         hessian = tangent_hessian(problem, x)
@@ -79,6 +86,7 @@ class _Factors:
             self.lower[s] = torch.eye(len(values)).to(values)
 
     def solve(self, b: Tensor) -> Tensor:
+        """y with P H y = P b, C y = 0."""
         padded = self.rows.pad(b)
         y = torch.cholesky_solve(padded[..., None], self.lower)[..., 0]
         for s, pseudo in self.pseudo.items():

@@ -3,7 +3,7 @@
 At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays,
 |r| <= min(1/2, sqrt(|g| / |g_0|)) |g|. Where conjugate gradients meet negative curvature, d follows it downhill. A step is
 halved until the energy falls by Armijo's rule; each structure of a batch has its own step. A stationary point with negative
-curvature is left along it.
+curvature is left along it. Small convex problems whose Hessian is at hand are factorised instead.
 
 Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
 algorithm 7.1.
@@ -20,9 +20,13 @@ from cgdft.problem import Problem
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
+from cgdft.solvers.direct import Factors
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
+from cgdft.terms import Term
 
+#: Up to so many coefficients a step is solved for by factorisation.
+SMALL = 500
 #: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
 RUNAWAY = 1e4
 
@@ -86,12 +90,22 @@ class Newton(Solver):
 
     def _step(self, problem: Problem, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
         rows = problem.rows
+        if _cheap_to_factorise(problem):
+            factors = Factors(problem, x)
+            if not (factors.negative | factors.singular).any():
+                return torch.where(done[rows.index], 0.0, -factors.solve(g))
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
         target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
         product = (problem.approximate() or problem).curvature(x)
         result = tangent_cg(product, -g, rows, precondition(problem, x), target, self.inner.max_iterations)
         bent = result.negative[rows.index]
         return torch.where(bent, result.y + result.direction, result.y)
+
+
+def _cheap_to_factorise(problem: Problem) -> bool:
+    """Whether the Hessian is at hand as a small matrix."""
+    at_hand = all(term.local or (term.explicit and type(term).hessian is not Term.hessian) for term in problem.functional)
+    return at_hand and problem.rows.longest <= SMALL
 
 
 def _line_search(
