@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from cgdft.learning import Frame, MessagePassing
 from cgdft.learning.architectures import make, names
@@ -155,6 +156,9 @@ def figure(results: dict[str, dict[str, Any]]) -> Figure:
             published = PUBLISHED.get(suite, {}).get("4G", (None,) * 3)[k]
             if published:
                 one.axvline(published, color="black", linewidth=1, linestyle=":")
+            seen = np.log10([*errors.values(), *([published] if published else [])])
+            one.set_xlim(10 ** np.floor(seen.min()), 10 ** np.ceil(seen.max()))
+            one.xaxis.set_minor_formatter(NullFormatter())
             one.set_title(f"{suite}: {title}", fontsize=9)
             one.tick_params(labelsize=8)
     return drawn
