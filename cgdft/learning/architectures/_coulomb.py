@@ -11,6 +11,6 @@ WIDTH = 0.8 * angstrom
 ACCURACY = 1e-6
 
 
-def coulomb() -> Hartree:
-    """With the self-interaction, which keeps functionals convex."""
-    return Hartree(accuracy=ACCURACY)
+def coulomb(self_interaction: bool = True) -> Hartree:
+    """With the self-interaction, which keeps functionals convex, or without."""
+    return Hartree(self_interaction, ACCURACY)
