@@ -3,16 +3,19 @@
 import inspect
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
 
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
+from cgdft.ase import CGDFT
 from cgdft.checking import FAR, beside
 from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
-from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq, UniformField
+from cgdft.units import angstrom, eV
 
 MODELS = {record.name: record for record in models()}
 
@@ -39,6 +42,28 @@ def test_named_models(name, where):
     model = made(MODELS[name], structure)
     found = check_model(model, structure, tolerance=1e-5)
     assert len(found) > 10
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_named_models_in_ase(name):
+    """Energy and forces of the calculator are those of the solution; stress in a cell; a batch in a field."""
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.1, seed=1)
+    cell = atoms.copy()
+    cell.set_cell([7.0, 7.5, 8.0])
+    cell.pbc = True
+    for one in (atoms, cell):
+        structure = Structure.from_ase(one)
+        model = made(MODELS[name], structure)
+        solution = model(structure)
+        one.calc = CGDFT(model)
+        assert one.get_potential_energy() * eV == pytest.approx(float(solution.energy), abs=1e-9)
+        assert np.allclose(one.get_forces() * eV / angstrom, solution.forces().numpy(), atol=1e-9)
+        if one.pbc.all():
+            assert np.isfinite(one.get_stress()).all()
+    structure = Structure.batch([Structure.from_ase(molecule("CH3OH"))] * 2)
+    batch = (made(MODELS[name], structure) + UniformField([0.0, 0.0, 1e-3]))(structure)
+    assert torch.allclose(batch.energy[0], batch.energy[1], atol=1e-10)
 
 
 def test_every_model_can_be_made():

@@ -1,8 +1,9 @@
-"""Breaking LiF and NaCl: which models end in neutral atoms, and why the reference itself does not.
+"""Breaking LiF, NaCl and H2+: which models end in neutral atoms, and why the reference itself does not.
 
 Neutral atoms are lower than ions at any distance beyond some 10 angstrom, as IP(metal) > EA(halogen). Charge equilibration
 keeps a fractional charge for ever; so does PBE, whose E(N) of an atom is nearly a parabola: it is the same error. A functional
-that is straight between integers ends right, and so do split charges and response modes, whose bonds end with distance.
+that is straight between integers ends right, and so do split charges and response modes, whose bonds end with distance. In H2+
+symmetry gives half a charge to each proton in every model; there the error is one of the energy, far below that of H and H+.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cgdft import Structure
 from cgdft.functionals import ACKS2, SQE, BondSoftness, IntegerCharges, QEq
-from cgdft.units import angstrom
+from cgdft.units import angstrom, eV
 from cgdft.validation import Results
 from cgdft.validation.suites import stored
 
@@ -59,6 +60,19 @@ for axes, metal, halogen in zip(figure.subplots(1, 2), ("Li", "Na"), ("F", "Cl")
     axes.legend(fontsize=7)
 figure.savefig("dissociation.png", dpi=150)
 print(f"at {DISTANCES[-1] * angstrom:.0f} bohr")
+
+far = Structure.from_ase(Atoms("H2", [[0, 0, 0], [0, 0, 8.0]]), charge=1)
+whole, half = torch.tensor([1.0, 0.0], dtype=torch.float64), torch.tensor([0.5, 0.5], dtype=torch.float64)
+atom = Results.load(stored("radicals")).references["H"].energy
+below = {"PBE": (references["H2+ 8.000"].energy - atom) / eV}
+for name, model in {"QEq": QEq(), "integer-preferring": IntegerCharges()}.items():
+    ends = float(model(far, start=whole).energy), float(model(far, start=half).energy)
+    apart = sum(float(model(Structure.from_ase(Atoms("H"), charge=q)).energy) for q in (0, 1))
+    below[name] = (min(ends) - apart) / eV
+print("H2+ at 8 angstrom against H and H+:", ", ".join(f"{name} {energy:+.2f} eV" for name, energy in below.items()))
+assert below["PBE"] < -2
+assert below["QEq"] < -2
+assert abs(below["integer-preferring"]) < 0.3
 
 assert all(last[name, "QEq"] > 0.3 for name in ("LiF", "NaCl"))
 assert all(abs(last[name, model]) < 0.05 for name in ("LiF", "NaCl") for model in ("SQE", "ACKS2", "integer-preferring"))
