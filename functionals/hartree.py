@@ -137,15 +137,23 @@ class _HartreeAt(Term):
         self.operator = term._chosen(structure, sites)
         self.coulomb = term.coulomb(structure, sites, self.operator)
         graph = any(one.requires_grad for one in (structure.positions, structure.cell, sites.width))
-        constant = not (torch.is_grad_enabled() and graph)
-        explicit = isinstance(self.coulomb, Coulomb) and self.operator is Operator.DENSE
-        self.dense = self.coulomb.matrix() if explicit and constant else None  # type: ignore[union-attr]
         self.explicit = self.operator is Operator.DENSE
+        self.constant = self.explicit and not (torch.is_grad_enabled() and graph)
+        self._matrix: Tensor | None = None
         self._place = (structure.index, structure.local)
 
     @property
     def name(self) -> str:
         return "Hartree"
+
+    @property
+    def dense(self) -> Tensor | None:
+        """The matrix (n_structures, n, n) where it does not depend on anything, made when first asked for."""
+        if self._matrix is None and self.constant:
+            assert isinstance(self.coulomb, Coulomb)
+            with torch.no_grad():
+                self._matrix = self.coulomb.matrix()
+        return self._matrix
 
     @property
     def account(self) -> str:
@@ -158,7 +166,8 @@ class _HartreeAt(Term):
 
     def energy(self, rho: Density) -> Tensor:
         p = rho.multipoles
-        if self.dense is None:
+        alone = self._matrix is None and not torch.is_grad_enabled()  # an energy and nothing else needs no matrix
+        if alone or self.dense is None:
             return self.coulomb.energy(p)
         return 0.5 * rho.total((p * self._potential(p)).sum(1))
 
@@ -178,11 +187,12 @@ class _HartreeAt(Term):
         return rough
 
     def _potential(self, p: Tensor) -> Tensor:
-        if self.dense is None:
+        dense = self.dense
+        if dense is None:
             return self.coulomb.potential(p)
-        n, size = self.dense.shape[1], p.shape[1]
-        padded = p.new_zeros(len(self.dense), n // size, size).index_put(self._place, p)
-        return torch.bmm(self.dense, padded.reshape(-1, n, 1)).reshape(-1, n // size, size)[self._place]
+        n, size = dense.shape[1], p.shape[1]
+        padded = p.new_zeros(len(dense), n // size, size).index_put(self._place, p)
+        return torch.bmm(dense, padded.reshape(-1, n, 1)).reshape(-1, n // size, size)[self._place]
 
     def hessian(self, rho: Density) -> Tensor:
         if self.dense is not None:

@@ -123,7 +123,7 @@ def test_unrolled_steps_reach_the_minimum(name, batch):
     frames = Batch.of(batch.frames[:2])
 
     def values(way):
-        prediction = way(model, frames, ["energy", "multipoles"], None)
+        prediction = way(model, frames, wanted(frames, WEIGHTS), None)
         loss = sum(parts(prediction, WEIGHTS).values())
         weights = list(model.parameters())
         return prediction.energy, torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
@@ -139,7 +139,7 @@ def test_unrolled_steps_reach_the_minimum(name, batch):
 def test_direct_training_knows_a_solution(name, batch):
     """At the density of the model itself nothing is left, and the energy is that of the minimum; elsewhere something is."""
     model = make(name, environment(), ATOMS)
-    own = implicit(model, batch, ["energy"])
+    own = implicit(model, batch, ["energy", "forces"])
     frames = [
         Frame(f.name, f.structure, {**f.labels, "multipoles": own.response.density.coefficients.detach()[batch.atoms_of([s])]})
         for s, f in enumerate(batch.frames)

@@ -14,7 +14,6 @@ Source: P. P. Ewald, Ann. Phys. 369, 253 (1921); Gaussian charges as in T. R. Gi
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,18 +23,20 @@ from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh import Mesh, choose
-from cgdft.electrostatics.multipole import fourier, gaussian_coulomb, pair_energy
+from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
+from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
 
-#: Numbers held at once while a matrix or a wave sum is accumulated.
-CHUNK = 4_000_000
 #: Pairs of sites in open space held at once, some 15 numbers each with derivatives: 12 GB.
 LARGEST = 100_000_000
 #: Time of one wave at one site over that of one pair; only the speed depends on it.
 WAVE_COST = 0.05
+#: Up to this many times the smallest width, a split costs more than the waves that resolve that width, of which there are
+#: twice as many then: pairs and waves cost the same at the best split.
+ALONE = 2 ** (1 / 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +56,7 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class _Waves:
-    """The smooth part of one structure: by a mesh, or by half of the waves with their weights (8 pi / (V k^2) in bulk)."""
+    """The smooth part of one structure: by a mesh or by its waves."""
 
     structure: int
     targets: Int[Tensor, " nt"]
@@ -63,7 +64,7 @@ class _Waves:
     target_width: Float[Tensor, " nt"]
     source_width: Float[Tensor, " ns"]
     box: Box
-    mesh: Mesh | None
+    sum: Mesh | WaveSum
 
 
 class Coulomb:
@@ -132,16 +133,9 @@ class Coulomb:
         pair = pair_energy(p.to(self.dtype)[self.i], s.to(self.dtype)[self.j], self.u, self.radial)
         energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)).to(energy))
         for waves in self.waves:
-            for k, weight in self._pieces(waves) if waves.mesh is None else ():
-                left = self._factor(p[waves.targets], waves.targets, waves.target_width, self.targets, k)
-                right = left
-                if not (self.same and p is s):
-                    right = self._factor(s[waves.sources], waves.sources, waves.source_width, self.sources, k)
-                total = (weight * (left.conj() * right).real).sum()
-                energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
-            if waves.mesh is not None and with_mesh:
+            if with_mesh or isinstance(waves.sum, WaveSum):
                 left = p[waves.targets]
-                total = waves.mesh.bilinear(left, left if p is s else s[waves.sources])
+                total = waves.sum.bilinear(left, left if p is s else s[waves.sources])
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
             energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
         return energy
@@ -155,8 +149,8 @@ class Coulomb:
         felt = torch.autograd.grad(energy, probe, create_graph=graph)[0]
         if not graph:
             for waves in self.waves:
-                if waves.mesh is not None:
-                    felt[waves.targets] += waves.mesh.potential(s[waves.sources])
+                if isinstance(waves.sum, Mesh):
+                    felt[waves.targets] += waves.sum.potential(s[waves.sources])
         return felt
 
     def matrix(self) -> Float[Tensor, "n_structures n n"]:
@@ -175,18 +169,16 @@ class Coulomb:
             matrix = matrix.index_add(0, place.flatten(), block.expand(place.shape).flatten())
         matrix = matrix.reshape(-1, n, n)
         for waves in self.waves:
-            m = len(waves.sources) * size
-            block = self.u.new_zeros(m, m)
-            for k, weight in self._pieces(waves, size):
-                phase = self._phases(waves.sources, waves.source_width, self.sources, k)
-                factor = (phase[:, None] * fourier(unit, k)).reshape(m, -1)
-                scaled = weight * factor
-                block = block + scaled.real @ factor.real.T + scaled.imag @ factor.imag.T
+            explicit = waves.sum
+            if isinstance(explicit, Mesh):
+                here = Centres(self.sources.positions[waves.sources], waves.source_width)
+                explicit = WaveSum(here, here, waves.box, self._range)
+            block = explicit.matrix(size)
             excess = self._excess_width(waves.sources, waves.source_width, self.sources)
             charge = unit[:1].repeat(1, len(excess))[0]
             shift = (excess[:, None] * unit[0]).flatten()
             block = block - self._per_volume(waves) * (shift[:, None] * charge + charge[:, None] * shift)
-            padded = torch.nn.functional.pad(block, (0, n - m, 0, n - m))
+            padded = torch.nn.functional.pad(block, (0, n - len(block), 0, n - len(block)))
             matrix = matrix.index_add(0, waves.sources.new_tensor([waves.structure]), padded[None])
         return matrix
 
@@ -212,7 +204,8 @@ class Coulomb:
         """Width of the smooth part that makes the sums over pairs and waves equally dear, and the box of the waves."""
         here, there = self.sources.index == s, self.targets.index == s
         positions = torch.cat([self.sources.positions[here], self.targets.positions[there]])
-        widest = float(torch.cat([self.sources.width[here], self.targets.width[there]]).detach().max())
+        widths = torch.cat([self.sources.width[here], self.targets.width[there]]).detach()
+        widest = float(widths.max())
         n, cell, pbc = max(1, int(here.sum())), self.structure.cell[s], self.structure.pbc[s]
         split = 0.0
         for _ in range(8 if not pbc.all() else 1):  # the box of a slab or wire depends on the split and the split on the box
@@ -221,6 +214,8 @@ class Coulomb:
             split = float((volume**2 / n * WAVE_COST / (128 * math.pi**3)) ** (1 / 6))
             if self.mesh:  # pairs against mesh points 0.4 widths apart
                 split = float((volume**2 / n**2 * 0.1 / (0.4**3 * 32 / 3 * math.pi * self._range**3)) ** (1 / 6))
+        if split < ALONE * float(widths.min()):
+            split = 0.0
         return split, Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
 
     def _periodic_pairs(
@@ -228,9 +223,11 @@ class Coulomb:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         sources, targets = self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]
         smooth = torch.cat([self._smooth(targets, split, True), self._smooth(sources, split)]).detach().max()
-        tight = bool((sources < split).any())  # else the waves are everything
-        cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2)) if tight else 1e-3
-        if self.same:
+        cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2))
+        if not (sources < split).any():  # the waves are everything
+            i = j = torch.nonzero(self.sources.index == s).flatten()[: None if self.same else 0]
+            shift = self.structure.cell.new_zeros(len(i), 3)
+        elif self.same:
             i, j, shift = periodic_pairs(self.structure, s, cutoff)
         else:
             rows = torch.nonzero(self.targets.index == s).flatten()
@@ -238,7 +235,7 @@ class Coulomb:
             i, j = rows[i], self._source_of_atom[j]
         itself = (i == j) & (shift == 0).all(1) if self.same else torch.zeros_like(i, dtype=torch.bool)
         needed = (self.sources.width[j] < split) | (self._smooth(self.targets.width[i], split, True) > self.targets.width[i])
-        i, j, shift, itself = (one[needed | itself] for one in (i, j, shift, itself))
+        i, j, shift, itself = (one[needed if self_interaction else needed | itself] for one in (i, j, shift, itself))
         t, w = self.targets.width[i], self.sources.width[j]
         u = self.targets.positions[i] - self.sources.positions[j] - shift @ self.structure.cell[s]
         a = 1 / (2 * (t**2 + w**2))
@@ -263,39 +260,14 @@ class Coulomb:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
-        mesh = None
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
             _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
-        return _Waves(s, targets, sources, t, w, box, mesh)
-
-    def _k(self, waves: _Waves) -> tuple[Tensor, Tensor]:
-        """Half of the waves, (K, 3), and their weights, (K,)."""
-        cell, t, w = waves.box.cell, waves.target_width.detach(), waves.source_width.detach()
-        limit = self._range * math.sqrt(2) / float((t.min() ** 2 + w.min() ** 2).sqrt())
-        most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
-        steps = [torch.arange(-m, m + 1, device=cell.device) for m in most]
-        whole = torch.cartesian_prod(*steps)
-        a, b, c = whole.T
-        whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c >= 0))))].to(cell)
-        to_k = 2 * math.pi * torch.linalg.inv(cell).T
-        whole = whole[_square(whole @ to_k.detach()) <= limit**2]
-        k = whole @ to_k
-        half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
-        return k, 2 * half * waves.box.kernel(k) / waves.box.volume
-
-    def _pieces(self, waves: _Waves, size: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-        length = max(1, CHUNK // (max(len(waves.targets), len(waves.sources), 1) * size))
-        k, weight = self._k(waves)
-        return zip(k.split(length), weight.split(length), strict=True)
-
-    def _phases(self, which: Tensor, width: Tensor, sites: Sites, k: Tensor) -> Tensor:
-        smooth = torch.exp(-0.5 * width[:, None] ** 2 * _square(k))
-        return torch.polar(smooth, -(sites.positions[which] @ k.T))
-
-    def _factor(self, p: Tensor, which: Tensor, width: Tensor, sites: Sites, k: Tensor) -> Tensor:
-        return (fourier(p, k) * self._phases(which, width, sites, k)).sum(0)
+            return _Waves(s, targets, sources, t, w, box, mesh)
+        here = Centres(self.sources.positions[sources], w)
+        there = here if self.same else Centres(self.targets.positions[targets], t)
+        return _Waves(s, targets, sources, t, w, box, WaveSum(there, here, box, self._range))
 
     def _excess_width(self, which: Tensor, width: Tensor, sites: Sites) -> Tensor:
         return width**2 - sites.width[which] ** 2

@@ -15,6 +15,7 @@ on a radial function B_0(u) leave, for u = R_i - R_j,
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,11 +101,35 @@ def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | 
     return terms
 
 
-def fourier(p: Tensor, k: Tensor) -> Tensor:
-    """sum_lm p_lm h_lm(-i k), complex: a multipole's Fourier transform over its Gaussian's; (n, size), (K, 3) to (n, K)."""
-    real, imaginary = p[:, :1].expand(-1, len(k)), torch.zeros(len(p), len(k), dtype=k.dtype, device=k.device)
-    if p.shape[1] > 1:
-        imaginary = -(p[:, 1:4] @ k.T)
-    if p.shape[1] > 4:
-        real = real - torch.einsum("nab,ka,kb->nk", theta(p), k, k)
-    return torch.complex(real, imaginary)
+def fourier(size: int, k: Tensor) -> tuple[Tensor, Tensor]:
+    """h_lm(-i k), real and imaginary parts (size, K): a multipole's Fourier transform over its Gaussian's; k (K, 3)."""
+    none = torch.zeros_like(k[:, 0])
+    real, imaginary = [torch.ones_like(none)], [none]
+    if size > 1:
+        real += [none] * 3
+        imaginary += [*(-k.T)]
+    if size > 4:
+        real += [*(-torch.einsum("mab,ka,kb->mk", QUADRUPOLE.to(k) / 3, k, k))]
+        imaginary += [none] * 5
+    return torch.stack(real), torch.stack(imaginary)
+
+
+class _Circle(torch.autograd.Function):
+    """cos and sin, each other's derivatives: none is taken twice."""
+
+    @staticmethod
+    def forward(ctx: Any, angle: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = angle.cos(), angle.sin()
+        ctx.save_for_backward(cos, sin)
+        return cos, sin
+
+    @staticmethod
+    def backward(ctx: Any, of_cos: Tensor, of_sin: Tensor) -> Tensor:
+        cos, sin = ctx.saved_tensors
+        return of_sin * cos - of_cos * sin
+
+
+def circle(angle: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin, differentiable to any order."""
+    found: tuple[Tensor, Tensor] = _Circle.apply(angle)  # type: ignore[no-untyped-call]
+    return found

@@ -26,7 +26,7 @@ class Prediction:
 
     Attributes:
         batch: with the frames that were solved.
-        structure: the batch's, moved by nothing: with a graph to `displacement` and `strain`.
+        structure: the batch's, moved by nothing: with a graph to `displacement` and `strain` as far as they are wanted.
         response: of the minimum, or the same at another density.
         minimum: x without a graph, to begin the next solve with; None where nothing was solved.
         failed: names of frames without a minimum, and why.
@@ -94,6 +94,8 @@ class Prediction:
         raise ValueError(f"`quantity` must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
 
     def _slope(self, value: Tensor, by: Tensor, graph: bool) -> Tensor:
+        if not by.requires_grad:
+            raise ValueError("`quantity` must be among those that the prediction was asked for")
         if not value.requires_grad:
             return torch.zeros_like(by)
         (slope,) = torch.autograd.grad(
@@ -127,7 +129,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
     """
     failed: dict[str, str] = {}
     while True:
-        structure, displacement, strain = moved(batch)
+        structure, displacement, strain = moved(batch, wanted)
         with batch.remembering(structure):
             if torch.is_grad_enabled():
                 model.problem(structure)  # so that features with a graph are known before the solver asks for them
@@ -155,10 +157,11 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
         batch, start = batch.without(bad), None
 
 
-def moved(batch: Batch) -> tuple[Structure, Tensor, Tensor]:
-    """The batch's structure, displaced and strained by nothing, with a graph to both."""
-    displacement = torch.zeros_like(batch.structure.positions).requires_grad_()
-    strain = torch.zeros_like(batch.structure.cell).requires_grad_()
+def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, Tensor, Tensor]:
+    """The batch's structure, displaced and strained by nothing, with a graph to those of both that are wanted."""
+    by = {one for name in wanted for one in QUANTITIES[name].by}
+    displacement = torch.zeros_like(batch.structure.positions).requires_grad_("displacement" in by)
+    strain = torch.zeros_like(batch.structure.cell).requires_grad_("strain" in by)
     with torch.enable_grad():
         return batch.structure.deformed(displacement, strain), displacement, strain
 

@@ -38,7 +38,7 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
     if not len(model.problem(batch.structure).index):
         return minimised(model, batch, wanted, start)
     p = reference_density(model, batch)
-    structure, displacement, strain = moved(batch)
+    structure, displacement, strain = moved(batch, wanted)
     with batch.remembering(structure):
         problem, response = at_density(model, structure, p)
         residual = _residual(model, problem, p)
@@ -51,7 +51,7 @@ def unrolled(steps: int = 20) -> Way:
     """Through so many steps of preconditioned descent from the reference's density, or from equal charges: a baseline."""
 
     def way(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
-        structure, displacement, strain = moved(batch)
+        structure, displacement, strain = moved(batch, wanted)
         with batch.remembering(structure), torch.enable_grad():
             problem = model.problem(structure)
             if not len(problem.index):

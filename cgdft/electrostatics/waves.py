@@ -1,0 +1,114 @@
+"""The smooth part of the Coulomb energy of one periodic structure, summed over waves.
+
+    p . A . s = 2/V sum_k K(k) Re[P(k)* S(k)] over one of k and -k each,
+    S(k) = sum_j sum_lm s_j,lm h_lm(-i k) exp(-sigma_j^2 k^2 / 2) exp(-i k R_j),
+
+K the kernel of the boundary conditions, h_lm the polynomials of `multipole`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.multipole import circle, fourier
+
+#: Numbers held at once.
+CHUNK = 4_000_000
+
+
+class Centres(NamedTuple):
+    """Positions (n, 3) and widths (n,) of Gaussians."""
+
+    positions: Float[Tensor, "n 3"]
+    width: Float[Tensor, " n"]
+
+
+class _Piece(NamedTuple):
+    """Some waves (K, 3), their weights (K,), and exp(-sigma^2 k^2 / 2) times cos and sin of k R, (n, K) each."""
+
+    k: Tensor
+    weight: Tensor
+    target: tuple[Tensor, Tensor]
+    source: tuple[Tensor, Tensor]
+
+
+class WaveSum:
+    """p . A . s of multipoles s at `sources` and p at `targets`; phases are kept where there are few.
+
+    Args:
+        targets, sources: centres; the same object if they are the same.
+        box: in which the waves are.
+        reach: x beyond which exp(-x^2) does not count.
+    """
+
+    def __init__(self, targets: Centres, sources: Centres, box: Box, reach: float) -> None:
+        self.targets, self.sources, self.box, self.reach = targets, sources, box, reach
+        self.k, self.weight = self._waves()
+        most = max(1, CHUNK // max(len(targets.positions), len(sources.positions), 1))
+        self._kept = [self._piece(slice(None))] if len(self.k) <= most else None
+        self._parts = [slice(start, start + most) for start in range(0, len(self.k), most)]
+
+    def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, ""]:
+        """p . A . s, hartree."""
+        total = p.new_zeros(())
+        for piece in self._pieces():
+            left = _transform(p, piece.k, piece.target)
+            right = left if p is s and self.targets is self.sources else _transform(s, piece.k, piece.source)
+            total = total + (piece.weight * (left * right).sum(0)).sum()
+        return total
+
+    def matrix(self, size: int) -> Float[Tensor, "n n"]:
+        """A among the sources, coefficients of an atom adjoining."""
+        m = len(self.sources.positions) * size
+        block = self.k.new_zeros(m, m)
+        for piece in self._pieces():
+            for part in torch.arange(len(piece.k), device=self.k.device).split(max(1, CHUNK // max(m, 1))):
+                cos, sin = (one[:, None, part] for one in piece.source)
+                real, imaginary = fourier(size, piece.k[part])
+                for factor in (real * cos + imaginary * sin, imaginary * cos - real * sin):
+                    block = block + (piece.weight[part] * factor).reshape(m, -1) @ factor.reshape(m, -1).T
+        return block
+
+    def _waves(self) -> tuple[Tensor, Tensor]:
+        """Half of the waves, (K, 3), and their weights, (K,)."""
+        cell, widths = self.box.cell, (self.targets.width.detach(), self.sources.width.detach())
+        limit = self.reach * math.sqrt(2) / math.hypot(*(float(width.min()) for width in widths))
+        most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
+        whole = torch.cartesian_prod(*[torch.arange(-m, m + 1, device=cell.device) for m in most])
+        a, b, c = whole.T
+        whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c >= 0))))].to(cell)
+        to_k = 2 * math.pi * torch.linalg.inv(cell).T
+        whole = whole[(whole @ to_k.detach()).square().sum(1) <= limit**2]
+        k = whole @ to_k
+        half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
+        return k, 2 * half * self.box.kernel(k) / self.box.volume
+
+    def _pieces(self) -> Iterator[_Piece]:
+        return iter(self._kept) if self._kept is not None else (self._piece(part) for part in self._parts)
+
+    def _piece(self, part: slice) -> _Piece:
+        k = self.k[part]
+        target = _phases(self.targets, k)
+        return _Piece(k, self.weight[part], target, target if self.targets is self.sources else _phases(self.sources, k))
+
+
+def _phases(centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:
+    smooth = torch.exp(-0.5 * centres.width[:, None] ** 2 * k.square().sum(1))
+    cos, sin = circle(centres.positions @ k.T)
+    return smooth * cos, smooth * sin
+
+
+def _transform(p: Tensor, k: Tensor, phases: tuple[Tensor, Tensor]) -> Tensor:
+    """Real and imaginary part of P(k), (2, K)."""
+    cos, sin = (p.T @ one for one in phases)
+    if p.shape[1] == 1:
+        return torch.cat([cos, -sin])
+    real, imaginary = fourier(p.shape[1], k)
+    return torch.stack([(real * cos + imaginary * sin).sum(0), (imaginary * cos - real * sin).sum(0)])
