@@ -11,9 +11,10 @@ from torch import Tensor
 
 from cgdft.basis import Multipoles
 from cgdft.electrostatics.compiled_points import felt_at
-from cgdft.electrostatics.coulomb import CHUNK, Coulomb, Sites
+from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
+from cgdft.electrostatics.waves import CHUNK
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 

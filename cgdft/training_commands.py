@@ -38,13 +38,16 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A .safetensors file of cgdft train, or a model's name.")],
     data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Files of structures with labels.")],
+    architecture: Annotated[
+        str | None, typer.Option(metavar="FILE.py", help="Of a model of an architecture of one's own.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
 ) -> None:
-    """Print the errors of a trained model by quantity. Keys, units and definition are those of its training."""
+    """Print the errors of a trained model by quantity. Keys, units, definition and charge are those of its training."""
     from cgdft.learning.training.evaluate_files import evaluate_files
 
     with _warnings_in_a_line():
-        found = evaluate_files(model, data)
+        found = evaluate_files(model, data, architecture)
     for name, why in found.failed.items():
         complain(f"frame {name} left out: {why}")
     print(jsonlib.dumps(found.to_dict(), indent=2) if json else found.table())

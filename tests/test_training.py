@@ -28,6 +28,7 @@ from cgdft.learning.training.saving import load, metadata, save
 from cgdft.learning.training.step import TrainingError
 from cgdft.learning.training.trainer import Trainer
 from cgdft.solver import Status
+from cgdft.validation.suites import stored
 
 ATOMS = {"H": -0.5, "O": -75.0}
 
@@ -108,7 +109,6 @@ output: {output}
 
 
 def config(tmp_path, name, epochs=4):
-    from cgdft.validation.suites import stored
 
     path = tmp_path / f"{name}.yaml"
     path.write_text(CONFIG.format(data=stored("water"), epochs=epochs, output=tmp_path / name))
@@ -381,20 +381,22 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     assert main(["train", str(path)]) == 0
     saved = tmp_path / "own" / "model.safetensors"
     assert load(saved, architecture=str(tmp_path / "mine.py")).name == "mine"
+    assert main(["evaluate", str(saved), str(stored("water")), "--architecture", str(tmp_path / "mine.py")]) == 0
+    assert main(["evaluate", str(saved), str(stored("water"))]) == 2
+    assert "give it as `architecture`" in capsys.readouterr().err
     (tmp_path / "mine.py").write_text("model = 3")
     assert main(["train", str(path)]) == 2
     assert "must define model(environment, atoms)" in capsys.readouterr().err
 
 
 def test_evaluate(saved, tmp_path, capsys):
-    from cgdft.validation.suites import stored
-
     assert main(["evaluate", str(saved[1]), str(stored("water")), "--json"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert found["frames"] == 6
     assert found["errors"]["energy"]["unit"] == "meV/atom"
     assert found["errors"]["charges"]["rmse"] > 0
+    assert found["errors"]["susceptibility"]["n"] == sum((4 * n) ** 2 for n in range(3, 19, 3))
     assert "surroundings that the model was not trained on" in captured.err
     assert main(["evaluate", str(saved[1]), str(stored("molecules"))]) == 0
     captured = capsys.readouterr()

@@ -96,20 +96,21 @@ class PassedHead(nn.Module):
 
     def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
         """(n_pairs,), e."""
-        return self.scale * self.pair(self.environment(structure), i, j, apart, self.cutoff)[:, 0]
+        h = self.environment(structure)
+        return self.scale * self.pair(h, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
 
 
 class SusceptibilityFactor(nn.Module):
     """L of S = L L^T for `ResponseModes`: charge that moves between neighbours and dipoles of atoms, both >= 0 by construction.
 
-    Columns: b_ij (e_i - e_j) for each pair closer than `cutoff`, b_ij = f(h_i, h_j, r_ij) to zero at the cutoff; and, with
-    dipoles in the basis, a_i in x, y and z, a_i^2 being a polarizability.
+    Columns: b_ij (e_i - e_j) for each pair closer than `cutoff`, b_ij > 0 a function of h_i, h_j and r_ij, to zero at the
+    cutoff; and, with dipoles in the basis, a_i in x, y and z, a_i^2 being a polarizability.
 
     Args:
         environment: of the atoms.
         cutoff: of charge transfer, bohr.
         lmax: 0 or 1, that of the basis.
-        softness: b_ij^2 before training, e^2 / hartree.
+        softness: b_ij^2 before training, far from the cutoff, e^2 / hartree.
         polarizability: a_i^2 before training, bohr^3: a number or a function structure -> (n_atoms,).
     """
 
@@ -136,8 +137,8 @@ class SusceptibilityFactor(nn.Module):
         one = i < j  # an atom and its own images exchange nothing
         i, j, shift = i[one], j[one], shift[one]
         apart = separations(structure, i, j, shift)
-        both = self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff)
-        bond = math.sqrt(self.softness) * both[:, 0]
+        both = (self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff))[:, 0]
+        bond = math.sqrt(self.softness) * positive(both) * envelope(apart, self.cutoff)
         n, columns = structure.n_atoms * size, len(bond)
         factor = bond.new_zeros(columns, n)
         factor = factor.scatter(1, (i * size)[:, None], bond[:, None]).scatter(1, (j * size)[:, None], -bond[:, None])
@@ -152,7 +153,7 @@ class SusceptibilityFactor(nn.Module):
 
 
 class _Pair(nn.Module):
-    """Functions of two environments and the distance, zero at the cutoff."""
+    """Functions of two environments and the distance."""
 
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
@@ -167,10 +168,14 @@ class _Pair(nn.Module):
         scalars = h[:, self.invariant].to(self.last.weight.dtype)
         length = (apart * apart).sum(1).sqrt()
         waves = bessel(length / cutoff).to(scalars.dtype)
-        smooth = (1 - (length / cutoff).clamp(max=1.0) ** 2) ** 3
         seen = nn.functional.silu(self.first(scalars)[i] + self.second(scalars)[j]) * self.radial(waves)
-        found: Tensor = self.last(seen).double() * smooth[:, None]
+        found: Tensor = self.last(seen).double()
         return found
+
+
+def envelope(apart: Tensor, cutoff: float) -> Float[Tensor, " n_pairs"]:
+    """(1 - r^2 / rc^2)^3, zero beyond the cutoff."""
+    return (1 - ((apart * apart).sum(1) / cutoff**2).clamp(max=1.0)) ** 3
 
 
 class _Perceptron(nn.Module):

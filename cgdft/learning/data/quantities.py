@@ -25,12 +25,12 @@ class Quantity:
 
 
 QUANTITIES = {
-    "energy": Quantity((), "hartree", 1e-3),
-    "forces": Quantity(("n", 3), "hartree/bohr", 1e-2, 0, ("displacement",)),
-    "stress": Quantity((3, 3), "hartree/bohr^3", 1e-4, 0, ("strain",)),
+    "energy": Quantity((), "hartree", 5e-4),
+    "forces": Quantity(("n", 3), "hartree/bohr", 1e-3, 0, ("displacement",)),
+    "stress": Quantity((3, 3), "hartree/bohr^3", 1e-5, 0, ("strain",)),
     "dipole": Quantity((3,), "e bohr", 5e-2),
     "quadrupole": Quantity((3, 3), "e bohr^2", 2e-1),
-    "multipoles": Quantity(("n", "k"), "e bohr^l", 2e-2),
+    "multipoles": Quantity(("n", "k"), "e bohr^l", 5e-3),
     "potential": Quantity(("m",), "hartree/e", 2e-3),
     "chemical_potential": Quantity((), "hartree", 1e-2),
     "polarizability": Quantity((3, 3), "bohr^3", 2.0, 1, ("field",)),

@@ -53,7 +53,7 @@ class Settings(_Strict):
     """
 
     weights: dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = WEIGHTS
-    schedule: dict[Way, Annotated[int, Field(ge=0)]] = {"direct": 50, "implicit": 150}
+    schedule: dict[Way, Annotated[int, Field(ge=0)]] = {"direct": 20, "implicit": 180}
     batch_size: Count = 16
     learning_rate: Positive = 5e-3
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -78,13 +78,14 @@ class Settings(_Strict):
 
 
 class Data(_Strict):
-    """Where frames are: files to train on, and files or a fraction of those to validate on."""
+    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`."""
 
     train: Annotated[list[Path], Field(min_length=1)]
     validation: list[Path] | Annotated[float, Field(gt=0, lt=1)] = 0.1
     keys: dict[str, str] = {}
     units: dict[str, str] = {}
     definition: str | None = None
+    charge: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
 
 class Network(_Strict):

@@ -18,7 +18,7 @@ BATCH = 16
 
 
 def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture: str | None = None) -> Evaluation:
-    """Errors of a saved model on the frames of files, read with the keys, units and definition of its training.
+    """Errors of a saved model on the frames of files, read with the keys, units, definition and charge of its training.
 
     Frames with elements that it does not know are left out with a warning; surroundings that it does not know get one.
 
@@ -32,7 +32,7 @@ def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture:
     facts = metadata(model)
     loaded = load(model, architecture)
     data = facts["provenance"].get("config", {}).get("data", {})
-    present = {name: data[name] for name in ("units", "definition") if data.get(name)}
+    present = {name: data[name] for name in ("units", "definition", "charge") if data.get(name) is not None}
     frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), **present)
     environment = environment_of(loaded)
     unknown = set(frames.elements) - set(environment.elements)

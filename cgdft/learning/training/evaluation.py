@@ -13,7 +13,7 @@ from torch import Tensor
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import errors, wanted
+from cgdft.learning.training.loss import compared, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
@@ -165,19 +165,12 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
-    batch = prediction.batch
-    wrong = errors(prediction, name).detach()
-    structures = batch.having(name)
-    labels = [batch.frames[s].labels[name].to(wrong) for s in structures]
-    if name == "multipoles":
-        n = sum(len(label) for label in labels)
-        wrong = wrong.reshape(n, -1)
-        label = torch.cat([one[:, : wrong.shape[1]] for one in labels])
-        for l, part in enumerate(_parts(name)):  # noqa: E741
-            if wrong.shape[1] > l * l:
-                columns = slice(l * l, (l + 1) ** 2)
-                found[part].add(label[:, columns].reshape(-1), wrong[:, columns].reshape(-1))
+    value, label = compared(prediction, name)
+    wrong = (value - label).detach()
+    if name != "multipoles":
+        found[name].add(label.reshape(-1), wrong.reshape(-1))
         return
-    if name == "energy":
-        labels = [label / batch.frames[s].structure.n_atoms for s, label in zip(structures, labels, strict=True)]
-    found[name].add(torch.cat([label.reshape(-1) for label in labels]), wrong)
+    for l, part in enumerate(_parts(name)):  # noqa: E741
+        if wrong.shape[1] > l * l:
+            columns = slice(l * l, (l + 1) ** 2)
+            found[part].add(label[:, columns].reshape(-1), wrong[:, columns].reshape(-1))

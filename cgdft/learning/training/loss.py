@@ -15,23 +15,46 @@ from cgdft.learning.training.prediction import Prediction
 EXTRA = {"stationarity": 1e-2}
 
 
-def errors(prediction: Prediction, quantity: str) -> Tensor:
-    """Prediction less label of all frames of the batch that have it, flat; energies per atom, hartree; others in their unit."""
+def compared(prediction: Prediction, quantity: str) -> tuple[Tensor, Tensor]:
+    """Prediction and label of all frames of the batch that have it, of the same shape: energies per atom, others in their unit.
+
+    Of multipoles and of susceptibilities between them those that both have; susceptibilities and potentials flat.
+    """
     batch = prediction.batch
     structures = batch.having(quantity)
     found = prediction.get(quantity, structures)
     labels = [batch.frames[s].labels[quantity] for s in structures]
     if isinstance(found, list):
-        return torch.cat([(one - label.to(one)).reshape(-1) for one, label in zip(found, labels, strict=True)])
-    per_atom = QUANTITIES[quantity].shape[:1] == ("n",)
+        if quantity == "susceptibility":
+            atoms = batch.structure.counts[structures].tolist()
+            both = [_common(one, label, n) for one, label, n in zip(found, labels, atoms, strict=True)]
+            found, labels = [one for one, _ in both], [label for _, label in both]
+        return torch.cat([one.reshape(-1) for one in found]), torch.cat([label.reshape(-1) for label in labels]).to(found[0])
     if quantity == "multipoles":
         known = min(found.shape[1], min(label.shape[1] for label in labels))
-        return (found[:, :known] - torch.cat([label[:, :known] for label in labels]).to(found)).reshape(-1)
-    label = torch.cat(labels) if per_atom else torch.stack(labels)
-    difference = found - label.to(found)
+        return found[:, :known], torch.cat([label[:, :known] for label in labels]).to(found)
+    per_atom = QUANTITIES[quantity].shape[:1] == ("n",)
+    label = (torch.cat(labels) if per_atom else torch.stack(labels)).to(found)
     if quantity == "energy":
-        difference = difference / batch.structure.counts[structures]
-    return difference.reshape(-1)
+        counts = batch.structure.counts[structures]
+        return found / counts, label / counts
+    return found, label
+
+
+def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
+    """Of two matrices between coefficients of the same atoms, (k n, k n) with k of their own, the coefficients of both."""
+    sizes = len(one) // atoms, len(two) // atoms
+    known = min(sizes)
+    first, second = (
+        matrix.reshape(atoms, size, atoms, size)[:, :known, :, :known] for matrix, size in zip((one, two), sizes, strict=True)
+    )
+    return first, second
+
+
+def errors(prediction: Prediction, quantity: str) -> Tensor:
+    """Prediction less label as in `compared`, flat."""
+    found, label = compared(prediction, quantity)
+    return (found - label).reshape(-1)
 
 
 def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Tensor]:

@@ -41,7 +41,7 @@ def train(config: Config | str | Path) -> Trained:
 
 def _train(config: Config, processes: World) -> Trained:
     data = config.data
-    reading: dict[str, Any] = {"keys": data.keys, "units": data.units, "definition": data.definition}
+    reading: dict[str, Any] = {name: getattr(data, name) for name in ("keys", "units", "definition", "charge")}
     frames = FrameSet.read(data.train, **reading)
     if isinstance(data.validation, float):
         frames, validation = frames.split([1 - data.validation, data.validation], config.seed)
