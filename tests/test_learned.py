@@ -19,6 +19,10 @@ def test_what_the_comparison_found():
     assert all(error("silver", "local", "energy") > 100 * error("silver", one, "energy") for one in solved)
     assert all(error("silver", one, "energy") < 5 for one in solved)
     assert error("silver", "les", "energy") > 1000
+    for suite in ("silver", "carbon"):
+        assert min(error(suite, one, "energy") for one in ("response", "nonlinear")) < error(suite, "qeq", "energy")
+        assert error(suite, "nonlinear", "forces") < 1.15 * error(suite, "qeq", "forces")
+    assert error("carbon", "nonlinear", "energy") < 0.6 * error("carbon", "local", "energy")
     assert all(row["failed"] == 0 for rows in stored_results().values() for row in rows.values())
 
 

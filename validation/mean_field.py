@@ -134,14 +134,15 @@ def _smeared(mf: Any, smearing: float) -> Any:
 
     mf.conv_tol, mf.conv_tol_grad, mf.max_cycle = SMEARED_TOL, STALLED_TOL_GRAD, 3 * MAX_CYCLE
     mf = addons.smearing(mf, sigma=smearing, method="fermi", fix_spin=bool(mf.mol.spin))
+    cooling = [(temperature, DAMPINGS) for temperature in (*(one for one in COOLING if one > smearing), smearing)]
     density = None
-    for temperature in (*(one for one in COOLING if one > smearing), smearing):
-        mf.sigma = temperature
-        for damping in DAMPINGS:
-            mf.diis_damp = damping
+    for mf.sigma, dampings in [(smearing, DAMPINGS[:1]), *cooling]:  # most need no cooling
+        for mf.diis_damp in dampings:
             mf.kernel(density)
             if mf.converged:
                 break
+        if mf.converged and mf.sigma == smearing:
+            break
         density = mf.make_rdm1()
     if not mf.converged:
         raise NotConverged(

@@ -1,7 +1,8 @@
-"""Time of a training step of mace-torch, for `cgdft.validation.speed.training`: FILE CHANNELS CUTOFF STEPS, printed in ms."""
+"""Time of a training step of mace-torch, for `cgdft.validation.speed.training`: FILE CHANNELS CUTOFF STEPS; in ms and MiB."""
 
 from __future__ import annotations
 
+import resource
 import statistics
 import sys
 import time
@@ -61,7 +62,8 @@ def main() -> None:
             loss.backward()
             optimiser.step()
             times.append(time.perf_counter() - begun)
-        print(f"  {f'mace-torch, correlation {correlation}':32} {1e3 * statistics.median(times[2:]):8.0f} ms")
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10  # the smaller model goes first
+        print(f"  {f'mace-torch, correlation {correlation}':32} {1e3 * statistics.median(times[2:]):8.0f} ms {memory:6.0f} MiB")
 
 
 if __name__ == "__main__":
