@@ -115,10 +115,10 @@ it trains anew.
 
 On silver the models without a total charge can only give both charge states their mean. Local charges do find a way: they put
 charges on the atoms that are none of the reference's (last column), so that the total charge felt there makes up the energy.
-Where charges equilibrate, errors are near those published, from far fewer frames. Functionals with dipoles (nonlinear, response)
-have the best energies on both sets and the best forces on carbon; charges alone (QEq) have the best charges, with nothing else to
-fit. The response model learnt silver's energies with charges that are not the reference's. One seed each: differences below a
-third are not to be trusted.
+Where charges equilibrate, errors are near those published, from far fewer frames. Functionals with dipoles (nonlinear and
+response) have the best energies on both sets and the best forces on carbon; charges alone (QEq) have the best charges, with
+nothing else to fit. The response model learnt silver's energies with charges that are not the reference's. One seed each:
+differences below a third are not to be trusted.
 
 In brackets: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets (Ko 2021),
 for orientation; those were other frames, some hundred times as many.
