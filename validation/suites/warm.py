@@ -1,6 +1,6 @@
 """Small molecules of H, C, N, O, F, Na, Si and Cl in thermal disorder, and some of their ions: for pretrained models.
 
-Geometries of the G2 set (relaxed with MP2), as in ASE, and five around each. Free atoms are in the suite `radicals`.
+Geometries of the G2 set (relaxed with MP2), as in ASE, and nine around each. Free atoms are in the suite `radicals`.
 """
 
 from ase import Atoms
@@ -17,7 +17,7 @@ NEUTRAL = (
 )
 #: Closed shells beside neutral ones.
 IONS = {"CN": -1, "OH": -1, "NO2": -1, "HCO": 1, "CH3": 1, "SiH3": -1, "NH2": -1, "NO": 1, "ClO": -1, "CCH": -1, "CH3O": -1}
-EACH = 5
+EACH = 9
 
 
 def around(name: str, seed: int) -> list[Atoms]:

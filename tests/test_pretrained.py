@@ -1,0 +1,97 @@
+"""The trained models of the package: found by name, as good as they say, and knowing where they were not trained."""
+
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from typer.testing import CliRunner
+
+from cgdft import Structure
+from cgdft.cli import app
+from cgdft.learning import Batch, load
+from cgdft.learning.training.domain import OutsideTraining
+from cgdft.learning.training.evaluation import evaluate
+from cgdft.learning.training.saving import metadata, names
+from cgdft.validation.pretrained import QUANTITIES, known, markdown, stored_results
+
+ELEMENTS = {"H", "C", "N", "O", "F", "Na", "Cl", "Si"}
+NAMES = names()
+
+
+def test_there_are_some():
+    assert tuple(sorted(stored_results())) == NAMES
+    assert len(NAMES) >= 2
+
+
+def test_the_page_is_generated():
+    """docs/pretrained.md: `python -m cgdft.validation.pretrained > docs/pretrained.md`."""
+    assert (Path(__file__).parents[1] / "docs" / "pretrained.md").read_text() == markdown(stored_results())
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestEach:
+    def test_says_what_it_is(self, name):
+        facts = metadata(name)
+        assert set(facts["environment"]["elements"]) == ELEMENTS
+        data = facts["provenance"]["data"]
+        assert len(data["train"]) > 20
+        assert data["frames"][0] > 9 * data["frames"][1] / 2
+        assert facts["provenance"]["validation"]["errors"]["energy"]["rmse"] < 30
+        assert not any(part.startswith("/") for part in json.dumps(facts).split('"'))  # no paths of a machine
+
+    def test_is_as_good_as_it_says(self, name):
+        model = load(name)
+        frames = known("molecules", tuple(sorted(ELEMENTS)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OutsideTraining)
+            found = evaluate(model, [Batch.of(frames)], QUANTITIES[1:]).to_dict()
+        expected = stored_results()[name]["molecules"]
+        assert found["frames"] == expected["frames"] == len(frames)
+        assert found["failed"] == 0
+        for quantity, row in expected["errors"].items():
+            assert found["errors"][quantity]["rmse"] == pytest.approx(row["rmse"], rel=0.01), quantity
+
+    def test_water(self, name):
+        """Hirshfeld charges of PBE/def2-SVP: -0.29 e on oxygen; measured: 0.385 e angstrom, half of it charges."""
+        solution = load(name)(Structure.from_ase(molecule("H2O")))
+        assert float(solution.charges[0]) == pytest.approx(-0.29, abs=0.03)
+        measured = 0.385 if solution.density.coefficients.shape[1] > 1 else 0.385 / 2
+        assert float(solution.dipole.norm()) * 0.529177 == pytest.approx(measured, rel=0.1)
+
+    def test_outside_of_its_training(self, name):
+        model = load(name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(Structure.from_ase(molecule("CH4")))
+        stretched = molecule("HF")
+        stretched.positions[1] += 3 * (stretched.positions[1] - stretched.positions[0])
+        with pytest.warns(OutsideTraining, match="nearest neighbour"):
+            model(Structure.from_ase(stretched))
+        with pytest.raises(ValueError, match="got Fe"):
+            model(Structure.from_ase(Atoms("FeO", [[0, 0, 0], [0, 0, 1.6]])))
+
+    def test_on_the_command_line(self, name, tmp_path):
+        from ase.io import write
+
+        write(tmp_path / "ammonia.xyz", molecule("NH3"))
+        result = CliRunner().invoke(app, ["solve", str(tmp_path / "ammonia.xyz"), "--model", name])
+        assert result.exit_code == 0, result.output
+        assert "N" in result.output
+
+    def test_forces_are_slopes(self, name):
+        model, atoms = load(name), molecule("H2CO")
+
+        def energy(x):
+            moved = atoms.copy()
+            moved.positions[1, 2] += x
+            return float(model(Structure.from_ase(moved)).energy)
+
+        step = 1e-2  # angstrom: the network works in float32
+        slope = (energy(step) - energy(-step)) / (2 * step) * 0.529177
+        force = float(model(Structure.from_ase(atoms)).forces()[1, 2])
+        assert -slope == pytest.approx(force, abs=2e-3)
+        assert np.isfinite(force)

@@ -1,0 +1,125 @@
+"""How good the trained models of the package are where they were not trained: `python -m cgdft.validation.pretrained`.
+
+Frames kept back are other geometries of the same molecules. The suites hold molecules that are in the training set, though not
+in these geometries, and others that are not; molecules of other elements, open shells and free atoms are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from cgdft.learning.data.frames import Batch, Frame
+from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.training.domain import OutsideTraining
+from cgdft.learning.training.evaluation import evaluate
+from cgdft.learning.training.saving import environment_of, load, metadata
+from cgdft.learning.training.saving import names as trained
+from cgdft.validation import suites
+from cgdft.validation.point import named
+from cgdft.validation.suites import stored
+
+#: Of the training.
+METHOD = "pbe/def2-svp"
+SUITES = ("molecules", "ions", "water", "chains")
+QUANTITIES = ("energy", "forces", "multipoles", "dipole", "polarizability")
+COLUMNS = {
+    "energy": "energy (meV/atom)",
+    "forces": "forces (meV/angstrom)",
+    "charges": "charges (me)",
+    "dipole": "dipole (me angstrom)",
+    "polarizability": "polarizability (angstrom^3)",
+}
+
+
+def known(suite: str, elements: tuple[str, ...]) -> list[Frame]:
+    """The frames of a suite that a model may be asked about: closed shells of more than one atom, of elements that it knows."""
+    frames = FrameSet.read(stored(suite))  # type: ignore[arg-type]
+    return [
+        frame
+        for frame in frames
+        if frame.structure.n_atoms > 1 and set(frame.structure.symbols) <= set(elements) and not frame.structure.spin.any()
+    ]
+
+
+def errors(name: str) -> dict[str, dict[str, Any]]:
+    """Root mean square errors of a model of the package, by suite; those of its training's validation first."""
+    model, facts = load(name), metadata(name)
+    data = facts["provenance"]["data"]
+    found: dict[str, dict[str, Any]] = {"frames kept back": {**facts["provenance"]["validation"], "train": data["frames"][0]}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutsideTraining)
+        for suite in SUITES:
+            frames = known(suite, environment_of(model).elements)
+            same = all(point.method == METHOD for point in named(suites.load(suite)).values())
+            found[suite] = evaluate(model, [Batch.of(frames)], [one for one in QUANTITIES if same or one != "energy"]).to_dict()
+    return found
+
+
+PAGE = """# Trained models
+
+{about}
+
+```
+cgdft solve molecule.xyz --model small-nonlinear
+```
+
+or, in Python, `cgdft.learning.load("small-nonlinear")`; `cgdft.learning.training.saving.metadata` says everything that the file
+knows. They are small networks, trained on few frames of PBE/def2-SVP in vacuum: good for charges, dipoles and as a start for
+training, not for thermochemistry. Atoms in surroundings unlike those of the training get a warning. How each was made is beside
+it, as a file for `cgdft train`.
+
+Errors are root mean squares, in brackets mean absolute values: few strained frames make the former. Molecules and ions were
+computed with a larger basis (def2-SVPD), so that their energies are not compared.
+
+{tables}
+
+Polarizabilities were never trained on: they are second derivatives of the same minimum. Neither model has seen two molecules
+side by side: of hydrogen bonds and of hydrated ions they know nothing, which is what the rows of water and ions show. Chains
+are longer than anything in the training. Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for water
+is 0.19 e angstrom, of small-nonlinear 0.40, measured 0.385.
+"""
+
+
+def markdown(results: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The results as a page of the manual."""
+    tables = []
+    for name, rows in results.items():
+        lines = [f"## {name}, {rows['frames kept back']['train']} frames to train on", ""]
+        lines += ["| on | frames | " + " | ".join(COLUMNS.values()) + " |", "| --- " * (len(COLUMNS) + 2) + "|"]
+        for suite, row in rows.items():
+            found = [row["errors"].get(column) for column in COLUMNS]
+            cells = " | ".join("" if one is None else f"{_digits(one['rmse'])} ({_digits(one['mae'])})" for one in found)
+            lines.append(f"| {suite} | {row['frames']} | {cells} |")
+        tables.append("\n".join(lines))
+    return PAGE.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), tables="\n\n".join(tables))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if value >= 1e-3 else "0"
+
+
+def stored_results() -> dict[str, dict[str, dict[str, Any]]]:
+    """Those that come with the package."""
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(_path().read_text())
+    return found
+
+
+def _path() -> Path:
+    return Path(suites.__file__).parent / "pretrained.json"
+
+
+def main() -> None:
+    """Evaluate all models, keep the results with the package, and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stored", action="store_true", help="print the page of the stored results, and evaluate nothing")
+    if not parser.parse_args().stored:
+        _path().write_text(json.dumps({name: errors(name) for name in trained()}, indent=1))
+    print(markdown(stored_results()), end="")
+
+
+if __name__ == "__main__":
+    main()
