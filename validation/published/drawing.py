@@ -1,0 +1,61 @@
+"""Errors of each architecture as bars, and binding curves beside the frames they were learnt from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+#: Pair -> distance (angstrom), energy (eV) and whether it was trained on, of the reference's frames.
+Known = dict[str, list[tuple[float, float, bool]]]
+#: Of a figure's row.
+IN_A_ROW = 4
+
+
+def bars(columns: Mapping[str, str], rows: Mapping[str, dict[str, Any]]) -> Figure:
+    """A panel per column, a bar per architecture that has it, on a logarithmic scale; correlations on a linear one.
+
+    Args:
+        columns: name -> head, as those of a `PublishedSet`.
+        rows: architecture -> what `trained` gives.
+    """
+    lines = -(-len(columns) // IN_A_ROW)
+    drawn = Figure(figsize=(11, 2.3 * lines), layout="constrained")
+    panels = drawn.subplots(lines, IN_A_ROW, squeeze=False).flatten()
+    for one, (column, head) in zip(panels, columns.items(), strict=False):
+        errors = {name: row["errors"][column] for name, row in rows.items() if row["errors"].get(column)}
+        one.barh(list(errors), list(errors.values()), color="tab:blue")
+        if not column.endswith("r2"):
+            one.set_xscale("log")
+            one.xaxis.set_minor_formatter(NullFormatter())
+        one.invert_yaxis()
+        one.set_title(head, fontsize=9)
+        one.tick_params(labelsize=8)
+    for one in panels[len(columns) :]:
+        one.axis("off")
+    return drawn
+
+
+def binding(curves: Mapping[str, Mapping[str, Any]], known: Known | None = None) -> Figure:
+    """Binding curves of dimers, eV against angstrom: lines are models, points the reference, hollow where not trained on.
+
+    Args:
+        curves: architecture -> pair -> "distance" and "energy".
+        known: of the reference; no points are drawn without.
+    """
+    pairs = list(next(iter(curves.values())))
+    lines = -(-len(pairs) // 2)
+    drawn = Figure(figsize=(9, 3.2 * lines), layout="constrained")
+    panels = drawn.subplots(lines, 2, squeeze=False).flatten()
+    for one, pair in zip(panels, pairs, strict=False):
+        for architecture, row in curves.items():
+            one.plot(row[pair]["distance"], row[pair]["energy"], label=architecture, linewidth=1.2)
+        for distance, energy, seen in (known or {}).get(pair, ()):
+            one.plot(distance, energy, "ko", markersize=4, fillstyle="full" if seen else "none")
+        one.set_title(pair, fontsize=10)
+        one.set_xlabel("distance (angstrom)", fontsize=9)
+        one.set_ylabel("E - E(A) - E(B) (eV)", fontsize=9)
+    panels[0].legend(fontsize=8)
+    return drawn

@@ -1,0 +1,103 @@
+"""Results of the published sets as a table, a page of the manual and a page of HTML."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from cgdft.validation.published.charged_dimers import DIMERS
+from cgdft.validation.published.dipeptides import DIPEPTIDES
+from cgdft.validation.published.drawing import Known, bars, binding
+from cgdft.validation.published.field_fireann import FIELD
+from cgdft.validation.published.published_set import PublishedSet
+from cgdft.validation.published.water_ion_clusters import WATER
+
+__all__ = ["SETS", "Known", "Results", "markdown", "page", "section", "table"]
+
+SETS: Mapping[str, PublishedSet[Any]] = {one.name: one for one in (DIMERS, WATER, FIELD, DIPEPTIDES)}
+#: name of a set -> architecture -> what `trained` gives.
+Results = dict[str, dict[str, dict[str, Any]]]
+
+
+def table(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
+    """Errors on the test frames, a line per architecture, as Markdown."""
+    columns = SETS[name].columns
+    lines = ["| physics | " + " | ".join(columns.values()) + " |", "| --- " * (len(columns) + 1) + "|"]
+    for architecture, row in rows.items():
+        cells = (row["errors"].get(column) for column in columns)
+        lines.append(f"| {architecture} | " + " | ".join("" if cell is None else f"{cell:.3g}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def section(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
+    """The task, what it took, the table and the source."""
+    one, first = SETS[name], next(iter(rows.values()))
+    size = f"{first['train']} frames to train on, {first['test']} to test with, {first['epochs']} epochs."
+    return f"## {one.title}\n\n{one.task} {size}\n\n{table(name, rows)}\n\nSource: {one.source}."
+
+
+MARKDOWN = """# Published sets
+
+{about}
+
+{sections}
+
+## What it shows
+
+{findings}
+"""
+
+FINDINGS = """
+Two ions far apart are right where charges belong to molecules: LES, local charges and the response model, whose charge moves
+between neighbours only. The local model is off by half an electronvolt, and so are QEq and its nonlinear relative: their
+charges flow from one molecule to the other at any distance, which the ion beside a neutral molecule (CA) shows as well; LES
+describes it best. Polar and apolar dimers do not tell models apart that far away.
+
+Water clusters larger than those of the training are described best by models with dipoles on atoms, by local charges before the
+nonlinear functional; charges alone (QEq) have more to carry than they can.
+
+One seed each.
+"""
+
+
+def markdown(results: Results) -> str:
+    """The results as a page of the manual."""
+    from cgdft.validation import published
+
+    about = (published.__doc__ or "").split("\n\n", 1)[1].strip()
+    sections = "\n\n".join(section(name, rows) for name, rows in results.items())
+    return MARKDOWN.format(about=about, sections=sections, findings=FINDINGS.strip())
+
+
+PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Published sets</title>
+<style>body{{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}
+table{{border-collapse:collapse}}td,th{{padding:.2em .7em;text-align:right}}img{{max-width:100%}}</style>
+<h1>Published sets</h1>
+{sections}
+</html>
+"""
+
+
+def page(results: Results, known: Known | None = None) -> str:
+    """The report, one file of HTML; `known` are the points of the reference beside the binding curves, see `binding`."""
+    parts = []
+    for name, rows in results.items():
+        one = SETS[name]
+        lines = [line.strip("|").split("|") for line in table(name, rows).splitlines() if not line.startswith("| ---")]
+        body = "".join("<tr>" + "".join(f"<td>{cell.strip()}</td>" for cell in line) + "</tr>" for line in lines)
+        parts.append(f"<h2>{one.title}</h2><p>{one.task}</p><table>{body}</table><p>Source: {one.source}.</p>")
+        parts.append(_image(bars(one.columns, rows), f"Errors of each architecture: {one.title}"))
+        curves = {architecture: row["curves"] for architecture, row in rows.items() if row["curves"]}
+        if curves:
+            parts.append(_image(binding(curves, known), "Binding curves of the dimers; hollow points were not trained on"))
+    return PAGE.format(sections="\n".join(parts))
+
+
+def _image(drawn: Figure, told: str) -> str:
+    file = io.BytesIO()
+    drawn.savefig(file, format="png", dpi=110)
+    return f'<p><img alt="{told}" src="data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"><br>{told}.</p>'
