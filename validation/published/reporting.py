@@ -60,9 +60,9 @@ describes it best. Polar and apolar dimers do not tell models apart that far awa
 Water clusters larger than those of the training are described best by models with dipoles on atoms, by local charges before the
 nonlinear functional; charges alone (QEq) have more to carry than they can.
 
-In a field that no training has seen, what is minimised answers: the nonlinear functional gives E(F) - E(0) to 8 meV of 270, and a
-polarizability to 0.9 cubic angstrom that it was never told. Charges that are functions of positions have the dipole but cannot
-be polarized by the field; latent charges of energies and forces have not even that.
+In a field that no training has seen, what is minimised answers: the nonlinear functional gives E(F) - E(0) to 8 meV of 270, and
+a polarizability to 0.9 cubic angstrom that it was never told. Charges that are functions of positions have the dipole but
+cannot be polarized by the field; latent charges of energies and forces have not even that.
 
 One seed each.
 """
