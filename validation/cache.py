@@ -73,7 +73,7 @@ def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with h5py.File(temporary, "w") as file:
+        with h5py.File(temporary, "w", libver="v110") as file:
             put(file)
         os.replace(temporary, path)
     finally:
