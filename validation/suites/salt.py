@@ -11,7 +11,7 @@ from cgdft.validation.point import Point
 from cgdft.validation.thermal import thermal
 
 SPACING = 2.75  # angstrom
-EACH = 6
+EACH = 40
 
 
 def block(more: int) -> Atoms:
