@@ -23,6 +23,8 @@ def test_what_the_comparison_found():
         assert min(error(suite, one, "energy") for one in ("response", "nonlinear")) < error(suite, "qeq", "energy")
         assert error(suite, "nonlinear", "forces") < 1.15 * error(suite, "qeq", "forces")
     assert error("carbon", "nonlinear", "energy") < 0.6 * error("carbon", "local", "energy")
+    assert all(error("salt", "les", "energy") < error("salt", one, "energy") for one in (*solved, "local", "local-charges"))
+    assert error("salt", "qeq", "charges") < 0.6 * error("salt", "local-charges", "charges")
     assert all(row["failed"] == 0 for rows in stored_results().values() for row in rows.values())
 
 
