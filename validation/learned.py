@@ -118,9 +118,10 @@ charges on the atoms that are none of the reference's (last column), so that the
 Where charges equilibrate, errors are near those published, from far fewer frames. Functionals with dipoles (nonlinear and
 response) have the best energies on silver and carbon and the best forces on carbon; charges alone (QEq) have the best charges,
 with nothing else to fit. On salt latent charges are the best by far in energies and forces: nobody holds them to Hirshfeld's
-charges, which are a third to a half of an ion's, and functionals that are held to those have to make up for it at short range. The
-response model learnt silver's energies with charges that are not the reference's, and on salt has no better charges than local
-ones: its bonds vanish in the direct epochs and do not come back. One seed each: differences below a third are not to be trusted.
+charges, which are a third to a half of an ion's, and functionals that are held to those have to make up for it at short range.
+The response model learnt silver's energies with charges that are not the reference's, and on salt has no better charges than
+local ones: its bonds vanish in the direct epochs and do not come back. One seed each: differences below a third are not to be
+trusted.
 
 In brackets: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets (Ko 2021),
 for orientation; those were other frames, some hundred times as many.
