@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 import torch
 from jaxtyping import Float, Int
@@ -68,6 +68,15 @@ class Space:
         """1/2 sum_k stiffness_k x_k^2 of each structure."""
         zero = x.new_zeros(n_structures)
         return zero if self.stiffness is None else zero.index_add(0, self.index, 0.5 * self.stiffness * x * x)
+
+
+class Entries(NamedTuple):
+    """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns."""
+
+    rows: Int[Tensor, " n_entries"]
+    columns: Int[Tensor, " n_entries"]
+    values: Float[Tensor, " n_entries"]
+    width: int
 
 
 class Ansatz(nn.Module, ABC):
@@ -234,8 +243,8 @@ class ResponseModes(Ansatz):
     An insulating site has S -> 0, not a hardness -> infinity. The columns of L that sum to zero charge conserve it.
 
     Args:
-        factor: L, (n_atoms * size, n_modes), coefficients of an atom adjoin; or a module structure -> L. In a batch each mode
-            belongs to the structure where it is not zero.
+        factor: L, (n_atoms * size, n_modes), coefficients of an atom adjoin, as a matrix or as `Entries`; or a module
+            structure -> L. In a batch each mode belongs to the structure where it is not zero.
         p0: the density without potential; default: the total charge shared equally by the atoms.
 
     Raises:
@@ -245,21 +254,28 @@ class ResponseModes(Ansatz):
     J. Chem. Phys. 138, 074108 (2013).
     """
 
-    def __init__(self, factor: Tensor | Callable[[Structure], Tensor], p0: CoefficientsLike | None = None) -> None:
+    def __init__(
+        self, factor: Tensor | Entries | Callable[[Structure], Tensor | Entries], p0: CoefficientsLike | None = None
+    ) -> None:
         super().__init__()
         self.factor, self.p0 = factor, _registered(p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L from the factor."""
-        factor = self.factor if isinstance(self.factor, Tensor) else self.factor(structure)
+        factor = self.factor if isinstance(self.factor, Tensor | Entries) else self.factor(structure)
         n = structure.n_atoms * basis.size
-        if factor.ndim != 2 or len(factor) != n:
-            raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
+        if isinstance(factor, Tensor):
+            if factor.ndim != 2 or len(factor) != n:
+                raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
+            rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
+            factor = Entries(rows, columns, factor[rows, columns], factor.shape[1])
+        rows, columns, values, width = factor
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
+            raise ValueError(f"`factor` must have rows from 0 to n_atoms * size - 1 = {n - 1}, got {rows.tolist()}")
         origin = coefficients_of(self.p0, structure, basis)
-        rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
         owner = structure.index.repeat_interleave(basis.size)
-        index = torch.zeros(factor.shape[1], dtype=torch.int64, device=factor.device)
+        index = torch.zeros(width, dtype=torch.int64, device=values.device)
         index[columns] = owner[rows]
         if (index[columns] != owner[rows]).any():
             raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
-        return Space(origin, index, rows, columns, factor[rows, columns], origin.new_ones(factor.shape[1]))
+        return Space(origin, index, rows, columns, values, origin.new_ones(width))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -63,6 +63,7 @@ class Problem:
         self.fixed = [row for row in rows if row.charge is not None]
         self.index = self.space.index
         self.n = len(structure)
+        self._kept: dict[str, Any] = {}
 
     def density(self, x: Float[Tensor, " n_x"]) -> Density:
         """The density of x."""
@@ -172,8 +173,8 @@ class Problem:
 
     def curvature(self, x: Float[Tensor, " n_x"]) -> Callable[[Tensor], Tensor]:
         """v -> Hessian of the objective at x times v, (n_x,) to (n_x,); what does not depend on v is computed once."""
-        rho, blocks = self.density(x), self._harmonic[1]
-        blocks = sum((term.blocks(rho) for term in self._others if term.local), blocks)
+        rho = self.density(x)
+        blocks = self.blocks(rho)
         products = [term.curvature(rho) for term in self._others if not term.local]
         stiffness = self.space.stiffness
 
@@ -213,29 +214,51 @@ class Problem:
         if all(one is two for one, two in zip(terms, self.functional, strict=True)):
             return None
         other = copy.copy(self)
-        other.functional = Functional(terms)
+        other.functional, other._kept = Functional(terms), {}
         return other
 
     def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the objective for each structure, padded with zeros to the largest."""
-        rho = self.density(x)
-        hessian = sum(term.hessian(rho) for term in self.functional)
-        if not isinstance(hessian, Tensor):
-            n = int(self.structure.counts.max()) * self.basis.size
-            hessian = rho.coefficients.new_zeros(self.n, n, n)
+        hessian = self.hessian_of_coefficients(x)
         if self.space.values is None:
             return hessian
-        assert self.space.rows is not None
-        assert self.space.columns is not None
-        size = self.basis.size
-        local = self.space.rows - (self.structure.first * size)[self.index[self.space.columns]]
-        mapping = hessian.new_zeros(self.n, hessian.shape[1], self.rows.longest)
-        place = (self.index[self.space.columns], local, self.rows.local[self.space.columns])
-        mapping = mapping.index_put(place, self.space.values, accumulate=True)
+        mapping = self.mapping(hessian.shape[1])
         hessian = mapping.transpose(1, 2) @ hessian @ mapping
         if self.space.stiffness is not None:
-            hessian = hessian + torch.diag_embed(self.rows.pad(self.space.stiffness))
+            hessian.diagonal(dim1=1, dim2=2).add_(self.rows.pad(self.space.stiffness))
         return hessian
+
+    def hessian_of_coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
+        """Hessian of the functional by the coefficients p of each structure, padded with zeros to the largest."""
+        rho, structure, size = self.density(x), self.structure, self.basis.size
+        most = int(structure.counts.max())
+        hessian = rho.coefficients.new_zeros(self.n, most * size, most * size)
+        for term in self.functional:
+            if not term.local:
+                hessian += term.hessian(rho)
+        by_atom = hessian.reshape(self.n, most, size, most, size)
+        by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
+        return hessian
+
+    def mapping(self, n: int) -> Float[Tensor, "n_structures n longest"]:
+        """L of each structure as a matrix of n rows, padded with zeros."""
+        space, size = self.space, self.basis.size
+        assert space.values is not None
+        assert space.rows is not None
+        assert space.columns is not None
+        local = space.rows - (self.structure.first * size)[self.index[space.columns]]
+        place = (self.index[space.columns], local, self.rows.local[space.columns])
+        return space.values.new_zeros(self.n, n, self.rows.longest).index_put(place, space.values, accumulate=True)
+
+    def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
+        """Hessian of all local terms together."""
+        return sum((term.blocks(rho) for term in self._others if term.local), self._harmonic[1])
+
+    def kept(self, what: str, compute: Callable[[], Any]) -> Any:
+        """`compute()`, or what it gave for this problem before."""
+        if what not in self._kept:
+            self._kept[what] = compute()
+        return self._kept[what]
 
     def diagonal(self, x: Float[Tensor, " n_x"], apart: Float[Tensor, "n_atoms size"] | None = None) -> Float[Tensor, " n_x"]:
         """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts.
@@ -260,10 +283,10 @@ class Problem:
 
     def convex(self, x: Float[Tensor, " n_x"]) -> bool:
         """Whether what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""
-        rho, blocks = self.density(x), self._harmonic[1]
+        rho = self.density(x)
+        blocks = self.blocks(rho)
         for term in self._others:
             if term.local:
-                blocks = blocks + term.blocks(rho)
                 continue
             least = term.least(rho, self.neutral)
             if least is None:

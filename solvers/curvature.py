@@ -17,11 +17,14 @@ def tangent_hessian(problem: Problem, x: Tensor) -> Tensor:
     """P H P + B^T B, padded with ones on the diagonal: positive definite exactly where x is a strict minimum."""
     rows = problem.rows
     hessian = problem.hessian(x)
-    basis = torch.stack([rows.pad(row) for row in rows.basis], 1) if len(rows.basis) else hessian[:, :0]
-    project = torch.eye(hessian.shape[1]).to(hessian) - basis.transpose(1, 2) @ basis
-    padding = torch.diag_embed(1 - rows.pad(torch.ones_like(x)))
-    result = project @ hessian @ project + basis.transpose(1, 2) @ basis + padding
-    return 0.5 * (result + result.transpose(1, 2))
+    if len(rows.basis):
+        basis = torch.stack([rows.pad(row) for row in rows.basis], 1)
+        along = basis @ hessian
+        half = along - 0.5 * (along @ basis.transpose(1, 2) + torch.eye(len(rows.basis)).to(x)) @ basis
+        crossed = basis.transpose(1, 2) @ half
+        hessian = hessian - crossed - crossed.transpose(1, 2)
+    hessian.diagonal(dim1=1, dim2=2).add_(1 - rows.pad(torch.ones_like(x)))
+    return hessian
 
 
 def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ halved until the energy falls by Armijo's rule; each structure of a batch has it
 curvature is left along it. Small convex problems whose Hessian is at hand are factorised instead.
 
 Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
-algorithm 7.1.
+algorithm 7.1; V. E. Shamanskii, Ukr. Math. J. 19, 118 (1967), for the kept factors.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from cgdft.problem import Problem
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.solvers.direct import Factors
+from cgdft.solvers.factors import Factors, ModeFactors, factorise
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
 from cgdft.terms import Term
 
 #: Up to so many coefficients a step is solved for by factorisation.
 SMALL = 500
+#: Factors are kept as long as a step with them takes the gradient down to this part of what it was.
+KEPT = 0.1
 #: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
 RUNAWAY = 1e4
 
@@ -53,6 +55,8 @@ class Newton(Solver):
         history = [norm_scale(problem, gradient)[0]]
         runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
         stuck = runaway.clone()
+        factors: Factors | ModeFactors | None = None
+        before = torch.full_like(history[0], torch.inf)
         for iteration in range(self.max_iterations + 1):
             norm, floor = norm_scale(problem, gradient)
             scale = torch.maximum(scale, norm)
@@ -68,7 +72,14 @@ class Newton(Solver):
             elif iteration == self.max_iterations:
                 break
             else:
-                step = self._step(problem, x, rows.project(gradient), norm, scale, done)
+                if factors is None or (norm > KEPT * before)[~done].any():
+                    factors = _convex_factors(problem, x)
+                before = norm
+                g = rows.project(gradient)
+                if factors is None:
+                    step = self._step(problem, x, g, norm, scale, done)
+                else:
+                    step = torch.where(done[rows.index], 0.0, -factors.solve(g))
             moving = ~done | saddle
             x, energy, moved = _line_search(problem, x, energy, gradient, step, moving, saddle)
             stuck = stuck | (moving & ~moved)
@@ -90,10 +101,6 @@ class Newton(Solver):
 
     def _step(self, problem: Problem, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
         rows = problem.rows
-        if _cheap_to_factorise(problem):
-            factors = Factors(problem, x)
-            if not (factors.negative | factors.singular).any():
-                return torch.where(done[rows.index], 0.0, -factors.solve(g))
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
         target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
         product = (problem.approximate() or problem).curvature(x)
@@ -102,10 +109,13 @@ class Newton(Solver):
         return torch.where(bent, result.y + result.direction, result.y)
 
 
-def _cheap_to_factorise(problem: Problem) -> bool:
-    """Whether the Hessian is at hand as a small matrix."""
+def _convex_factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
+    """Factors of the Hessian if it is at hand as a small matrix and positive definite."""
     at_hand = all(term.local or (term.explicit and type(term).hessian is not Term.hessian) for term in problem.functional)
-    return at_hand and problem.rows.longest <= SMALL
+    if not at_hand or problem.rows.longest > SMALL:
+        return None
+    factors = factorise(problem, x)
+    return None if (factors.negative | factors.singular).any() else factors
 
 
 def _line_search(

@@ -18,8 +18,10 @@ from cgdft import (
     TotalCharge,
     check_solver,
 )
+from cgdft.ansatz import Entries
 from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles
 from cgdft.solvers import CG, Direct, FixedPoint, Newton
+from cgdft.solvers.factors import Factors, ModeFactors, factorise
 
 SOLVERS = {
     "Direct": Direct(),
@@ -46,6 +48,16 @@ def modes(structure):
     return factor
 
 
+def many_modes(structure):
+    """Every pair exchanges charge, and every atom has each of its dipoles twice: more modes than coefficients."""
+    i, j = torch.nonzero((structure.index[:, None] == structure.index).triu(1), as_tuple=True)
+    n, pair = structure.n_atoms, torch.arange(len(i))
+    dipoles = (4 * torch.arange(n)[:, None] + torch.arange(1, 4)).flatten().repeat(2)
+    columns = torch.cat([pair, pair, len(i) + torch.arange(6 * n)])
+    values = torch.cat([torch.full((len(i),), 0.5), torch.full((len(i),), -0.5), torch.full((6 * n,), 0.7)])
+    return Entries(torch.cat([4 * i, 4 * j, dipoles]), columns, values.double(), len(i) + 6 * n)
+
+
 MODELS = {
     "QEq": QEq(),
     "QEq + dipoles": QEqDipoles(),
@@ -63,6 +75,9 @@ MODELS = {
     ) + Hardness(0.3, l=1),
     "response modes": Model(
         Hartree() + Electronegativity(CHI), Multipoles(1, width=WIDTH), ansatz=ResponseModes(modes), constraints=[]
+    ),
+    "many response modes": Model(
+        Hartree() + Electronegativity(CHI), Multipoles(1, width=WIDTH), ansatz=ResponseModes(many_modes), constraints=[]
     ),
 }  # fmt: skip
 
@@ -91,6 +106,31 @@ def test_solver_on_convex_problems(solver, model, where, structures):
     assert float((got.x - expected.x).abs().max()) < 1e-10
     if problem.fixed:
         assert float((got.multipliers - expected.multipliers).abs().max()) < 1e-10
+
+
+def test_factors_in_the_smaller_space(structures):
+    """Of more modes than coefficients those of the coefficients, with the same solutions as those of the modes."""
+    model = MODELS["many response modes"]
+    for name in ("water", "batch"):
+        problem = model.problem(structures[name])
+        x = torch.zeros(len(problem.index), dtype=torch.float64)
+        b = torch.randn(len(x), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+        found = factorise(problem, x)
+        assert isinstance(found, ModeFactors)
+        expected = Factors(problem, x).solve(b)
+        assert float((found.solve(b) - expected).abs().max()) < 1e-11 * float(expected.abs().max())
+
+
+def test_modes_by_entries_are_those_of_the_matrix(structures):
+    structure = structures["batch"]
+    rows, columns, values, width = many_modes(structure)
+    matrix = torch.zeros(4 * structure.n_atoms, width, dtype=torch.float64)
+    matrix[rows, columns] = values
+    model = MODELS["many response modes"]
+    dense = model.replace(ansatz=ResponseModes(matrix))(structure).charges
+    assert float((model(structure).charges - dense).abs().max()) < 1e-13
+    with pytest.raises(ValueError, match="rows from 0 to"):
+        model.replace(ansatz=ResponseModes(Entries(rows + 1000, columns, values, width)))(structure)
 
 
 @pytest.mark.parametrize("solver", ["Newton", "Anderson"])

@@ -21,6 +21,8 @@ from cgdft.electrostatics.multipole import circle, fourier
 
 #: Numbers held at once.
 CHUNK = 4_000_000
+#: Of a symmetric matrix made at once.
+ROWS = 64
 
 
 class Centres(NamedTuple):
@@ -72,9 +74,9 @@ class WaveSum:
             for part in torch.arange(len(piece.k), device=self.k.device).split(max(1, CHUNK // max(m, 1))):
                 cos, sin = (one[:, None, part] for one in piece.source)
                 real, imaginary = fourier(size, piece.k[part])
-                for factor in (real * cos + imaginary * sin, imaginary * cos - real * sin):
-                    block = block + (piece.weight[part] * factor).reshape(m, -1) @ factor.reshape(m, -1).T
-        return block
+                both = torch.stack([real * cos + imaginary * sin, imaginary * cos - real * sin], 2).reshape(m, -1)
+                block = block + _lower(both, both * piece.weight[part].repeat(2))
+        return block.tril() + block.tril(-1).T
 
     def _waves(self) -> tuple[Tensor, Tensor]:
         """Half of the waves, (K, 3), and their weights, (K,)."""
@@ -97,6 +99,13 @@ class WaveSum:
         k = self.k[part]
         target = _phases(self.targets, k)
         return _Piece(k, self.weight[part], target, target if self.targets is self.sources else _phases(self.sources, k))
+
+
+def _lower(a: Tensor, b: Tensor) -> Tensor:
+    """a b^T below the diagonal, where what is above it does not matter."""
+    rows = torch.arange(len(a), device=a.device).split(max(ROWS, -(-len(a) // 8)))
+    parts = [a[some] @ b[: int(some[-1]) + 1].T for some in rows]
+    return torch.cat([torch.nn.functional.pad(part, (0, len(a) - part.shape[1])) for part in parts])
 
 
 def _phases(centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -65,3 +65,42 @@ class ConvexLocal(Term):
         r = d2 / (1 + (1 + d2).sqrt())
         bend = softplus(w * q + v * r + b) - softplus(b) - torch.sigmoid(b) * w * q
         return rho.total((a * bend).sum(1))
+
+    def gradient(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
+        """dE/dp."""
+        by_charge, by_r, _, direction, _ = self._derivatives(rho)
+        return _fitted(torch.cat([by_charge[:, None], by_r[:, None] * direction], 1), rho.basis.size)
+
+    def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
+        """d2E/dp_i dp_i, without a graph."""
+        with torch.no_grad():
+            return self._blocks(rho)
+
+    def _blocks(self, rho: Density) -> Tensor:
+        _, by_r, (qq, qr, rr), direction, root = self._derivatives(rho)
+        outer = direction[:, :, None] * direction[:, None]
+        bent = (torch.eye(3).to(outer) / self.dipole**2 - outer) / root[:, :, None]  # d2r/dd dd
+        crossed = qr[:, None] * direction
+        dipoles = rr[:, None, None] * outer + by_r[:, None, None] * bent
+        upper = torch.cat([qq[:, None, None], crossed[:, None]], 2)
+        return _fitted(torch.cat([upper, torch.cat([crossed[:, :, None], dipoles], 2)], 1), rho.basis.size, rho.basis.size)
+
+    def _derivatives(self, rho: Density) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
+        """By q and r of each atom, (n_atoms,), first and second; dr/dd, (n_atoms, 3), and 1 + r, (n_atoms, 1)."""
+        a, w, v, b = self._parameters_of(rho.structure) if self._known is None else self._known
+        w, d = w / self.charge, rho.dipoles / self.dipole
+        d2 = (d * d).sum(1, keepdim=True)
+        root = (1 + d2).sqrt()
+        rising = torch.sigmoid(w * rho.charges[:, None] + v * d2 / (1 + root) + b)
+        bend = a * rising * (1 - rising)
+        first = (a * w * (rising - torch.sigmoid(b))).sum(1), (a * v * rising).sum(1)
+        second = (bend * w * w).sum(1), (bend * w * v).sum(1), (bend * v * v).sum(1)
+        return *first, second, d / (self.dipole * root), root
+
+
+def _fitted(values: Tensor, *sizes: int) -> Tensor:
+    """The last axes cut or filled with zeros to these lengths."""
+    for axis, size in enumerate(sizes, start=1):
+        values = values.narrow(axis, 0, min(size, values.shape[axis]))
+    more = [(0, size - values.shape[axis]) for axis, size in enumerate(sizes, start=1)]
+    return torch.nn.functional.pad(values, [n for pair in reversed(more) for n in pair])

@@ -10,6 +10,7 @@ from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cgdft.ansatz import Entries
 from cgdft.electrostatics.pairs import separations
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import bessel, neighbour_list
@@ -129,7 +130,7 @@ class SusceptibilityFactor(nn.Module):
         self.pair = _Pair(environment, 1)
         self.site = Scalar(environment, polarizability, 0.3, positive=True) if lmax else None
 
-    def forward(self, structure: Structure) -> Float[Tensor, "n_coefficients n_modes"]:
+    def forward(self, structure: Structure) -> Entries:
         """L, (n_atoms (lmax + 1)^2, n_modes)."""
         size = (self.lmax + 1) ** 2
         h = self.environment(structure)
@@ -139,17 +140,15 @@ class SusceptibilityFactor(nn.Module):
         apart = separations(structure, i, j, shift)
         both = (self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff))[:, 0]
         bond = math.sqrt(self.softness) * positive(both) * envelope(apart, self.cutoff)
-        n, columns = structure.n_atoms * size, len(bond)
-        factor = bond.new_zeros(columns, n)
-        factor = factor.scatter(1, (i * size)[:, None], bond[:, None]).scatter(1, (j * size)[:, None], -bond[:, None])
-        if self.site is None:
-            return factor.T
-        root = self.site(structure).sqrt()
-        place = (
-            torch.arange(structure.n_atoms, device=i.device)[:, None] * size + torch.arange(1, 4, device=i.device)
-        ).flatten()
-        sites = root.new_zeros(len(place), n).scatter(1, place[:, None], root.repeat_interleave(3)[:, None])
-        return torch.cat([factor, sites]).T
+        column = torch.arange(len(bond), device=i.device)
+        rows, columns, values = [i * size, j * size], [column, column], [bond, -bond]
+        if self.site is not None:
+            atoms = torch.arange(structure.n_atoms, device=i.device)
+            rows.append((atoms[:, None] * size + torch.arange(1, 4, device=i.device)).flatten())
+            columns.append(len(bond) + torch.arange(3 * len(atoms), device=i.device))
+            values.append(self.site(structure).sqrt().repeat_interleave(3))
+        width = len(bond) + (3 * structure.n_atoms if self.lmax else 0)
+        return Entries(torch.cat(rows), torch.cat(columns), torch.cat(values), width)
 
 
 class _Pair(nn.Module):

@@ -8,7 +8,7 @@ from cgdft.units import angstrom
 #: Of all Gaussians, bohr.
 WIDTH = 0.8 * angstrom
 #: Relative error of potentials, far below that of any network.
-ACCURACY = 1e-6
+ACCURACY = 1e-5
 
 
 def coulomb(self_interaction: bool = True) -> Hartree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -51,22 +52,28 @@ def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def errors(prediction: Prediction, quantity: str) -> Tensor:
-    """Prediction less label as in `compared`, flat."""
-    found, label = compared(prediction, quantity)
-    return (found - label).reshape(-1)
-
-
 def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Weighted mean squared errors by name, of quantities that have a weight and a label in this batch."""
+    """Weighted mean squared errors by name, of quantities that have a weight and a label in this batch.
+
+    Of multipoles the sum over l of the mean squared error of each l: more of them leave as much to charges.
+    """
     found = {}
     for name, weight in weights.items():
         if name in EXTRA:
             if name in prediction.extra:
                 found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
         elif weight and prediction.batch.having(name):
-            found[name] = weight * (errors(prediction, name) / QUANTITIES[name].scale).square().mean()
+            found[name] = weight * _mean_square(prediction, name) / QUANTITIES[name].scale ** 2
     return found
+
+
+def _mean_square(prediction: Prediction, quantity: str) -> Tensor:
+    found, label = compared(prediction, quantity)
+    squares = (found - label).square()
+    if quantity != "multipoles":
+        return squares.mean()
+    lmax = math.isqrt(squares.shape[1]) - 1
+    return torch.stack([squares[:, l**2 : (l + 1) ** 2].mean() for l in range(lmax + 1)]).sum()  # noqa: E741
 
 
 def wanted(batch: Batch, weights: Mapping[str, float]) -> list[str]:

@@ -1,0 +1,129 @@
+"""The Hessian of a problem within its constraints, factorised once for many solves.
+
+Of coefficients, P H P + B^T B by Cholesky. Of more modes than coefficients, p = p0 + L x with energy 1/2 x.D.x, in the space of
+p, with H = C C^T the Hessian there:
+
+    (D + L^T H L)^-1 = D^-1 - D^-1 L^T C (1 + C^T S C)^-1 C^T L D^-1,    S = L D^-1 L^T.
+
+Source: of the second, M. A. Woodbury, Memorandum Report 42, Statistical Research Group, Princeton (1950).
+"""
+
+from __future__ import annotations
+
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+from cgdft.problem import Problem
+from cgdft.solvers.curvature import tangent_hessian
+
+
+def factorise(problem: Problem, x: Tensor) -> Factors | ModeFactors:
+    """The factors at x; of a quadratic functional, which has the same everywhere, those that are known."""
+
+    def made() -> Factors | ModeFactors:
+        modes = ModeFactors.of(problem, x) if _many_modes(problem) else None
+        return Factors(problem, x) if modes is None else modes
+
+    return problem.kept("factors", made) if problem.functional.quadratic else made()
+
+
+def _many_modes(problem: Problem) -> bool:
+    """Whether there are more modes than coefficients, none of them soft or under a constraint."""
+    space = problem.space
+    if space.values is None or space.stiffness is None or problem.rows.active.any():
+        return False
+    most = int(problem.structure.counts.max()) * problem.basis.size
+    return problem.rows.longest > most and bool((space.stiffness > 0).all())
+
+
+class ModeFactors:
+    """The second form: a minimum wherever H is positive definite.
+
+    Attributes:
+        negative, singular: as of `Factors`; neither can be.
+    """
+
+    def __init__(self, problem: Problem, lower: Tensor) -> None:
+        structure, space = problem.structure, problem.space
+        assert space.stiffness is not None
+        self.space, self.lower, self.soft = space, lower, 1 / space.stiffness
+        self.place, self.size = (structure.index, structure.local), problem.basis.size
+        self.negative = torch.zeros(problem.n, dtype=torch.bool, device=lower.device)
+        self.singular = self.negative
+        inside = lower.transpose(1, 2) @ self._susceptibility(problem) @ lower
+        inside.diagonal(dim1=1, dim2=2).add_(1.0)
+        self.inner = torch.linalg.cholesky(inside)
+
+    @classmethod
+    def of(cls, problem: Problem, x: Tensor) -> ModeFactors | None:
+        """None if H is not positive definite."""
+        hessian = problem.hessian_of_coefficients(x)
+        counts = problem.structure.counts * problem.basis.size
+        padding = torch.arange(hessian.shape[1], device=x.device) >= counts[:, None]
+        hessian.diagonal(dim1=1, dim2=2).add_(padding.to(hessian))
+        lower, info = torch.linalg.cholesky_ex(hessian)
+        return None if info.any() else cls(problem, lower)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """y with (D + L^T H L) y = b."""
+        y = self.soft * b
+        felt = self.space.push(y)
+        padded = felt.new_zeros(len(self.lower), self.lower.shape[1] // self.size, self.size).index_put(self.place, felt)
+        right = self.lower.transpose(1, 2) @ padded.reshape(len(self.lower), -1, 1)
+        moved = self.lower @ torch.cholesky_solve(right, self.inner)
+        return y - self.soft * self.space.pull(moved.reshape(padded.shape)[self.place])
+
+    def _susceptibility(self, problem: Problem) -> Tensor:
+        """S of each structure, padded with zeros."""
+        space, size = self.space, self.size
+        assert space.values is not None
+        assert space.rows is not None
+        assert space.columns is not None
+        atoms = problem.structure.index
+        place = (space.rows.cpu().numpy(), space.columns.cpu().numpy())
+        values = (space.values * self.soft.sqrt()[space.columns]).detach().cpu().numpy()
+        factor = csr_array((values, place), shape=(len(atoms) * size, len(space.index)))
+        whole = (factor @ factor.T).tocoo()
+        row, column, value = (torch.from_numpy(one).to(atoms.device) for one in (whole.row, whole.col, whole.data))
+        n, owner = self.lower.shape[1], atoms.repeat_interleave(size)[row.long()]
+        first = (problem.structure.first * size)[owner]
+        return self.lower.new_zeros(problem.n, n, n).index_put((owner, row - first, column - first), value)
+
+
+class Factors:
+    """The Hessian of a problem at x within the constraints, factorised in each structure.
+
+    Attributes:
+        negative: structures with negative curvature.
+        singular: structures with directions without curvature, which `solve` leaves alone.
+    """
+
+    def __init__(self, problem: Problem, x: Tensor) -> None:
+        self.rows = problem.rows
+        hessian = tangent_hessian(problem, x)
+        self.negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
+        self.singular = self.negative.clone()
+        self.lower, info = torch.linalg.cholesky_ex(hessian)
+        pivots = self.lower.diagonal(dim1=1, dim2=2)
+        difficult = info != 0
+        if pivots.shape[1]:
+            difficult = difficult | (pivots.amin(1) ** 2 < 1e-12 * pivots.amax(1) ** 2)
+        self.pseudo: dict[int, Tensor] = {}
+        for s in torch.nonzero(difficult).flatten().tolist():
+            values, vectors = torch.linalg.eigh(hessian[s])
+            scale = values.abs().max()
+            self.negative[s] = values[0] < -1e-10 * scale
+            keep = values.abs() > 1e-10 * scale
+            self.singular[s] = not keep.all()
+            inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
+            self.pseudo[s] = (vectors * inverse) @ vectors.T
+            self.lower[s] = torch.eye(len(values)).to(values)
+
+    def solve(self, b: Tensor) -> Tensor:
+        """y with P H y = P b, C y = 0."""
+        padded = self.rows.pad(b)
+        y = torch.cholesky_solve(padded[..., None], self.lower)[..., 0]
+        for s, pseudo in self.pseudo.items():
+            y[s] = pseudo @ padded[s]
+        return self.rows.project(self.rows.unpad(y))
