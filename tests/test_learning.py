@@ -8,14 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cgdft import Density, Multipoles, Structure, check_model, check_term
+from cgdft.electrostatics.multipole import rotation
 from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree
-from cgdft.learning import Batch, ConvexLocal, Frame, MessagePassing, Scalar
+from cgdft.functionals.models.local_multipoles import SharedExcess
+from cgdft.learning import Batch, Coefficients, ConvexLocal, Frame, MessagePassing, OffCentre, Scalar, Shares
 from cgdft.learning.architectures import make, names
 from cgdft.learning.directions import DipoleElectronegativity
+from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.loss import compared, parts, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
 from cgdft.model import Model
 from cgdft.solvers import Direct
+from cgdft.testing import TURN
 
 ATOMS = {"H": -0.5, "C": -37.8, "O": -75.0}
 WEIGHTS = {"energy": 1.0, "forces": 1.0, "dipole": 1.0, "multipoles": 1.0}
@@ -170,6 +174,20 @@ def test_features_are_computed_once_a_step(batch):
     assert Counted.asked == 1
 
 
+def test_validation_measures_what_training_minimises(batch):
+    """Multipoles by l, each in its own scale, energies by atom."""
+    model = make("nonlinear", environment(), ATOMS)
+    expected = {name: float(part.detach()) for name, part in parts(implicit(model, batch, WEIGHTS), WEIGHTS).items()}
+    found = evaluate(model, [batch], list(WEIGHTS))
+    assert found.loss(WEIGHTS) == pytest.approx(sum(expected.values()), rel=1e-9)
+    assert found.loss({"multipoles": 2.0}) == pytest.approx(2 * expected["multipoles"], rel=1e-9)
+    p = implicit(model, batch, []).response.density.coefficients
+    label = torch.cat([frame.labels["multipoles"] for frame in batch.frames])
+    wrong = (p - label).detach().square()
+    by_hand = wrong[:, 0].mean() / 5e-3**2 + wrong[:, 1:].mean() / (4 * 5e-3) ** 2
+    assert expected["multipoles"] == pytest.approx(float(by_hand), rel=1e-9)
+
+
 @pytest.mark.parametrize("name", names())
 def test_predictions_without_a_graph(name, batch):
     """Forces are what they are, whether weights are trained or not."""
@@ -228,12 +246,33 @@ def test_learned_functionals_are_convex_whatever_their_weights(seed, size, q):
 
 def test_terms_of_learning():
     s = structure("CH3OH")
-    for term in (ConvexLocal(environment()), DipoleElectronegativity(environment()), Electronegativity(Scalar(environment()))):
+    heads = environment()
+    terms = (
+        ConvexLocal(heads),
+        DipoleElectronegativity(heads),
+        OffCentre(Scalar(heads, 0.3, 0.3, positive=True), heads, scale=2.0),
+        Electronegativity(Scalar(heads)),
+    )
+    for term in terms:
         for p in term.parameters():
             p.requires_grad_(requires_grad=False)
-        if not isinstance(term, DipoleElectronegativity):  # its vectors turn with dipoles; check_term turns them as well
-            check_term(term, s, Multipoles(1, width=1.0))
-        check_term(term, s, Multipoles(2, width=1.0))
+        for lmax in (1, 2):
+            check_term(term, s, Multipoles(lmax, width=1.0))
+    check_term(terms[0], s, Multipoles(0, width=1.0))
+
+
+def test_shares_of_an_added_charge():
+    """What a charge does to the reference density is linear in it and adds up; dipoles turn with the molecule."""
+    heads = environment()
+    shared = SharedExcess(Coefficients(heads, lmax=1), Shares(heads, lmax=1, scale=2.0))
+    neutral, ion, dication = (shared(structure("CH3OH", charge=q)).detach() for q in (0, 1, 2))
+    assert float((ion - neutral)[:, 0].sum()) == pytest.approx(1.0, abs=1e-12)
+    assert (ion - neutral)[:, 0].min() > 0
+    assert float((ion - neutral)[:, 1:].abs().max()) > 1e-2
+    assert torch.allclose(dication - ion, ion - neutral, atol=1e-12)
+    s = structure("CH3OH", charge=1)
+    turned = s.deformed(torch.zeros_like(s.positions), (TURN.T - torch.eye(3, dtype=torch.float64))[None])
+    assert torch.allclose(shared(turned).detach(), ion @ rotation(TURN, 1).T, atol=1e-9)
 
 
 def test_elements_that_are_not_known():

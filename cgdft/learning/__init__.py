@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cgdft.learning.convex import ConvexLocal
 from cgdft.learning.data.frames import Batch, Frame
-from cgdft.learning.directions import DipoleElectronegativity
+from cgdft.learning.directions import DipoleElectronegativity, OffCentre
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import Coefficients, PassedHead, Scalar, SusceptibilityFactor
+from cgdft.learning.heads import Coefficients, PassedHead, Scalar, Shares, SusceptibilityFactor
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.short_range import ShortRange
 
@@ -40,9 +40,11 @@ __all__ = [
     "Frame",
     "FrameSet",
     "MessagePassing",
+    "OffCentre",
     "PassedHead",
     "Scalar",
     "Settings",
+    "Shares",
     "ShortRange",
     "SusceptibilityFactor",
     "Trained",

@@ -81,6 +81,26 @@ class Coefficients(nn.Module):
         return self.scale * torch.cat(parts, 1)
 
 
+class Shares(nn.Module):
+    """f_i of an added charge, for `SharedExcess`: charges g(h_i) > 0, 1 before training, and f_i,0 times dipoles A h_i.
+
+    Args:
+        environment: of the atoms, with features up to l = `lmax`.
+        lmax: 0 or more.
+        scale: of dipoles, bohr, before training.
+    """
+
+    def __init__(self, environment: Environment, lmax: int = 1, scale: float = 0.1) -> None:
+        super().__init__()
+        self.charges = Scalar(environment, 1.0, 1.0, positive=True)
+        self.multipoles = Coefficients(environment, lmax, scale)
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
+        """(n_atoms, (lmax + 1)^2), of any norm."""
+        charges = self.charges(structure)[:, None]
+        return torch.cat([charges, charges * self.multipoles(structure)[:, 1:]], 1)
+
+
 class PassedHead(nn.Module):
     """f_ij = s f(h_i, h_j, r_ij) of ordered pairs, zero at the cutoff: (n_pairs,), for `LocalSplitCharges`.
 

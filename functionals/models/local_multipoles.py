@@ -22,17 +22,26 @@ from cgdft.structure import Structure
 
 
 class SharedExcess(nn.Module):
-    """q_i = q~_i - (sum_j q~_j - Q) / N of given coefficients: what is too much is taken from all atoms alike."""
+    """p_i = p~_i - f_i (sum_j q~_j - Q) / sum_j f_j,0 of given coefficients: a charge that is too much is taken by shares f.
 
-    def __init__(self, multipoles: Callable[[Structure], Tensor]) -> None:
+    Args:
+        multipoles: a module structure -> p~, (n_atoms, size).
+        shares: f, a module structure -> (n_atoms, at most size), charges > 0: what a charge that is added does, the Fukui
+            function, with its dipoles where it has some; default: all charges alike.
+
+    Source: R. Zubatyuk, J. S. Smith, B. T. Nebgen, S. Tretiak, O. Isayev, Nat. Commun. 12, 4870 (2021), for charges.
+    """
+
+    def __init__(self, multipoles: Callable[[Structure], Tensor], shares: Callable[[Structure], Tensor] | None = None) -> None:
         super().__init__()
-        self.multipoles = multipoles
+        self.multipoles, self.shares = multipoles, shares
 
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
         """Coefficients that add up to the total charge of each structure."""
         p = self.multipoles(structure)
-        excess = (structure.total(p[:, 0]) - structure.charge) / structure.counts
-        return torch.cat([p[:, :1] - excess[structure.index, None], p[:, 1:]], 1)
+        f = torch.ones_like(p[:, :1]) if self.shares is None else self.shares(structure)
+        excess = (structure.total(p[:, 0]) - structure.charge) / structure.total(f[:, 0])
+        return p - nn.functional.pad(f, (0, p.shape[1] - f.shape[1])) * excess[structure.index, None]
 
 
 def LocalMultipoles(multipoles: Callable[[Structure], Tensor], width: ParameterLike, lmax: int = 1) -> Model:

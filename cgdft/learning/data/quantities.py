@@ -12,7 +12,7 @@ class Quantity:
     Attributes:
         shape: of one structure's; "n" stands for its atoms, "m" for its points, "k" for coefficients of an atom.
         unit: in Hartree atomic units.
-        scale: an error of this size counts as one; of energies per atom.
+        scale: an error of this size counts as one; of energies per atom, of multipoles for l = 0 (see `scale_of`).
         order: of the derivatives of the minimum that it is, beyond the minimum itself.
         by: changes of the probe that it is a derivative by.
     """
@@ -23,6 +23,9 @@ class Quantity:
     order: int = 0
     by: tuple[str, ...] = ()
 
+
+#: Where the next molecule begins, bohr: errors of multipoles count by their potentials there.
+FELT = 4.0
 
 QUANTITIES = {
     "energy": Quantity((), "hartree", 5e-4),
@@ -37,3 +40,8 @@ QUANTITIES = {
     "born_charges": Quantity(("n", 3, 3), "e", 1e-1, 1, ("displacement",)),
     "susceptibility": Quantity(("a", "a"), "e^2/hartree", 2e-1, 1, ("potential",)),
 }
+
+
+def scale_of(name: str, l: int = 0) -> float:  # noqa: E741
+    """The scale of a quantity; of multipoles l, that of charges times FELT^l."""
+    return QUANTITIES[name].scale * FELT**l

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.quantities import QUANTITIES, scale_of
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import compared, wanted
 from cgdft.learning.training.prediction import Prediction
@@ -89,14 +89,13 @@ class Evaluation:
 
     def loss(self, weights: Mapping[str, float]) -> float:
         """What training minimises, here: the weighted sum of (RMSE / scale)^2; infinite where nothing was solved."""
-        found = [weight * self._mean(name) / QUANTITIES[name].scale ** 2 for name, weight in weights.items() if self._n(name)]
+        found = [
+            weight * self.errors[part].squares / self.errors[part].n / scale_of(name, l) ** 2
+            for name, weight in weights.items()
+            for l, part in enumerate(_parts(name))  # noqa: E741
+            if part in self.errors
+        ]
         return math.fsum(found) if found else math.inf
-
-    def _n(self, name: str) -> float:
-        return sum(self.errors[part].n for part in _parts(name) if part in self.errors)
-
-    def _mean(self, name: str) -> float:
-        return sum(self.errors[part].squares for part in _parts(name) if part in self.errors) / self._n(name)
 
     def to_dict(self) -> dict[str, Any]:
         """RMSE and MAE with their units, for JSON and metadata."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.quantities import QUANTITIES, scale_of
 from cgdft.learning.training.prediction import Prediction
 
 #: What else than a label may have a weight: residuals of the direct way, with what counts as one.
@@ -63,17 +63,17 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
             if name in prediction.extra:
                 found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
         elif weight and prediction.batch.having(name):
-            found[name] = weight * _mean_square(prediction, name) / QUANTITIES[name].scale ** 2
+            found[name] = weight * _mean_square(prediction, name)
     return found
 
 
-def _mean_square(prediction: Prediction, quantity: str) -> Tensor:
-    found, label = compared(prediction, quantity)
+def _mean_square(prediction: Prediction, name: str) -> Tensor:
+    found, label = compared(prediction, name)
     squares = (found - label).square()
-    if quantity != "multipoles":
-        return squares.mean()
+    if name != "multipoles":
+        return squares.mean() / scale_of(name) ** 2
     lmax = math.isqrt(squares.shape[1]) - 1
-    return torch.stack([squares[:, l**2 : (l + 1) ** 2].mean() for l in range(lmax + 1)]).sum()  # noqa: E741
+    return torch.stack([squares[:, l**2 : (l + 1) ** 2].mean() / scale_of(name, l) ** 2 for l in range(lmax + 1)]).sum()  # noqa: E741
 
 
 def wanted(batch: Batch, weights: Mapping[str, float]) -> list[str]:
