@@ -182,7 +182,7 @@ def test_validation_measures_what_training_minimises(batch):
     assert found.loss(WEIGHTS) == pytest.approx(sum(expected.values()), rel=1e-9)
     assert found.loss({"multipoles": 2.0}) == pytest.approx(2 * expected["multipoles"], rel=1e-9)
     p = implicit(model, batch, []).response.density.coefficients
-    label = torch.cat([frame.labels["multipoles"] for frame in batch.frames])
+    label = torch.cat([frame.labels["multipoles"][:, :4] for frame in batch.frames])
     wrong = (p - label).detach().square()
     by_hand = wrong[:, 0].mean() / 5e-3**2 + wrong[:, 1:].mean() / (4 * 5e-3) ** 2
     assert expected["multipoles"] == pytest.approx(float(by_hand), rel=1e-9)
