@@ -25,6 +25,7 @@ from cgdft.learning import Coefficients, Frame, Scalar
 from cgdft.learning.architectures import make
 from cgdft.learning.mace import MACEFeatures
 from cgdft.learning.training.config import Settings
+from cgdft.learning.training.saving import load, save
 from cgdft.learning.training.trainer import Trainer
 from cgdft.units import angstrom
 
@@ -182,6 +183,17 @@ def test_the_manual(tmp_path, monkeypatch):
     names = {}
     exec(compile(block, "training.md", "exec"), names)
     assert torch.isfinite(names["model"](displaced("H2O")).forces()).all()
+
+
+def test_functionals_on_them_are_saved(tmp_path):
+    s, atoms = displaced("CH3OH"), {"H": -0.5, "C": -37.8, "O": -75.0}
+    torch.manual_seed(4)
+    model = make("response", MACEFeatures(network()), atoms)
+    save(model, tmp_path / "one.safetensors", architecture="response", atoms=atoms)
+    again = load(tmp_path / "one.safetensors", environment=MACEFeatures(network()))
+    torch.testing.assert_close(again(s).energy, model(s).energy.detach(), rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="must be like that of .* got none"):
+        load(tmp_path / "one.safetensors")
 
 
 @pytest.mark.parametrize("trainable", [False, True])

@@ -12,13 +12,15 @@ import time
 import pytest
 import torch
 from ase.build import molecule
+from e3nn import o3
 
 import cgdft
 from cgdft import Model, Structure
 from cgdft.ansatz import SplitCharges
 from cgdft.cli import main
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import QEq
-from cgdft.learning import Frame, MessagePassing
+from cgdft.learning import Environment, Frame, MessagePassing
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
@@ -299,6 +301,43 @@ def test_saved_models_come_back(saved):
     facts = metadata(path)
     assert facts["provenance"] == {"seed": 3}
     assert facts["versions"]["cgdft"] == cgdft.__version__
+
+
+class Crowding(Environment):
+    """How much there is around an atom, and on which side: an environment of a user's own."""
+
+    def __init__(self, elements, cutoff=6.0):
+        super().__init__()
+        self.elements, self.cutoff, self.irreps = tuple(elements), cutoff, o3.Irreps("2x0e + 1x1o")
+        self.range = torch.nn.Parameter(torch.tensor([2.0, 3.0], dtype=torch.float64))
+
+    def features(self, structure):
+        i, _, apart = near_pairs(structure, self.cutoff)
+        near = torch.exp(-((apart**2).sum(1, keepdim=True) / self.range**2))
+        seen = torch.cat([near, near[:, :1] * apart], 1)
+        return seen.new_zeros(structure.n_atoms, 5).index_add(0, i, seen)
+
+
+def test_models_on_environments_of_ones_own_are_saved(tmp_path):
+    """Weights of the environment are in the file, its code is not: one like it has to be given."""
+    path = tmp_path / "own.safetensors"
+    torch.manual_seed(5)
+    environment = Crowding(["H", "O"])
+    model = make("nonlinear", environment, {"H": -0.5, "O": -75.0})
+    with torch.no_grad():
+        environment.range.mul_(1.3)
+    water = Structure.from_ase(molecule("H2O"))
+    save(model, path, architecture="nonlinear", atoms={"H": -0.5, "O": -75.0})
+    again = load(path, environment=Crowding(["H", "O"]))
+    torch.testing.assert_close(again(water).energy, model(water).energy.detach(), rtol=0, atol=1e-12)
+    for other in (None, Crowding(["H", "C"]), Crowding(["H", "O"], 5.0)):
+        with pytest.raises(ValueError, match="`environment` must be like that of .*Crowding"):
+            load(path, environment=other)
+
+
+def test_an_environment_is_given_only_where_it_is_needed(saved):
+    with pytest.raises(ValueError, match="`environment` must be left out, got Crowding"):
+        load(saved[1], environment=Crowding(["H"]))
 
 
 def test_a_loaded_model_warns_once_outside_its_training(saved):

@@ -40,7 +40,7 @@ def save(
     ranges: Ranges | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a model of an architecture on a `MessagePassing` environment.
+    """Write a model of an architecture on an environment, weights of both.
 
     Args:
         architecture: name or Python file of which `model` was made.
@@ -49,14 +49,14 @@ def save(
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
-        ValueError: a model without such an environment.
+        ValueError: a model without an environment, or with several.
         OSError: the file cannot be written.
     """
     environment = environment_of(model)
     facts = {
         "format": FORMAT,
         "architecture": architecture,
-        "environment": constructor(environment),
+        "environment": constructor(environment) if isinstance(environment, MessagePassing) else described(environment),
         "atoms": dict(atoms),
         "units": "hartree, bohr, e",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -76,15 +76,17 @@ def metadata(path_or_name: str | Path) -> dict[str, Any]:
     return _read(_found(path_or_name))[0]
 
 
-def load(path_or_name: str | Path, architecture: str | None = None) -> Model:
+def load(path_or_name: str | Path, architecture: str | None = None, environment: Environment | None = None) -> Model:
     """The model of a file, or of a name among `names()`; a structure unlike those of its training gets one warning.
 
     Args:
         architecture: the Python file of a model of a user's own; code is not in the file.
+        environment: of a model on another one than `MessagePassing`, such as `MACEFeatures`: one like it, which gets the
+            weights of the file.
 
     Raises:
         FileNotFoundError: no such file or name.
-        ValueError: a damaged file, or one of another format, another e3nn or another architecture.
+        ValueError: a damaged file, or one of another format, another e3nn, another architecture or environment.
     """
     path = _found(path_or_name)
     facts, weights = _read(path)
@@ -93,8 +95,7 @@ def load(path_or_name: str | Path, architecture: str | None = None) -> Model:
         raise ValueError(
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture`"
         )
-    arguments = dict(facts["environment"])
-    environment = MessagePassing(**{**arguments, "dtype": getattr(torch, arguments["dtype"])})
+    environment = _environment(path, facts["environment"], environment)
     model = build(architecture or facts["architecture"], environment, facts["atoms"])
     held = _distinct(model)
     unlike = [name for name in held.keys() | weights.keys() if _shape(held, name) != _shape(weights, name)]
@@ -112,17 +113,39 @@ def load(path_or_name: str | Path, architecture: str | None = None) -> Model:
     return model.requires_grad_(requires_grad=False)
 
 
-def environment_of(model: nn.Module) -> MessagePassing:
+def environment_of(model: nn.Module) -> Environment:
     """The one environment of a model.
 
     Raises:
-        ValueError: another number of them, or another kind.
+        ValueError: another number of them.
     """
     found = [module for module in model.modules() if isinstance(module, Environment)]
-    if len(found) != 1 or not isinstance(found[0], MessagePassing):
+    if len(found) != 1:
         kinds = ", ".join(type(one).__name__ for one in found) or "none"
-        raise ValueError(f"`model` must have one environment, a MessagePassing, got {kinds}")
+        raise ValueError(f"`model` must have one environment, got {kinds}")
     return found[0]
+
+
+def described(environment: Environment) -> dict[str, Any]:
+    """What an environment must be for the weights of another to fit."""
+    return {
+        "kind": type(environment).__name__,
+        "elements": list(environment.elements),
+        "cutoff": environment.cutoff,
+        "irreps": str(environment.irreps),
+    }
+
+
+def _environment(path: Path, facts: dict[str, Any], given: Environment | None) -> Environment:
+    """The one that is given, if it is like that of the file, or a new `MessagePassing`."""
+    if "kind" not in facts:
+        if given is not None:
+            raise ValueError(f"`environment` must be left out, got {type(given).__name__}: {path} has one of MessagePassing")
+        return MessagePassing(**{**facts, "dtype": getattr(torch, facts["dtype"])})
+    if given is None or described(given) != facts:
+        got = "none" if given is None else described(given)
+        raise ValueError(f"`environment` must be like that of {path}, {facts}, got {got}; code is not in the file")
+    return given
 
 
 def constructor(environment: MessagePassing) -> dict[str, Any]:
