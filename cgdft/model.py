@@ -109,7 +109,7 @@ class Model(nn.Module):
         if not self.functional.quadratic:
             return Newton()
         explicit = all(term.explicit for term in problem.functional)
-        return Direct() if explicit and problem.rows.longest <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
+        return Direct() if explicit and problem.side <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
 
     def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.

@@ -231,12 +231,11 @@ class Problem:
     def hessian_of_coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the functional by the coefficients p of each structure, padded with zeros to the largest."""
         rho, structure, size = self.density(x), self.structure, self.basis.size
-        most = int(structure.counts.max())
-        hessian = rho.coefficients.new_zeros(self.n, most * size, most * size)
+        hessian = rho.coefficients.new_zeros(self.n, self._most, self._most)
         for term in self.functional:
             if not term.local:
                 hessian += term.hessian(rho)
-        by_atom = hessian.reshape(self.n, most, size, most, size)
+        by_atom = hessian.reshape(self.n, self._most // size, size, -1, size)
         by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
         return hessian
 
@@ -249,6 +248,24 @@ class Problem:
         local = space.rows - (self.structure.first * size)[self.index[space.columns]]
         place = (self.index[space.columns], local, self.rows.local[space.columns])
         return space.values.new_zeros(self.n, n, self.rows.longest).index_put(place, space.values, accumulate=True)
+
+    @cached_property
+    def many_modes(self) -> bool:
+        """Whether there are more modes than coefficients, none of them soft or under a constraint."""
+        space = self.space
+        if space.values is None or space.stiffness is None or self.rows.active.any():
+            return False
+        return self.rows.longest > self._most and bool((space.stiffness > 0).all())
+
+    @property
+    def side(self) -> int:
+        """Of the largest matrix that a factorisation needs."""
+        return self._most if self.many_modes else self.rows.longest
+
+    @property
+    def _most(self) -> int:
+        """Coefficients of the largest structure."""
+        return int(self.structure.counts.max()) * self.basis.size
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """Hessian of all local terms together."""

@@ -22,19 +22,10 @@ def factorise(problem: Problem, x: Tensor) -> Factors | ModeFactors:
     """The factors at x; of a quadratic functional, which has the same everywhere, those that are known."""
 
     def made() -> Factors | ModeFactors:
-        modes = ModeFactors.of(problem, x) if _many_modes(problem) else None
+        modes = ModeFactors.of(problem, x) if problem.many_modes else None
         return Factors(problem, x) if modes is None else modes
 
     return problem.kept("factors", made) if problem.functional.quadratic else made()
-
-
-def _many_modes(problem: Problem) -> bool:
-    """Whether there are more modes than coefficients, none of them soft or under a constraint."""
-    space = problem.space
-    if space.values is None or space.stiffness is None or problem.rows.active.any():
-        return False
-    most = int(problem.structure.counts.max()) * problem.basis.size
-    return problem.rows.longest > most and bool((space.stiffness > 0).all())
 
 
 class ModeFactors:

@@ -112,7 +112,7 @@ class Newton(Solver):
 def _convex_factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
     """Factors of the Hessian if it is at hand as a small matrix and positive definite."""
     at_hand = all(term.local or (term.explicit and type(term).hessian is not Term.hessian) for term in problem.functional)
-    if not at_hand or problem.rows.longest > SMALL:
+    if not at_hand or problem.side > SMALL:
         return None
     factors = factorise(problem, x)
     return None if (factors.negative | factors.singular).any() else factors

@@ -144,7 +144,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                 by = tuple({one for name in wanted for one in QUANTITIES[name].by} & {"field", "potential"})
                 x, multipliers, problem = solution.minimum.x, solution.minimum.multipliers, solution.problem
                 if len(x):
-                    dense = problem.stationary and problem.rows.longest <= DIRECT
+                    dense = problem.stationary and problem.side <= DIRECT
                     with torch.no_grad():
                         both = problem.linearised(Direct() if dense else solution.solver, x, multipliers)
                 else:
