@@ -64,10 +64,10 @@ PAGE = """# Trained models
 {about}
 
 ```
-cgdft solve molecule.xyz --model small-nonlinear
+cgdft solve molecule.xyz --model small-response
 ```
 
-or, in Python, `cgdft.learning.load("small-nonlinear")`; `cgdft.learning.training.saving.metadata` says everything that the file
+or, in Python, `cgdft.learning.load("small-response")`; `cgdft.learning.training.saving.metadata` says everything that the file
 knows. They are small networks, trained on few frames of PBE/def2-SVP in vacuum: good for charges, dipoles and as a start for
 training, not for thermochemistry. Atoms in surroundings unlike those of the training get a warning. How each was made is beside
 it, as a file for `cgdft train`.
@@ -77,10 +77,14 @@ computed with a larger basis (def2-SVPD), so that their energies are not compare
 
 {tables}
 
-Polarizabilities were never trained on: they are second derivatives of the same minimum. Neither model has seen two molecules
-side by side: of hydrogen bonds and of hydrated ions they know nothing, which is what the rows of water and ions show. Chains
-are longer than anything in the training. Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for water
-is 0.19 e angstrom, of small-nonlinear 0.40, measured 0.385.
+small-response was trained on molecules and ions alone, in pairs and with waters (suites warm and pairs), small-qeq on single
+ones: of hydrogen bonds and hydrated ions it knows nothing, which is what its rows of water and ions show. The energies that
+small-response misses most are those of kept-back pairs with an ion: the worst is OH- beside HCl, by 0.2 eV per atom. Chains are
+longer than anything in the training.
+
+Polarizabilities were never trained on: they are second derivatives of the same minimum, of which densities without a field
+tell little; those of small-response are off by a cubic angstrom. Hirshfeld's charges without dipoles make half of a dipole:
+that of small-qeq for water is 0.19 e angstrom, measured 0.385.
 """
 
 
