@@ -112,7 +112,7 @@ def test_solve_output_is_what_ase_reads(capsys, trajectory, tmp_path):
     np.testing.assert_allclose(back[0].get_charges(), solution.charges, atol=1e-7)
     np.testing.assert_allclose(back[0].get_forces(), solution.forces() * 51.4220675, atol=1e-6)
     np.testing.assert_allclose(back[0].arrays["dipoles"], solution.dipoles * 0.5291772, atol=1e-7)
-    assert back[0].info["charge"] == 0.0
+    assert back[0].info["charge"] == pytest.approx(0.0, abs=1e-12)
     run(capsys, "solve", trajectory, "--output", path)
     assert len(read(path, ":")) == 1  # written anew, not added to
 

@@ -52,17 +52,19 @@ MARKDOWN = """# Published sets
 """
 
 FINDINGS = """
-Two ions far apart are right where charges belong to molecules: LES, local charges and the response model, whose charge moves
-between neighbours only. The local model is off by half an electronvolt, and so are QEq and its nonlinear relative: their
-charges flow from one molecule to the other at any distance, which the ion beside a neutral molecule (CA) shows as well; LES
-describes it best. Polar and apolar dimers do not tell models apart that far away.
+Two ions far apart are nearly right where charges belong to molecules: LES, local charges and the response model, whose charge
+moves between neighbours only. The local model is off by half an electronvolt, and so are QEq and its nonlinear relative: their
+charges flow from one molecule to the other at any distance. The ion beside a neutral molecule (CA) shows this as well, and one
+thing more: what the response model lacks or has too much of the total charge it shares among all atoms, however far. LES
+describes it best. Polar and apolar dimers do not tell models apart that far away, but for local charges and the response model,
+which have the better polar ones.
 
-Water clusters larger than those of the training are described best by models with dipoles on atoms, by local charges before the
-nonlinear functional; charges alone (QEq) have more to carry than they can.
+Water clusters larger than those of the training are described best by the response model, in all columns: charges and dipoles
+that are labelled, and answer. Charges alone (QEq) have more to carry than they can.
 
-In a field that no training has seen, what is minimised answers: the nonlinear functional gives E(F) - E(0) to 8 meV of 270, and
-a polarizability to 0.9 cubic angstrom that it was never told. Charges that are functions of positions have the dipole but
-cannot be polarized by the field; latent charges of energies and forces have not even that.
+In a field that no training has seen, what is minimised answers: the response model gives E(F) - E(0) to 8 meV of 270, and a
+polarizability to 0.5 cubic angstrom that it was never told; QEq follows. Charges that are functions of positions have the
+dipole but cannot be polarized by the field; latent charges of energies and forces have not even that.
 
 Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and little of Born charges; latent charges of 96
 frames know half of the dipoles and nothing of Born charges. The authors trained on 495 frames.
