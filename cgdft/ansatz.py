@@ -271,7 +271,7 @@ class ResponseModes(Ansatz):
             factor = Entries(rows, columns, factor[rows, columns], factor.shape[1])
         rows, columns, values, width = factor
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
-            raise ValueError(f"`factor` must have rows from 0 to n_atoms * size - 1 = {n - 1}, got {rows.tolist()}")
+            raise ValueError(f"`factor` must have rows from 0 to n_atoms * size - 1 = {n - 1}, got some outside")
         origin = coefficients_of(self.p0, structure, basis)
         owner = structure.index.repeat_interleave(basis.size)
         index = torch.zeros(width, dtype=torch.int64, device=values.device)

@@ -222,7 +222,7 @@ class Problem:
         hessian = self.hessian_of_coefficients(x)
         if self.space.values is None:
             return hessian
-        mapping = self.mapping(hessian.shape[1])
+        mapping = self._mapping()
         hessian = mapping.transpose(1, 2) @ hessian @ mapping
         if self.space.stiffness is not None:
             hessian.diagonal(dim1=1, dim2=2).add_(self.rows.pad(self.space.stiffness))
@@ -239,15 +239,15 @@ class Problem:
         by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
         return hessian
 
-    def mapping(self, n: int) -> Float[Tensor, "n_structures n longest"]:
-        """L of each structure as a matrix of n rows, padded with zeros."""
+    def _mapping(self) -> Float[Tensor, "n_structures n longest"]:
+        """L of each structure as a matrix, padded with zeros."""
         space, size = self.space, self.basis.size
         assert space.values is not None
         assert space.rows is not None
         assert space.columns is not None
         local = space.rows - (self.structure.first * size)[self.index[space.columns]]
         place = (self.index[space.columns], local, self.rows.local[space.columns])
-        return space.values.new_zeros(self.n, n, self.rows.longest).index_put(place, space.values, accumulate=True)
+        return space.values.new_zeros(self.n, self._most, self.rows.longest).index_put(place, space.values, accumulate=True)
 
     @cached_property
     def many_modes(self) -> bool:
