@@ -59,7 +59,8 @@ thing more: what the response model lacks or has too much of the total charge it
 describes it best. Polar and apolar dimers do not tell models apart that far away, but for local charges and the response model,
 which have the better polar ones.
 
-Water clusters larger than those of the training are described best by the response model, in all columns but one. Charges alone (QEq) have more to carry than they can.
+Water clusters larger than those of the training are described best by the response model, in all columns. Charges alone (QEq)
+have more to carry than they can.
 
 In a field that no training has seen, what is minimised answers: the response model gives E(F) - E(0) to 8 meV of 270, and a
 polarizability to 0.5 cubic angstrom that it was never told; QEq follows. Charges that are functions of positions have the
