@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cgdft.memo import once
 from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: S
     if value is None:
         value = (structure.charge / structure.counts)[structure.index]
     if callable(value) and not isinstance(value, AtomParameter):
-        value = as_tensor(value(structure))
+        module = value
+        value = as_tensor(once(module, structure, lambda: module(structure)))
     if isinstance(value, Tensor) and value.ndim == 2:
         if tuple(value.shape) != (structure.n_atoms, basis.size):
             raise ValueError(
@@ -262,7 +264,8 @@ class ResponseModes(Ansatz):
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L from the factor."""
-        factor = self.factor if isinstance(self.factor, Tensor | Entries) else self.factor(structure)
+        given = self.factor
+        factor = given if isinstance(given, Tensor | Entries) else once(given, structure, lambda: given(structure))
         n = structure.n_atoms * basis.size
         if isinstance(factor, Tensor):
             if factor.ndim != 2 or len(factor) != n:

@@ -251,9 +251,9 @@ class Problem:
 
     @cached_property
     def many_modes(self) -> bool:
-        """Whether there are more modes than coefficients, none of them soft or under a constraint."""
+        """Whether there are more modes than coefficients, none of them soft."""
         space = self.space
-        if space.values is None or space.stiffness is None or self.rows.active.any():
+        if space.values is None or space.stiffness is None:
             return False
         return self.rows.longest > self._most and bool((space.stiffness > 0).all())
 

@@ -103,6 +103,7 @@ def respond(
     linearised: tuple[Inverse, Inverse],
     order: int,
     by: tuple[str, ...] = (),
+    problem: Problem | None = None,
 ) -> Response:
     """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to one more.
 
@@ -111,11 +112,13 @@ def respond(
         linearised: K^-1 and K^-T there.
         order: chord Newton steps.
         by: names of the probe's changes to differentiate by.
+        problem: the model's on this structure, with a graph, where there is one already and the probe does not move atoms.
     """
     with torch.enable_grad():
         probe = Probe.zero(structure, model.basis.size, multipliers.shape[1], by)
-        moved = structure.deformed(probe.displacement, probe.strain) if {"displacement", "strain"} & {*by} else structure
-        problem = model.problem(moved)
+        if problem is None:
+            moves = {"displacement", "strain"} & {*by}
+            problem = model.problem(structure.deformed(probe.displacement, probe.strain) if moves else structure)
 
         if order:
             x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()

@@ -3,7 +3,9 @@
 Of coefficients, P H P + B^T B by Cholesky. Of more modes than coefficients, p = p0 + L x with energy 1/2 x.D.x, in the space of
 p, with H = C C^T the Hessian there:
 
-    (D + L^T H L)^-1 = D^-1 - D^-1 L^T C (1 + C^T S C)^-1 C^T L D^-1,    S = L D^-1 L^T.
+    A^-1 = (D + L^T H L)^-1 = D^-1 - D^-1 L^T C (1 + C^T S C)^-1 C^T L D^-1,    S = L D^-1 L^T,
+
+and within constraints A^-1 - A^-1 B^T (B A^-1 B^T)^-1 B A^-1.
 
 Source: of the second, M. A. Woodbury, Memorandum Report 42, Statistical Research Group, Princeton (1950).
 """
@@ -38,13 +40,18 @@ class ModeFactors:
     def __init__(self, problem: Problem, lower: Tensor) -> None:
         structure, space = problem.structure, problem.space
         assert space.stiffness is not None
-        self.space, self.lower, self.soft = space, lower, 1 / space.stiffness
+        self.space, self.rows, self.lower, self.soft = space, problem.rows, lower, 1 / space.stiffness
         self.place, self.size = (structure.index, structure.local), problem.basis.size
         self.negative = torch.zeros(problem.n, dtype=torch.bool, device=lower.device)
         self.singular = self.negative
         inside = lower.transpose(1, 2) @ self._susceptibility(problem) @ lower
         inside.diagonal(dim1=1, dim2=2).add_(1.0)
         self.inner = torch.linalg.cholesky(inside)
+        self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows.basis) else None
+        if self.moved is not None:
+            met = torch.stack([self.rows.coordinates(one) for one in self.moved], 2)
+            met.diagonal(dim1=1, dim2=2).add_(~self.rows.active)
+            self.met = met
 
     @classmethod
     def of(cls, problem: Problem, x: Tensor) -> ModeFactors | None:
@@ -57,7 +64,15 @@ class ModeFactors:
         return None if info.any() else cls(problem, lower)
 
     def solve(self, b: Tensor) -> Tensor:
-        """y with (D + L^T H L) y = b."""
+        """y with P A y = P b, B y = 0."""
+        y = self._unconstrained(b)
+        if self.moved is None:
+            return y
+        c = torch.linalg.solve(self.met, self.rows.coordinates(y))
+        return y - (self.moved * c[self.space.index].T).sum(0)
+
+    def _unconstrained(self, b: Tensor) -> Tensor:
+        """A^-1 b."""
         y = self.soft * b
         felt = self.space.push(y)
         padded = felt.new_zeros(len(self.lower), self.lower.shape[1] // self.size, self.size).index_put(self.place, felt)

@@ -50,12 +50,26 @@ def modes(structure):
 
 def many_modes(structure):
     """Every pair exchanges charge, and every atom has each of its dipoles twice: more modes than coefficients."""
+    return _many_modes(structure, takes_charge=False)
+
+
+def modes_that_take_charge(structure):
+    """The same, and every atom takes up charge of its own."""
+    return _many_modes(structure, takes_charge=True)
+
+
+def _many_modes(structure, takes_charge):
     i, j = torch.nonzero((structure.index[:, None] == structure.index).triu(1), as_tuple=True)
     n, pair = structure.n_atoms, torch.arange(len(i))
     dipoles = (4 * torch.arange(n)[:, None] + torch.arange(1, 4)).flatten().repeat(2)
     columns = torch.cat([pair, pair, len(i) + torch.arange(6 * n)])
     values = torch.cat([torch.full((len(i),), 0.5), torch.full((len(i),), -0.5), torch.full((6 * n,), 0.7)])
-    return Entries(torch.cat([4 * i, 4 * j, dipoles]), columns, values.double(), len(i) + 6 * n)
+    rows, width = torch.cat([4 * i, 4 * j, dipoles]), len(i) + 6 * n
+    if takes_charge:
+        site = torch.arange(n)
+        rows, columns = torch.cat([rows, 4 * site]), torch.cat([columns, width + site])
+        values, width = torch.cat([values, 0.3 + 0.1 * (site % 3)]), width + n
+    return Entries(rows, columns, values.double(), width)
 
 
 MODELS = {
@@ -78,6 +92,9 @@ MODELS = {
     ),
     "many response modes": Model(
         Hartree() + Electronegativity(CHI), Multipoles(1, width=WIDTH), ansatz=ResponseModes(many_modes), constraints=[]
+    ),
+    "modes that take charge": Model(
+        Hartree() + Electronegativity(CHI), Multipoles(1, width=WIDTH), ansatz=ResponseModes(modes_that_take_charge)
     ),
 }  # fmt: skip
 
@@ -108,9 +125,10 @@ def test_solver_on_convex_problems(solver, model, where, structures):
         assert float((got.multipliers - expected.multipliers).abs().max()) < 1e-10
 
 
-def test_factors_in_the_smaller_space(structures):
+@pytest.mark.parametrize("of", ["many response modes", "modes that take charge"])
+def test_factors_in_the_smaller_space(of, structures):
     """Of more modes than coefficients those of the coefficients, with the same solutions as those of the modes."""
-    model = MODELS["many response modes"]
+    model = MODELS[of]
     for name in ("water", "batch"):
         problem = model.problem(structures[name])
         x = torch.zeros(len(problem.index), dtype=torch.float64)

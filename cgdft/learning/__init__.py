@@ -9,9 +9,10 @@ from cgdft.learning.convex import ConvexLocal
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.directions import DipoleElectronegativity, OffCentre
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import Coefficients, PassedHead, Scalar, Shares, SusceptibilityFactor
+from cgdft.learning.heads import Coefficients, PassedHead, Scalar, Shares
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.short_range import ShortRange
+from cgdft.learning.susceptibility import BondColumns, Columns, DipoleColumns, SiteColumns, SusceptibilityFactor
 
 if TYPE_CHECKING:
     from cgdft.learning.data.sets import FrameSet
@@ -33,8 +34,11 @@ _HOME = {
 
 __all__ = [
     "Batch",
+    "BondColumns",
     "Coefficients",
+    "Columns",
     "ConvexLocal",
+    "DipoleColumns",
     "DipoleElectronegativity",
     "Environment",
     "Frame",
@@ -46,6 +50,7 @@ __all__ = [
     "Settings",
     "Shares",
     "ShortRange",
+    "SiteColumns",
     "SusceptibilityFactor",
     "Trained",
     "Trainer",

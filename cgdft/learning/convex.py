@@ -12,6 +12,7 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import perceptron, positive, softplus
+from cgdft.memo import once
 from cgdft.structure import Structure
 from cgdft.terms import Term
 
@@ -50,7 +51,7 @@ class ConvexLocal(Term):
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
         """The same term with its parameters on this structure kept."""
         prepared = copy.copy(self)
-        prepared._known = self._parameters_of(structure)
+        prepared._known = once(self, structure, lambda: self._parameters_of(structure))
         return prepared
 
     def _parameters_of(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
+from cgdft.memo import once
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.structure import Structure
 from cgdft.terms import Term
@@ -36,7 +37,7 @@ class _Directed(Term, ABC):
         """The same term with its parameters on this structure kept."""
         prepared = super().prepare(structure, basis)
         assert isinstance(prepared, _Directed)
-        prepared._known = self._vectors(structure)
+        prepared._known = once(self, structure, lambda: self._vectors(structure))
         return prepared
 
     def _vectors(self, structure: Structure) -> Float[Tensor, "n_atoms 3"]:

@@ -1,4 +1,4 @@
-"""Heads: parameters of terms, reference densities and susceptibilities as functions of the environment."""
+"""Heads: parameters of terms and reference densities as functions of the environment."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgdft.ansatz import Entries
-from cgdft.electrostatics.pairs import separations
 from cgdft.learning.environment import Environment
-from cgdft.learning.message_passing import bessel, neighbour_list
+from cgdft.learning.message_passing import bessel
 from cgdft.structure import Structure
 
 #: Width of the perceptrons on features.
@@ -82,7 +80,7 @@ class Coefficients(nn.Module):
 
 
 class Shares(nn.Module):
-    """f_i of an added charge, for `SharedExcess`: charges g(h_i) > 0, 1 before training, and f_i,0 times dipoles A h_i.
+    """f_i of an added charge: a charge g(h_i) > 0, 1 before training, and its dipole f_i,0 A h_i.
 
     Args:
         environment: of the atoms, with features up to l = `lmax`.
@@ -113,7 +111,7 @@ class PassedHead(nn.Module):
     def __init__(self, environment: Environment, cutoff: float, scale: float = 0.05) -> None:
         super().__init__()
         self.environment, self.cutoff, self.scale = environment, cutoff, scale
-        self.pair = _Pair(environment, 1)
+        self.pair = PairFunctions(environment, 1)
 
     def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
         """(n_pairs,), e."""
@@ -121,58 +119,13 @@ class PassedHead(nn.Module):
         return self.scale * self.pair(h, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
 
 
-class SusceptibilityFactor(nn.Module):
-    """L of S = L L^T for `ResponseModes`: charge that moves between neighbours and dipoles of atoms, both >= 0 by construction.
-
-    Columns: b_ij (e_i - e_j) for each pair closer than `cutoff`, b_ij > 0 a function of h_i, h_j and r_ij, to zero at the
-    cutoff; and, with dipoles in the basis, a_i in x, y and z, a_i^2 being a polarizability.
+class PairFunctions(nn.Module):
+    """Functions of two environments and the distance, not symmetric in them.
 
     Args:
         environment: of the atoms.
-        cutoff: of charge transfer, bohr.
-        lmax: 0 or 1, that of the basis.
-        softness: b_ij^2 before training, far from the cutoff, e^2 / hartree.
-        polarizability: a_i^2 before training, bohr^3: a number or a function structure -> (n_atoms,).
+        n: number of functions.
     """
-
-    def __init__(
-        self,
-        environment: Environment,
-        cutoff: float,
-        lmax: int = 1,
-        softness: float = 1.0,
-        polarizability: float | Callable[[Structure], Tensor] = 4.0,
-    ) -> None:
-        super().__init__()
-        if lmax not in (0, 1):
-            raise ValueError(f"`lmax` must be 0 or 1, got {lmax}")
-        self.environment, self.cutoff, self.lmax, self.softness = environment, cutoff, lmax, softness
-        self.pair = _Pair(environment, 1)
-        self.site = Scalar(environment, polarizability, 0.3, positive=True) if lmax else None
-
-    def forward(self, structure: Structure) -> Entries:
-        """L, (n_atoms (lmax + 1)^2, n_modes)."""
-        size = (self.lmax + 1) ** 2
-        h = self.environment(structure)
-        i, j, shift = neighbour_list(self.cutoff, structure)
-        one = i < j  # an atom and its own images exchange nothing
-        i, j, shift = i[one], j[one], shift[one]
-        apart = separations(structure, i, j, shift)
-        both = (self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff))[:, 0]
-        bond = math.sqrt(self.softness) * positive(both) * envelope(apart, self.cutoff)
-        column = torch.arange(len(bond), device=i.device)
-        rows, columns, values = [i * size, j * size], [column, column], [bond, -bond]
-        if self.site is not None:
-            atoms = torch.arange(structure.n_atoms, device=i.device)
-            rows.append((atoms[:, None] * size + torch.arange(1, 4, device=i.device)).flatten())
-            columns.append(len(bond) + torch.arange(3 * len(atoms), device=i.device))
-            values.append(self.site(structure).sqrt().repeat_interleave(3))
-        width = len(bond) + (3 * structure.n_atoms if self.lmax else 0)
-        return Entries(torch.cat(rows), torch.cat(columns), torch.cat(values), width)
-
-
-class _Pair(nn.Module):
-    """Functions of two environments and the distance."""
 
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
@@ -184,6 +137,7 @@ class _Pair(nn.Module):
         self.to(_dtype(environment))
 
     def forward(self, h: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float) -> Float[Tensor, "n_pairs n"]:
+        """(n_pairs, n) from features h, atoms i and j and the vectors between them, bohr."""
         scalars = h[:, self.invariant].to(self.last.weight.dtype)
         length = (apart * apart).sum(1).sqrt()
         waves = bessel(length / cutoff).to(scalars.dtype)

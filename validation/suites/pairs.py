@@ -37,6 +37,8 @@ IONS = {
 PAIRS, CLUSTERS, AMPLITUDE = 300, 140, 0.06
 #: Larger ones of those are left out: most electrons of a pair, most atoms of a cluster.
 ELECTRONS, ATOMS = 34, 10
+#: One of so many has its polarizability computed.
+RESPONDING = 4
 
 
 def piece(name: str, rng: np.random.Generator) -> tuple[Atoms, int]:
@@ -112,7 +114,10 @@ def points() -> list[Point]:
         atoms, charge = assembled([ion] * bool(ion) + ["H2O"] * waters, (0.65, 0.85), 24, rng)
         if len(atoms) <= ATOMS:
             found.append((f"{ion}(H2O){waters} {k}", atoms, charge))
-    return [Point(atoms, charge, 0, None, "pbe/def2-svp", name, polarizability=False) for name, atoms, charge in found]
+    return [
+        Point(atoms, charge, 0, None, "pbe/def2-svp", name, polarizability=k % RESPONDING == 0)
+        for k, (name, atoms, charge) in enumerate(found)
+    ]
 
 
 suite = points()

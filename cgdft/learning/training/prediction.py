@@ -131,8 +131,8 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
     while True:
         structure, displacement, strain = moved(batch, wanted)
         with batch.remembering(structure):
-            if torch.is_grad_enabled():
-                model.problem(structure)  # so that features with a graph are known before the solver asks for them
+            # first, so that the solver finds features that are known
+            whole = model.problem(structure) if torch.is_grad_enabled() else None
             solution = model(structure, start, throw=False)
             bad = [s for s, status in enumerate(solution.status) if status is not Status.CONVERGED]
             if not torch.isfinite(solution.minimum.x).all():
@@ -149,7 +149,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                         both = problem.linearised(Direct() if dense else solution.solver, x, multipliers)
                 else:
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
-                response = respond(model, structure, x, multipliers, both, order if len(x) else 0, by)
+                response = respond(model, structure, x, multipliers, both, order if len(x) else 0, by, whole)
                 return Prediction(batch, structure, displacement, strain, response, x, failed, {})
         failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
         if len(bad) == len(batch):

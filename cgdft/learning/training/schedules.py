@@ -62,7 +62,10 @@ def unrolled(steps: int = 20) -> Way:
                 inverse = 1 / problem.diagonal(x)
             x = x.requires_grad_()
             for _ in range(steps):
-                slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
+                x = x - rows.particular(problem.excess(x))  # zero, with derivatives by what the constraints depend on
+                with torch.no_grad():
+                    multipliers = rows.multipliers(problem.gradient(x))
+                slope = torch.autograd.grad(problem.lagrangian(x, multipliers).sum(), x, create_graph=True)[0]
                 x = x - 0.5 * rows.project(inverse * rows.project(slope))
             rho = problem.density(x)
             slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
@@ -110,17 +113,25 @@ def _residual(model: Model, problem: Problem, p: Tensor) -> Tensor:
 
 
 def _modes(problem: Problem, p: Tensor) -> Tensor:
-    """x = -L^T dE/dp at p, what the modes answer to its potential."""
+    """x = -L^T dE/dp at p, what the modes answer to its potential, moved to the fixed charges c = C x the shortest way."""
     p = p.detach().requires_grad_()
-    slope = torch.autograd.grad(
-        problem.functional.energy(Density(problem.structure, problem.basis, p)).sum(), p, create_graph=True
-    )[0]
-    return -problem.space.pull(slope)
+    with torch.enable_grad():
+        energy = problem.functional.energy(Density(problem.structure, problem.basis, p)).sum()
+    slope = torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]
+    x, active = -problem.space.pull(slope), problem.rows.active
+    if not active.any():
+        return x
+    c = torch.stack([problem.space.pull(row.weights) for row in problem.fixed])
+    gram = x.new_zeros(problem.n, len(c), len(c)).index_add(0, problem.index, c.T[:, :, None] * c.T[:, None])
+    multipliers = torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * problem.excess(x))
+    return x - (c.T * multipliers[problem.index]).sum(1)
 
 
 def _of_modes(problem: Problem, response: Response, p: Tensor) -> Response:
     """The energy of the modes that answer to p, held as they are when atoms move: 1/2 x^2 + E[p0 + L x]."""
-    x = _modes(problem, p).detach()
+    with torch.no_grad():
+        x = _modes(problem, p).detach()
+        multipliers = problem.rows.multipliers(problem.gradient(x))
     rho = problem.density(x)
-    value = problem.value(x, response.multipliers, response.probe)
-    return Response(problem, response.probe, rho, response.multipliers, value, problem.work(rho), x)
+    value = problem.value(x, multipliers, response.probe)
+    return Response(problem, response.probe, rho, multipliers, value, problem.work(rho), x)
