@@ -16,6 +16,7 @@ from cgdft.density import Density
 from cgdft.functional import Functional
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
+from cgdft.terms import Term
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
     from cgdft.response import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
-    from cgdft.terms import Term
+
+
+class _Together(Term):
+    """Local terms as one: their derivatives cost no more than those of one."""
+
+    local = True
+
+    def __init__(self, terms: list[Term]) -> None:
+        super().__init__()
+        self.terms = terms
+
+    def energy(self, rho: Density) -> Tensor:
+        return sum((term.energy(rho) for term in self.terms), rho.coefficients.new_zeros(len(rho.structure)))
 
 
 class Problem:
@@ -197,12 +210,9 @@ class Problem:
     def _harmonic(self) -> tuple[Tensor, Tensor]:
         """Gradient at p = 0 and Hessian blocks of the quadratic local terms and the batteries together."""
         with torch.no_grad():
-            p = torch.zeros_like(self.space.origin)
-            rho, size = Density(self.structure, self.basis, p), self.basis.size
-            start, blocks = p.clone(), p.new_zeros(len(p), size, size)
-            for term in self.functional:
-                if term.quadratic and term.local:
-                    start, blocks = start + term.gradient(rho), blocks + term.blocks(rho)
+            rho = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
+            together = _Together([term for term in self.functional if term.quadratic and term.local])
+            start, blocks = together.gradient(rho), together.blocks(rho)
             for row in self.held:
                 assert row.potential is not None
                 start -= row.potential[self.structure.index, None] * row.weights
