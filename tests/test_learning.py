@@ -11,7 +11,20 @@ from cgdft import Density, Multipoles, Structure, check_model, check_term
 from cgdft.electrostatics.multipole import rotation
 from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree
 from cgdft.functionals.models.local_multipoles import SharedExcess
-from cgdft.learning import Batch, Coefficients, ConvexLocal, Frame, MessagePassing, OffCentre, Scalar, Shares
+from cgdft.learning import (
+    Batch,
+    BondColumns,
+    Coefficients,
+    ConvexLocal,
+    DipoleColumns,
+    Frame,
+    MessagePassing,
+    OffCentre,
+    Scalar,
+    Shares,
+    SiteColumns,
+    SusceptibilityFactor,
+)
 from cgdft.learning.architectures import make, names
 from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.training.evaluation import evaluate
@@ -283,3 +296,29 @@ def test_elements_that_are_not_known():
         MessagePassing(["Xx"])
     with pytest.raises(ValueError, match="`architecture` must be one of"):
         make("none", environment(), ATOMS)
+
+
+@pytest.mark.parametrize("lmax", [0, 1])
+def test_columns_of_the_susceptibility(lmax):
+    """Sites take up charge of either sign, bonds conserve it, dipoles carry none; together they are one after the other."""
+    heads, s = environment(), structure("CH3OH")
+    size = (lmax + 1) ** 2
+
+    def dense(part):
+        rows, columns, values, width = part(s)
+        return torch.zeros(s.n_atoms * size, width, dtype=torch.float64).index_put((rows, columns), values, accumulate=True)
+
+    sites, bonds = SiteColumns(heads, lmax, softness=2.0), BondColumns(heads, heads.cutoff, lmax, softness=0.5)
+    assert torch.allclose(dense(sites)[::size].diagonal() ** 2, torch.tensor(2.0).double(), rtol=0.5)
+    assert (dense(sites)[::size] - torch.diag(dense(sites)[::size].diagonal())).abs().max() == 0
+    assert float(dense(bonds)[::size].sum(0).detach().abs().max()) < 1e-15
+    assert 0 < float(dense(bonds).detach().abs().max()) < 2 * 0.5**0.5
+    parts = [sites, bonds] + [DipoleColumns(heads, polarizability=3.0)] * lmax
+    if lmax:
+        assert dense(parts[-1])[::4].abs().max() == 0
+        assert torch.allclose((dense(parts[-1]) ** 2).sum(0), torch.tensor(3.0).double(), rtol=0.5)
+    assert torch.equal(dense(SusceptibilityFactor(*parts)), torch.cat([dense(part) for part in parts], 1))
+    with pytest.raises(ValueError, match="`parts` must be columns of one basis"):
+        SusceptibilityFactor(SiteColumns(heads, 1), BondColumns(heads, heads.cutoff, 0))
+    with pytest.raises(ValueError, match="`lmax` must be 0 or 1, got 2"):
+        SiteColumns(heads, 2)
