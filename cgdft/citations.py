@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -49,15 +49,19 @@ def models() -> list[ModelRecord]:
     raise FileNotFoundError(f"no models beside {HERE}: the installation of cgdft is incomplete; install it again")
 
 
-def model_record(name: str) -> ModelRecord:
+def model_record(name: str, others: Sequence[str] = ()) -> ModelRecord:
     """The record of a model by its name on the command line.
+
+    Args:
+        others: what else would have been right, for the message.
 
     Raises:
         ValueError: no model of this name, with those there are.
     """
     known = {one.name: one for one in models()}
     if name not in known:
-        raise ValueError(f"`model` must be one of {', '.join(known)}, got {name!r}{_hint(name, known)}")
+        right = [*known, *others]
+        raise ValueError(f"`model` must be one of {', '.join(right)}, got {name!r}{_hint(name, right)}")
     return known[name]
 
 

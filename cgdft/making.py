@@ -36,7 +36,7 @@ class Choice:
         self.name = name
         self.trained = name.endswith(".safetensors") or name in pretrained()
         of_file = name.endswith((".py", ".safetensors"))
-        self.record: ModelRecord | None = None if of_file or self.trained else model_record(name)
+        self.record: ModelRecord | None = None if of_file or self.trained else model_record(name, pretrained())
         if of_file and not Path(name).is_file():
             raise FileNotFoundError(f"no file {name!r}")
 

@@ -362,6 +362,7 @@ def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
     ("arguments", "message"),
     [
         (["--model", "qeqs"], "did you mean qeq?"),
+        (["--model", "small-respons"], "small-qeq, small-response, got 'small-respons'; did you mean small-response?"),
         (["--charge", "1", "--potential", "2"], "--charge"),
         (["--charge", "much"], "--charge"),
         (["--charge", "nan"], "finite"),
