@@ -28,8 +28,7 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.model import Model
 from cgdft.structure import Structure
 from cgdft.units import eV
-from cgdft.validation.learned import LABELS
-from cgdft.validation.published.published_set import Divided, PublishedSet, atoms_of, digits, rounded
+from cgdft.validation.published.published_set import LABELS, Divided, PublishedSet, atoms_of, digits, rounded
 
 PAIRS = ("CC", "CA", "PP", "AA")
 #: Edge of the periodic cube, angstrom.

@@ -23,9 +23,9 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.labels import Reading
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.model import Model
-from cgdft.validation.learned import LABELS, LATENT
+from cgdft.validation.learned import LATENT
 from cgdft.validation.published.latent import claimed, correlation
-from cgdft.validation.published.published_set import Divided, PublishedSet, atoms_of, digits, rounded
+from cgdft.validation.published.published_set import LABELS, Divided, PublishedSet, atoms_of, digits, rounded
 
 FILES = ("train.extxyz.xz", "val.extxyz.xz", "test.extxyz.xz")
 #: Frames of the authors' 495 to train on, and of their 55 to validate with.

@@ -31,9 +31,9 @@ from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.data.labels import Reading
 from cgdft.model import Model
 from cgdft.units import angstrom, eV, volt
-from cgdft.validation.learned import LABELS, LATENT
+from cgdft.validation.learned import LATENT
 from cgdft.validation.published.latent import claimed
-from cgdft.validation.published.published_set import Divided, PublishedSet, atoms_of, digits
+from cgdft.validation.published.published_set import LABELS, Divided, PublishedSet, atoms_of, digits
 
 FILES = ("nma_validation.extxyz.xz", "nma_test.extxyz.xz")
 #: Fields to train below and to test above, V/angstrom.

@@ -26,6 +26,10 @@ class Divided:
     test: list[Frame]
 
 
+#: What errors count: those of energies and forces, and of a density's multipoles, where a model has them.
+LABELS = {"energy": 4.0, "forces": 1.0}
+MULTIPOLES = {"multipoles": 1.0, "dipole": 1.0, "stationarity": 1.0}
+
 D = TypeVar("D", bound=Divided)
 
 

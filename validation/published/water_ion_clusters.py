@@ -20,8 +20,8 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.labels import Reading
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.model import Model
-from cgdft.validation.learned import LABELS, LATENT, MULTIPOLES
-from cgdft.validation.published.published_set import Divided, PublishedSet, atoms_of, rounded
+from cgdft.validation.learned import LATENT
+from cgdft.validation.published.published_set import LABELS, MULTIPOLES, Divided, PublishedSet, atoms_of, rounded
 
 FILE = "water100.extxyz.xz"
 #: Atoms of the largest cluster to train on.
