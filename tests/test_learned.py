@@ -5,31 +5,30 @@ from pathlib import Path
 import pytest
 
 from cgdft.learning import FrameSet
-from cgdft.validation.learned import divided, free_atoms, learnt, markdown, page, stored_results, table
+from cgdft.validation.learned import divided, errors, free_atoms, learnt, markdown, page, stored_results, table
 from cgdft.validation.suites import stored
 
 
 def error(suite, physics, quantity):
-    return stored_results()[suite][physics]["errors"][quantity]["rmse"]
+    found = errors(stored_results()[suite][physics], quantity)
+    return sum(found) / len(found)
 
 
 def test_what_the_comparison_found():
-    """Two charge states of the same positions: no function of positions can tell them; with a total charge it is easy."""
-    solved = ("qeq", "response", "nonlinear")
-    assert all(error("silver", "local", "energy") > 100 * error("silver", one, "energy") for one in solved)
-    assert all(error("silver", one, "energy") < 5 for one in solved)
-    assert error("silver", "les", "energy") > 1000
-    for suite in ("silver", "carbon"):  # shares of the total charge and dipoles that answer: the best or as good
-        for quantity in ("energy", "forces", "charges"):
-            best = min(error(suite, one, quantity) for one in ("qeq", "nonlinear", "local-charges"))
-            assert error(suite, "response", quantity) < 1.01 * best
-    for quantity in ("energy", "forces", "charges"):  # of what is minimised
-        assert error("silver", "nonlinear", quantity) < 0.8 * error("silver", "qeq", quantity)
-    assert error("silver", "response", "charges") < 0.1 * error("silver", "qeq", "charges")
-    assert error("carbon", "nonlinear", "energy") < 0.6 * error("carbon", "local", "energy")
-    assert all(error("salt", "les", "energy") < error("salt", one, "energy") for one in (*solved, "local", "local-charges"))
-    assert error("salt", "response", "charges") < 0.4 * error("salt", "qeq", "charges")
-    assert all(row["failed"] == 0 for rows in stored_results().values() for row in rows.values())
+    """Two charge states of the same positions: no function of positions can tell them; where charges equilibrate it is easy."""
+    minimised, others = ("response", "nonlinear"), ("local", "les", "local-charges", "shared-charges", "qeq")
+    for one in (*minimised, "qeq"):
+        assert error("silver", one, "energy") < 2
+        assert all(error("silver", other, "energy") > 50 * error("silver", one, "energy") for other in others if other != "qeq")
+    assert error("silver", "local", "energy") > 1000
+    for quantity in ("energy", "forces", "charges"):
+        best = {one: error("silver", one, quantity) for one in (*minimised, "qeq", "local-charges", "shared-charges")}
+        assert min(best, key=best.get) == "nonlinear"
+        assert error("salt", "response", quantity) < 0.8 * error("salt", "qeq", quantity)
+        assert error("salt", "response", quantity) < 1.15 * error("salt", "shared-charges", quantity)
+    for quantity in ("energy", "forces"):  # latent charges are the best on salt by less than a third
+        assert error("salt", "les", quantity) < error("salt", "response", quantity) < 1.34 * error("salt", "les", quantity)
+    assert all(row["failed"] == 0 for rows in stored_results().values() for seeds in rows.values() for row in seeds)
 
 
 def test_the_page_is_generated():

@@ -86,18 +86,35 @@ def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 
     wanted = ["energy", "forces"] if architecture in LATENT else ["energy", "forces", "multipoles", "dipole"]
     found = evaluate(trained.model, [Batch.of(test[k : k + 16]) for k in range(0, len(test), 16)], wanted).to_dict()
     weights = sum(p.numel() for p in model.parameters())
-    return {**found, "train": len(train), "epochs": epochs, "best epoch": trained.epoch, "weights": weights, "seconds": seconds}
+    about = {"train": len(train), "epochs": epochs, "best epoch": trained.epoch, "weights": weights, "seconds": seconds}
+    return {**found, **about, "seed": seed}
 
 
-def table(results: dict[str, dict[str, Any]]) -> str:
+def errors(row: Sequence[dict[str, Any]], column: str) -> list[float]:
+    """Root mean square errors of all seeds of an architecture."""
+    return [one["errors"][column]["rmse"] for one in row if column in one["errors"]]
+
+
+def cell(values: Sequence[float], digits: int = 3) -> str:
+    """The mean, and from where to where the seeds go."""
+    if not values:
+        return ""
+    mean = f"{sum(values) / len(values):.{digits}g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}g} to {max(values):.{digits}g})"
+
+
+#: Suite -> architecture -> what `learnt` gives for each seed.
+Results = dict[str, dict[str, list[dict[str, Any]]]]
+
+
+def table(results: Results) -> str:
     """All errors, published ones beside."""
     lines = []
     for suite, rows in results.items():
-        lines.append(f"{suite}: {next(iter(rows.values()))['train']} frames to train on")
+        lines.append(f"{suite}: {next(iter(rows.values()))[0]['train']} frames to train on")
         lines.append(f"  {'':<16}" + "".join(f"{head:>24}" for head in COLUMNS.values()))
         for name, row in rows.items():
-            values = [row["errors"].get(column, {}).get("rmse") for column in COLUMNS]
-            lines.append(f"  {name:<16}" + "".join(f"{'' if v is None else f'{v:.3g}':>24}" for v in values))
+            lines.append(f"  {name:<16}" + "".join(f"{cell(errors(row, column)):>24}" for column in COLUMNS))
         for name, published in PUBLISHED.get(suite, {}).items():
             text = "".join(f"{'' if v is None else f'{v:.3g}':>24}" for v in published)
             lines.append(f"  {f'({name}, published)':<16}{text[2:]}")
@@ -134,41 +151,43 @@ for orientation; those were other frames, some hundred times as many.
 """
 
 
-def markdown(results: dict[str, dict[str, Any]]) -> str:
+def markdown(results: Results) -> str:
     """The results as a page of the manual."""
     tables = []
     for suite, rows in results.items():
-        lines = [f"## {suite}, {next(iter(rows.values()))['train']} frames to train on", ""]
+        lines = [f"## {suite}, {next(iter(rows.values()))[0]['train']} frames to train on", ""]
         lines += ["| physics | " + " | ".join(COLUMNS.values()) + " |", "| --- | --- | --- | --- |"]
         for name, row in rows.items():
-            values = [row["errors"].get(column, {}).get("rmse") for column in COLUMNS]
-            lines.append(f"| {name} | " + " | ".join("" if v is None else f"{v:.3g}" for v in values) + " |")
+            lines.append(f"| {name} | " + " | ".join(cell(errors(row, column)) for column in COLUMNS) + " |")
         for name, published in PUBLISHED.get(suite, {}).items():
             lines.append(f"| ({name}) | " + " | ".join("" if v is None else f"({v:.3g})" for v in published) + " |")
         tables.append("\n".join(lines))
     return MARKDOWN.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), tables="\n\n".join(tables))
 
 
-def stored_results() -> dict[str, dict[str, Any]]:
+def stored_results() -> Results:
     """Those that come with the package."""
-    found: dict[str, dict[str, Any]] = json.loads((Path(suites.__file__).parent / "learned.json").read_text())
+    found: Results = json.loads((Path(suites.__file__).parent / "learned.json").read_text())
     return found
 
 
-def figure(results: dict[str, dict[str, Any]]) -> Figure:
-    """Errors of energies, forces and charges as bars on a logarithmic scale, a row per suite."""
+def figure(results: Results) -> Figure:
+    """Mean errors of energies, forces and charges as bars on a logarithmic scale, a row per suite."""
     drawn = Figure(figsize=(9, 2.6 * len(results)), layout="constrained")
     axes = drawn.subplots(len(results), len(COLUMNS), squeeze=False)
-    for row, (suite, found) in zip(axes, results.items(), strict=True):
-        for k, (one, (column, title)) in enumerate(zip(row, COLUMNS.items(), strict=True)):
-            errors = {name: value["errors"][column]["rmse"] for name, value in found.items() if column in value["errors"]}
-            one.barh(list(errors), list(errors.values()), color="tab:blue")
+    for across, (suite, found) in zip(axes, results.items(), strict=True):
+        for k, (one, (column, title)) in enumerate(zip(across, COLUMNS.items(), strict=True)):
+            seeds = {name: errors(row, column) for name, row in found.items()}
+            means = {name: sum(values) / len(values) for name, values in seeds.items() if values}
+            one.barh(list(means), list(means.values()), color="tab:blue")
+            for name in means:
+                one.plot(seeds[name], [name] * len(seeds[name]), "k|")
             one.set_xscale("log")
             one.invert_yaxis()
             published = PUBLISHED.get(suite, {}).get("4G", (None,) * 3)[k]
             if published:
                 one.axvline(published, color="black", linewidth=1, linestyle=":")
-            seen = np.log10([*errors.values(), *([published] if published else [])])
+            seen = np.log10([one for values in seeds.values() for one in values] + ([published] if published else []))
             one.set_xlim(10 ** np.floor(seen.min()), 10 ** np.ceil(seen.max()))
             one.xaxis.set_minor_formatter(NullFormatter())
             one.set_title(f"{suite}: {title}", fontsize=9)
@@ -189,7 +208,7 @@ those were other frames, some hundred times as many.</p>
 """
 
 
-def page(results: dict[str, dict[str, Any]]) -> str:
+def page(results: Results) -> str:
     """The report, one file of HTML."""
     import base64
     import io
@@ -206,6 +225,7 @@ def main() -> None:
     parser.add_argument("--stored", action="store_true", help="print the page of the stored results, and train nothing")
     parser.add_argument("suites", nargs="*", help="names of suites with results, or HDF5 files of them")
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of weights and of the order of frames")
     parser.add_argument("--architectures", nargs="+", default=list(names()), choices=names())
     parser.add_argument("--output", type=Path, default=Path("learned"), help="of .json and .html")
     arguments = parser.parse_args()
@@ -214,12 +234,14 @@ def main() -> None:
         return
     torch.set_num_threads(1)
     path = arguments.output.with_suffix(".json")
-    results: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    results: Results = json.loads(path.read_text()) if path.exists() else {}
     for suite in arguments.suites:
         frames = list(FrameSet.read(stored(suite) if not suite.endswith(".h5") else suite))  # type: ignore[arg-type]
         for architecture in arguments.architectures:
-            results.setdefault(Path(suite).stem, {})[architecture] = learnt(frames, architecture, arguments.epochs)
-            path.write_text(json.dumps(results, indent=1))
+            results.setdefault(Path(suite).stem, {})[architecture] = []
+            for seed in arguments.seeds:
+                results[Path(suite).stem][architecture].append(learnt(frames, architecture, arguments.epochs, seed))
+                path.write_text(json.dumps(results, indent=1))
         print(table({Path(suite).stem: results[Path(suite).stem]}), flush=True)
     arguments.output.with_suffix(".html").write_text(page(results))
 
