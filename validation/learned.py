@@ -145,7 +145,7 @@ nothing has to be a minimum (shared-charges: 5.0 me, minimised 5.7 to 6.3), whic
 
 On salt, of all whose charges are those of the reference, the response model and shared charges are the best, far before QEq in
 charges. Latent charges are better in energies and forces: nobody holds them to Hirshfeld's charges, which are a third to a half
-of an ion's. Told energies and forces alone, as they are, the response model is the best by a third ("response, latent"), with
+of an ion's. Told energies and forces alone, as they are, the response model is better than they in both ("response, latent"), with
 charges that are nobody's, as theirs.
 
 Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns`
