@@ -145,16 +145,16 @@ nothing has to be a minimum (shared-charges: 5.0 me, minimised 5.7 to 6.3), whic
 
 On salt, of all whose charges are those of the reference, the response model and shared charges are the best, far before QEq in
 charges. Latent charges are better in energies and forces: nobody holds them to Hirshfeld's charges, which are a third to a half
-of an ion's. Told energies and forces alone, as they are, the response model is better than they in both ("response, latent"), with
-charges that are nobody's, as theirs.
+of an ion's. Told energies and forces alone, as they are, the response model is better than they in both ("response, latent"),
+with charges that are nobody's, as theirs.
 
 Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns`
 in the response model. In the latter charges move by what sites take up; its bonds vanish in training on silver, where sites are
 enough. Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and differences below a
 third are not to be trusted.
 
-The last lines: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets (Ko 2021),
-for orientation; those were other frames, some hundred times as many.
+The last lines: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets
+(Ko 2021), for orientation; those were other frames, some hundred times as many.
 """
 
 

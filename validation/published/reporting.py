@@ -67,7 +67,8 @@ polarizability it has little. Charges that are functions of positions have the d
 latent charges of energies and forces have not even that.
 
 Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and little of Born charges; the response model has
-the best forces. Latent charges of 96 frames know half of the dipoles and nothing of Born charges. The authors trained on 495 frames.
+the best forces. Latent charges of 96 frames know half of the dipoles and nothing of Born charges. The authors trained on 495
+frames.
 
 One seed each; shared charges were not trained on these sets.
 """
