@@ -208,8 +208,8 @@ pre{{overflow:auto}}img{{max-width:100%}}</style>
 <h1>One network, one set of frames, one budget: which physics learns</h1>
 <p>{about}</p>
 <img alt="Errors of energies, forces and charges of each architecture" src="data:image/png;base64,{image}">
-<p>Root mean square errors on frames not seen in training. Dotted: 4G-HDNNP on the original sets (Ko 2021), for orientation;
-those were other frames, some hundred times as many.</p>
+<p>Root mean square errors on frames not seen in training; strokes: each seed. Dotted: 4G-HDNNP on the original sets (Ko 2021),
+for orientation; those were other frames, some hundred times as many.</p>
 <pre>{table}</pre>
 </html>
 """
