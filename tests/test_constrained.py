@@ -157,6 +157,7 @@ def test_fit_finds_what_was_put_in():
         fit_hardness([])
 
 
+@pytest.mark.slow
 def test_quartic_term_is_better_for_lithium_fluoride():
     curves = []
     for distance in (1.4, 1.564, 1.8):

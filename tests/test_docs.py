@@ -11,6 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
+#: Those that take longer than ten seconds on a slow machine.
+LONG = {
+    "capacitor",
+    "chain_polarizability",
+    "charge_sloshing",
+    "coarse_graining",
+    "dissociation",
+    "exact_functional",
+    "fixed_potential",
+    "water_md",
+}
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -25,7 +36,9 @@ def test_code_blocks_of_a_page(page, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), names)
 
 
-@pytest.mark.parametrize("script", EXAMPLES, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "script", [pytest.param(p, marks=[pytest.mark.slow] if p.stem in LONG else [], id=p.stem) for p in EXAMPLES]
+)
 def test_example(script, tmp_path):
     assert len(script.read_text().splitlines()) < 80
     environment = {**os.environ, "MPLBACKEND": "Agg"}

@@ -50,6 +50,7 @@ def test_after_a_jump_the_last_one_is_taken():
     assert torch.equal(past.start(at(-0.1)), solutions[-1].minimum.x)
 
 
+@pytest.mark.slow
 def test_melt_needs_few_iterations_and_moves_as_if_converged():
     runs = (CGDFT(dynamics.model(1e-5)), dynamics.FromScratch(dynamics.model(1e-11)))
     seen, exact = (dynamics.follow(one, 15, atoms=dynamics.melt((2, 2, 2)), first=10) for one in runs)

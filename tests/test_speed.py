@@ -118,6 +118,7 @@ def test_reference_refuses_slabs():
         fixed.charges(systems.water(2))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     main(["--sizes", "64", "--peers", "none", "--output", str(tmp_path / "out")])
     report = json.loads((tmp_path / "out/speed.json").read_text())
