@@ -135,23 +135,25 @@ it trains anew.
 
 {tables}
 
-On silver the models without a total charge can only give both charge states their mean. Charges that are functions of positions
-and share a total charge, all alike (local-charges) or by a learnt Fukui function (shared-charges), are off by 0.1 to 0.5 eV per
-atom: between the states there is Coulomb energy alone, and densities are bent to make it up. What is minimised has both states
-to 1.5 meV/atom or better, and the nonlinear functional of charges and dipoles is the best in all three columns.
+On silver the models without a total charge can only give both charge states their mean. Charges that are functions of
+positions and share a total charge, all alike (local-charges) or by a learnt Fukui function (shared-charges), are off by 0.1
+to 0.5 eV per atom: between the states there is Coulomb energy alone, and densities are bent to make it up. What is minimised
+has both states to 1.5 meV/atom or better; the two functionals of charges and dipoles (nonlinear, response) are the best in
+all three columns, alike in forces and charges.
 
-On carbon the response model is the best in energies and forces, QEq as good in energies; charges are the best of all where
-nothing has to be a minimum (shared-charges: 5.0 me, minimised 5.7 to 6.3), which costs it twice the energy error.
+On carbon the response model is the best in energies and forces, and of what is minimised, with the nonlinear functional, in
+charges. Charges are the best of all where nothing has to be a minimum (shared-charges), which costs it nearly twice the
+energy error.
 
-On salt, of all whose charges are those of the reference, the response model and shared charges are the best, far before QEq in
-charges. Latent charges are better in energies and forces: nobody holds them to Hirshfeld's charges, which are a third to a half
-of an ion's. Told energies and forces alone, as they are, the response model is better than they in both ("response, latent"),
-with charges that are nobody's, as theirs.
+On salt, of all whose charges are those of the reference, the response model is the best in energies, as good as shared
+charges in forces and charges, and far before QEq. Latent charges do better still on average, in energies by a third: nobody
+holds them to Hirshfeld's charges, which are a third to a half of an ion's; ranges of seeds overlap. Told energies and forces
+alone, as they are, the response model is before them ("response, latent"), with charges that are nobody's, as theirs.
 
-Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns`
-in the response model. In the latter charges move by what sites take up; its bonds vanish in training on silver, where sites are
-enough. Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and differences below a
-third are not to be trusted.
+Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional,
+`SiteColumns` in the response model, which needs an electronegativity as well, lest its susceptibility fade (see
+[training](training.md)). Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and
+differences below a third are not to be trusted.
 
 The last lines: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets
 (Ko 2021), for orientation; those were other frames, some hundred times as many.
