@@ -23,12 +23,12 @@ def test_what_the_comparison_found():
     assert error("silver", "local", "energy") > 1000
     for quantity in ("energy", "forces", "charges"):
         best = {one: error("silver", one, quantity) for one in (*minimised, "qeq", "local-charges", "shared-charges")}
-        assert min(best, key=best.get) == "nonlinear"
+        assert set(sorted(best, key=best.get)[:2]) == set(minimised)
         assert error("salt", "response", quantity) < error("salt", "qeq", quantity)
         assert error("salt", "response", quantity) < 1.34 * error("salt", "shared-charges", quantity)
         assert error("carbon", "response", quantity) < 1.34 * min(error("carbon", one, quantity) for one in best)
     for quantity in ("energy", "forces"):  # of those that know energies and forces alone
-        assert error("salt", "response, latent", quantity) < 0.9 * error("salt", "les", quantity)
+        assert error("salt", "response, latent", quantity) < error("salt", "les", quantity)
         assert error("carbon", "response", quantity) == min(
             error("carbon", one, quantity) for one in stored_results()["carbon"]
         )
