@@ -55,7 +55,7 @@ FINDINGS = """
 Two ions far apart are nearly right where charges belong to molecules: LES and local charges. The local model is off by half
 an electronvolt, and so are QEq and its nonlinear relative: their charges flow from one molecule to the other at any distance.
 The response model's flow too, as far as its sites are soft, but begin at a reference that the surroundings give: a quarter of
-that error between two ions, and nearly as much beside a neutral molecule (CA). LES describes that best. Polar and apolar
+that error between two ions, and a little more beside a neutral molecule (CA). LES describes that best. Polar and apolar
 dimers do not tell models apart that far away, but for local charges, which have the better polar ones.
 
 Water clusters larger than those of the training are described best by the response model in energies, forces, charges and
