@@ -71,6 +71,14 @@ class TestEach:
         stretched.positions[1] += 3 * (stretched.positions[1] - stretched.positions[0])
         with pytest.warns(OutsideTraining, match="nearest neighbour"):
             model(Structure.from_ase(stretched))
+        with pytest.warns(OutsideTraining, match=r"O 0.900 angstrom away, 1.0\d\d at the least"):  # C-H has been as near
+            load(name)(Structure.from_ase(Atoms("CO", [[0, 0, 0], [0, 0, 0.9]])))
+        with pytest.warns(OutsideTraining, match=r"\(Na\) .*(Si within|4 neighbours within)"):
+            load(name)(
+                Structure.from_ase(
+                    Atoms("NaSiH3", [[0, 0, -2.7], [0, 0, 0], [1.4, 0, 0.5], [-0.7, 1.2, 0.5], [-0.7, -1.2, 0.5]])
+                )
+            )
         with pytest.raises(ValueError, match="got Fe"):
             model(Structure.from_ase(Atoms("FeO", [[0, 0, 0], [0, 0, 1.6]])))
 

@@ -87,7 +87,7 @@ which it was trained on, 0.70. Densities without a field tell little of them: sm
 
 small-response is older than the electronegativities of its architecture, which are zero in its file. Trained again with them it
 was no better: the validation loss was 78 at its best, after 107 of 250 epochs, in place of 64. Then the forces of one kept-back
-frame ran away, CO pressed to 0.99 angstrom (in training 1.09 at the least): nothing in a network repels atoms that are nearer
+frame ran away, CO pressed to 0.99 angstrom (in training 1.05 at the least): nothing in a network repels atoms that are nearer
 than it has seen. The file that is here errs by 3 eV/angstrom there.
 
 Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for water is 0.19 e angstrom, measured 0.385.
