@@ -283,8 +283,11 @@ class Coulomb:
 
 
 def decay(accuracy: float, order: int) -> float:
-    """x beyond which exp(-x^2), with the powers that `order` derivatives bring, is below `accuracy`."""
-    return math.sqrt(-math.log(accuracy) + 3 * order)
+    """x where x^order exp(-x^2), a Gaussian with the powers that `order` derivatives bring, falls below `accuracy`."""
+    x2 = -math.log(accuracy)
+    for _ in range(20):
+        x2 = -math.log(accuracy) + 0.5 * order * math.log(max(x2, 1.0))
+    return math.sqrt(x2)
 
 
 def _square(u: Tensor) -> Tensor:

@@ -101,17 +101,14 @@ def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | 
     return terms
 
 
-def fourier(size: int, k: Tensor) -> tuple[Tensor, Tensor]:
-    """h_lm(-i k), real and imaginary parts (size, K): a multipole's Fourier transform over its Gaussian's; k (K, 3)."""
-    none = torch.zeros_like(k[:, 0])
-    real, imaginary = [torch.ones_like(none)], [none]
+def fourier(size: int, k: Tensor) -> Tensor:
+    """h_lm(-i k) / i^l, (size, K): a multipole's Fourier transform over its Gaussian's, imaginary for l = 1; k (K, 3)."""
+    parts = [torch.ones_like(k[:, :1]).T]
     if size > 1:
-        real += [none] * 3
-        imaginary += [*(-k.T)]
+        parts.append(-k.T)
     if size > 4:
-        real += [*(-torch.einsum("mab,ka,kb->mk", QUADRUPOLE.to(k) / 3, k, k))]
-        imaginary += [none] * 5
-    return torch.stack(real), torch.stack(imaginary)
+        parts.append(torch.einsum("mab,ka,kb->mk", QUADRUPOLE.to(k) / 3, k, k))
+    return torch.cat(parts)
 
 
 class _Circle(torch.autograd.Function):

@@ -73,8 +73,9 @@ class WaveSum:
         for piece in self._pieces():
             for part in torch.arange(len(piece.k), device=self.k.device).split(max(1, CHUNK // max(m, 1))):
                 cos, sin = (one[:, None, part] for one in piece.source)
-                real, imaginary = fourier(size, piece.k[part])
-                both = torch.stack([real * cos + imaginary * sin, imaginary * cos - real * sin], 2).reshape(m, -1)
+                even, odd = torch.stack([cos, -sin], 2), torch.stack([sin, cos], 2)
+                a = fourier(size, piece.k[part])[:, None]
+                both = torch.cat([even, a[1:4] * odd, -a[4:] * even], 1).reshape(m, -1)
                 block = block + _lower(both, both * piece.weight[part].repeat(2))
         return block.tril() + block.tril(-1).T
 
@@ -119,5 +120,8 @@ def _transform(p: Tensor, k: Tensor, phases: tuple[Tensor, Tensor]) -> Tensor:
     cos, sin = (p.T @ one for one in phases)
     if p.shape[1] == 1:
         return torch.cat([cos, -sin])
-    real, imaginary = fourier(p.shape[1], k)
-    return torch.stack([(real * cos + imaginary * sin).sum(0), (imaginary * cos - real * sin).sum(0)])
+    a = fourier(p.shape[1], k)
+    even, odd = a[4:], a[1:4]
+    real = cos[0] + (odd * sin[1:4]).sum(0) - (even * cos[4:]).sum(0)
+    imaginary = (odd * cos[1:4]).sum(0) - sin[0] + (even * sin[4:]).sum(0)
+    return torch.stack([real, imaginary])
