@@ -151,6 +151,40 @@ class Term(nn.Module, ABC):
         return Functional([self]) + other
 
 
+class DensityIndependent(Term):
+    """A term of the structure alone: E[rho; R] = E(R). A subclass states `of_structure`."""
+
+    quadratic = True
+    local = True
+    convex = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: Tensor | None = None
+
+    @abstractmethod
+    def of_structure(self, structure: Structure) -> Float[Tensor, " n_structures"]:
+        """Energy of each structure, (n_structures,), hartree."""
+
+    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+        """(n_structures,), hartree."""
+        return self.of_structure(rho.structure) if self._known is None else self._known
+
+    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
+        """The same term with its energy known."""
+        prepared = copy.copy(self)
+        prepared._known = self.of_structure(structure)
+        return prepared
+
+    def gradient(self, rho: Density) -> Tensor:
+        """Zero."""
+        return torch.zeros_like(rho.coefficients)
+
+    def blocks(self, rho: Density) -> Tensor:
+        """Zero."""
+        return rho.coefficients.new_zeros(len(rho.coefficients), rho.basis.size, rho.basis.size)
+
+
 class _FunctionTerm(Term):
     def __init__(self, function: Callable[..., Tensor], parameters: dict[str, Any], flags: dict[str, bool]) -> None:
         super().__init__()

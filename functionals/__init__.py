@@ -25,6 +25,7 @@ from cgdft.functionals.models.qtpie import QTPIE
 from cgdft.functionals.models.spin_equilibration import SpinEquilibration
 from cgdft.functionals.models.sqe import SQE
 from cgdft.functionals.models.truncated_recursion import TruncatedRecursion
+from cgdft.functionals.nuclear_repulsion import NuclearRepulsion
 from cgdft.functionals.pairwise import Pairwise
 from cgdft.functionals.point_charges import PointCharges
 from cgdft.functionals.spin_hardness import SpinHardness
@@ -56,6 +57,7 @@ __all__ = [
     "LatentCharges",
     "LocalMultipoles",
     "LocalSplitCharges",
+    "NuclearRepulsion",
     "Operator",
     "Pairwise",
     "PointCharges",

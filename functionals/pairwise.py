@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.density import Density
-from cgdft.electrostatics.pairs import pairs_within, separations
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.parameter import AtomParameter, ParameterLike
-from cgdft.terms import Term
+from cgdft.terms import DensityIndependent
 
 if TYPE_CHECKING:
-    from cgdft.basis import Multipoles
     from cgdft.structure import Structure
 
 
-class Pairwise(Term):
+class Pairwise(DensityIndependent):
     """E = sum_(i<j) A_ij exp(-r_ij / l_ij) s(r_ij / cutoff),  A_ij = sqrt(A_i A_j),  l_ij = (l_i + l_j) / 2.
 
     The Born-Mayer repulsion, brought to zero at the cutoff by s(x) = (1 - x^2)^3.
@@ -31,10 +28,6 @@ class Pairwise(Term):
     Source: M. Born, J. E. Mayer, Z. Phys. 75, 1 (1932).
     """
 
-    quadratic = True
-    local = True
-    convex = True
-
     def __init__(self, strength: ParameterLike, length: ParameterLike, cutoff: float = 12.0) -> None:
         super().__init__()
         if not cutoff > 0:
@@ -42,28 +35,10 @@ class Pairwise(Term):
         self.strength = AtomParameter(strength, "strength", positive=True)
         self.length = AtomParameter(length, "length", positive=True)
         self.cutoff = cutoff
-        self._found: tuple[Tensor, Tensor, Tensor] | None = None
 
-    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """The same term with its pairs and parameters kept."""
-        prepared = super().prepare(structure, basis)
-        assert isinstance(prepared, Pairwise)
-        prepared._found = pairs_within(structure, self.cutoff)
-        return prepared
-
-    def gradient(self, rho: Density) -> Tensor:
-        """Zero: the energy does not depend on the density."""
-        return torch.zeros_like(rho.coefficients)
-
-    def blocks(self, rho: Density) -> Tensor:
-        """Zero."""
-        return rho.coefficients.new_zeros(len(rho.coefficients), rho.basis.size, rho.basis.size)
-
-    def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
+    def of_structure(self, structure: Structure) -> Tensor:
         """Sum over pairs of each structure, hartree."""
-        structure = rho.structure
-        i, j, shift = pairs_within(structure, self.cutoff) if self._found is None else self._found
-        u = separations(structure, i, j, shift)
+        i, j, u = near_pairs(structure, self.cutoff)
         r = (u * u).sum(1).sqrt()
         strength, length = self.strength(structure), self.length(structure)
         wall = (strength[i] * strength[j]).sqrt() * torch.exp(-2 * r / (length[i] + length[j]))

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.collections import g2
 
 import cgdft
-from cgdft import Multipoles, check_term
+from cgdft import Multipoles, Structure, check_term
 from cgdft.functionals import (
     Anharmonic,
     AttenuatedElectronegativity,
@@ -12,12 +15,13 @@ from cgdft.functionals import (
     Electronegativity,
     Hardness,
     Hartree,
+    NuclearRepulsion,
     Pairwise,
     PointCharges,
     Stiffening,
     UniformField,
 )
-from cgdft.units import eV
+from cgdft.units import angstrom, eV
 
 ELEMENTS = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.31, "Na": 0.1, "Cl": 0.3}
 
@@ -50,6 +54,7 @@ TERMS = {
     "Anharmonic": Anharmonic(cubic=0.2, quartic=ELEMENTS),
     "Stiffening": Stiffening(ELEMENTS, 0.7),
     "Pairwise": Pairwise(strength=20.0, length=0.5, cutoff=7.0),
+    "NuclearRepulsion": NuclearRepulsion(radius=2.0),
     "UniformField": UniformField((0.01, -0.02, 0.005)),
     "PointCharges": PointCharges([[4.1, 2.0, -3.3], [-4.0, 1.0, 3.7]], [1.0, -0.6]),
     "PointCharges with width": PointCharges([[1.1, 1.0, -1.3]], [0.8], width=0.7),
@@ -57,7 +62,7 @@ TERMS = {
     "a function with flags": stiff_quadrupoles(k=ELEMENTS),
 }
 SEE_THE_BOUNDARY = (
-    *("Hartree", "Hartree without self-interaction", "PointCharges", "Pairwise", "UniformField"),
+    *("Hartree", "Hartree without self-interaction", "PointCharges", "Pairwise", "NuclearRepulsion", "UniformField"),
     "AttenuatedElectronegativity",
 )
 WIDTHS = {"H": 0.8, "C": 1.1, "N": 1.0, "O": 0.9, "Na": 1.6, "Cl": 1.4}
@@ -75,6 +80,22 @@ def test_term(name, where, structures):
         return
     errors = check_term(TERMS[name], structure, Multipoles(2, width=WIDTHS))
     assert len(errors) >= 8
+
+
+def test_nuclear_repulsion_is_a_wall_and_nothing_in_molecules():
+    repulsion = NuclearRepulsion()
+
+    def energy(atoms):
+        return float(repulsion.of_structure(Structure.from_ase(atoms)))
+
+    # Z_i Z_j / r phi(r / a), phi(1) = 0.41644 by hand; the cutoff far away changes it by 1e-6
+    a = 0.88534 / (6**0.23 + 8**0.23)
+    touching = Structure.from_ase(Atoms("CO", [[0, 0, 0], [a / angstrom, 0, 0]]))
+    assert float(NuclearRepulsion(radius=100.0).of_structure(touching)) * a / 48 == pytest.approx(0.41644, rel=1e-5)
+    assert all(energy(molecule(name)) == 0.0 for name in g2.names)
+    squeezed = [energy(Atoms("CO", [[0, 0, 0], [r, 0, 0]])) / eV for r in (1.0, 0.9, 0.8, 0.7)]
+    assert squeezed[0] == 0.0
+    assert squeezed[1] < squeezed[2] < squeezed[3]
 
 
 def test_check_term_sees_what_is_wrong(structures):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from cgdft.ansatz import Fixed
 from cgdft.basis import Multipoles
+from cgdft.learning.architectures._short_range import short_range
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import Scalar
-from cgdft.learning.short_range import ShortRange
 from cgdft.model import Model
 
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
     """E = sum_i e(h_i) + E0."""
-    return Model(ShortRange(Scalar(environment), atoms), Multipoles(width=1.0), Fixed(0.0), constraints=[], name="local")
+    return Model(short_range(environment, atoms), Multipoles(width=1.0), Fixed(0.0), constraints=[], name="local")

@@ -6,10 +6,10 @@ from cgdft.ansatz import ResponseModes
 from cgdft.basis import Multipoles
 from cgdft.functionals import Electronegativity
 from cgdft.learning.architectures._coulomb import WIDTH, coulomb
+from cgdft.learning.architectures._short_range import short_range
 from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Coefficients, Scalar
-from cgdft.learning.short_range import ShortRange
 from cgdft.learning.susceptibility import BondColumns, DipoleColumns, SiteColumns, SusceptibilityFactor
 from cgdft.model import Model
 
@@ -24,5 +24,5 @@ def model(environment: Environment, atoms: dict[str, float]) -> Model:
         SiteColumns(environment), DipoleColumns(environment), BondColumns(environment, environment.cutoff)
     )
     chi = Electronegativity(Scalar(environment)) + DipoleElectronegativity(environment)
-    functional = coulomb() + chi + ShortRange(Scalar(environment), atoms)
+    functional = coulomb() + chi + short_range(environment, atoms)
     return Model(functional, Multipoles(1, width=WIDTH), ResponseModes(factor, Coefficients(environment)), name="response")
