@@ -155,6 +155,23 @@ def test_ewald_does_not_depend_on_its_division(monkeypatch):
     assert abs(values[0]) > 0.1
 
 
+@pytest.mark.parametrize("lmax", [0, 1, 2])
+@pytest.mark.parametrize("pbc", [(True, True, True), (True, True, False), (False, False, True)])
+def test_ewald_is_as_accurate_as_asked(lmax, pbc):
+    generator = torch.Generator().manual_seed(lmax)
+    cell = torch.tensor([[11.0, 0, 0], [0.0, 12, 0], [0.0, 0, 9]], dtype=D)
+    structure = Structure([8] * 10, torch.rand(10, 3, generator=generator, dtype=D) @ cell, cell, pbc)
+    p = torch.randn(10, (lmax + 1) ** 2, generator=generator, dtype=D)
+    p[:, 0] -= p[:, 0].mean()
+    for width in (0.3, 1.5, 3.0):  # by pairs above all, by waves alone, by few waves
+        sites = Sites(structure.positions, structure.index, torch.full((10,), width, dtype=D), lmax)
+        exact, *found = (Coulomb(structure, sites, accuracy=one).potential(p) for one in (1e-15, 1e-5, 1e-8, 1e-12))
+        for felt, accuracy in zip(found, (1e-5, 1e-8, 1e-12), strict=True):
+            for l in range(lmax + 1):  # noqa: E741
+                shell = slice(l**2, (l + 1) ** 2)
+                assert (felt - exact)[:, shell].norm() < accuracy * exact[:, shell].norm()
+
+
 def test_large_cell_tends_to_open_space():
     """Neutral, without dipole: what is left falls as 1 / L^5."""
     positions = torch.tensor([[0.0, 0, 0], [0, 0, 2.0], [0, 0, -2.0]], dtype=D)

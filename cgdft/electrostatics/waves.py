@@ -82,12 +82,13 @@ class WaveSum:
     def _waves(self) -> tuple[Tensor, Tensor]:
         """Half of the waves, (K, 3), and their weights, (K,)."""
         cell, widths = self.box.cell, (self.targets.width.detach(), self.sources.width.detach())
-        limit = self.reach * math.sqrt(2) / math.hypot(*(float(width.min()) for width in widths))
+        to_k = 2 * math.pi * torch.linalg.inv(cell).T
+        first = float(to_k.detach().norm(dim=1).min())  # what the other waves are compared with
+        limit = math.hypot(self.reach * math.sqrt(2) / math.hypot(*(float(width.min()) for width in widths)), first)
         most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
         whole = torch.cartesian_prod(*[torch.arange(-m, m + 1, device=cell.device) for m in most])
         a, b, c = whole.T
         whole = whole[(a > 0) | ((a == 0) & ((b > 0) | ((b == 0) & (c >= 0))))].to(cell)
-        to_k = 2 * math.pi * torch.linalg.inv(cell).T
         whole = whole[(whole @ to_k.detach()).square().sum(1) <= limit**2]
         k = whole @ to_k
         half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
