@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cgdft.density import Density
+from cgdft.memo import once
 from cgdft.parameter import AtomParameter
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ class DensityIndependent(Term):
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
         """The same term with its energy known."""
         prepared = copy.copy(self)
-        prepared._known = self.of_structure(structure)
+        prepared._known = once(self, structure, lambda: self.of_structure(structure))
         return prepared
 
     def gradient(self, rho: Density) -> Tensor:

@@ -232,6 +232,13 @@ def test_potential_field_and_density_at_points(periodic):
         assert float(v(torch.tensor([[0.0, 0, 1e5]], dtype=D))) == pytest.approx(float(density.charges.sum()) / 1e5, rel=1e-3)
 
 
+@pytest.mark.parametrize("pbc", [False, True])
+def test_no_points_no_potential(pbc):
+    structure = Structure([1], [[0.0, 0, 0]], 9.0 * torch.eye(3, dtype=D), pbc)
+    density = Density(structure, Multipoles(width=1.0), torch.ones(1, 1, dtype=D))
+    assert density.potential(torch.zeros(0, 3, dtype=D)).shape == (0,)
+
+
 def test_potential_of_a_batch_needs_an_index():
     batch = Structure.batch([Structure([8], [[0.0, 0, 0]]), Structure([1], [[0.0, 0, 0]])])
     density = Density(batch, Multipoles(width=1.0), torch.tensor([[1.0], [2.0]], dtype=D))

@@ -70,6 +70,8 @@ def _table(n: int, _cache: dict[int, Tensor] = {}) -> Tensor:  # noqa: B006
 
 
 def _values(t: Tensor, n: int) -> Tensor:
+    if not t.numel():
+        return t.new_zeros(n + 1, *t.shape)
     end = _table_end(n)
     inside = t.clamp(max=end)
     nearest = (inside / STEP).round()

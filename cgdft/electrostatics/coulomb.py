@@ -65,6 +65,7 @@ class _Waves:
     source_width: Float[Tensor, " ns"]
     box: Box
     sum: Mesh | WaveSum
+    smoothed: bool
 
 
 class Coulomb:
@@ -130,14 +131,16 @@ class Coulomb:
 
     def _bilinear(self, p: Tensor, s: Tensor, with_mesh: bool) -> Tensor:
         energy = p.new_zeros(self.structure.n_structures)
-        pair = pair_energy(p.to(self.dtype)[self.i], s.to(self.dtype)[self.j], self.u, self.radial)
-        energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)).to(energy))
+        if len(self.i):
+            pair = pair_energy(p.to(self.dtype)[self.i], s.to(self.dtype)[self.j], self.u, self.radial)
+            energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)).to(energy))
         for waves in self.waves:
             if with_mesh or isinstance(waves.sum, WaveSum):
                 left = p[waves.targets]
                 total = waves.sum.bilinear(left, left if p is s else s[waves.sources])
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), total[None])
-            energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
+            if waves.smoothed:
+                energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
         return energy
 
     def potential(self, s: Float[Tensor, "ns size_s"]) -> Float[Tensor, "nt size_t"]:
@@ -146,7 +149,7 @@ class Coulomb:
         with torch.enable_grad():
             probe = s.new_zeros(len(self.targets.positions), self.targets.size, requires_grad=True)
             energy = self._bilinear(probe, s, with_mesh=graph).sum()
-        felt = torch.autograd.grad(energy, probe, create_graph=graph)[0]
+        felt = torch.autograd.grad(energy, probe, create_graph=graph)[0] if energy.requires_grad else torch.zeros_like(probe)
         if not graph:
             for waves in self.waves:
                 if isinstance(waves.sum, Mesh):
@@ -174,10 +177,11 @@ class Coulomb:
                 here = Centres(self.sources.positions[waves.sources], waves.source_width)
                 explicit = WaveSum(here, here, waves.box, self._range)
             block = explicit.matrix(size)
-            excess = self._excess_width(waves.sources, waves.source_width, self.sources)
-            charge = unit[:1].repeat(1, len(excess))[0]
-            shift = (excess[:, None] * unit[0]).flatten()
-            block = block - self._per_volume(waves) * (shift[:, None] * charge + charge[:, None] * shift)
+            if waves.smoothed:
+                excess = self._excess_width(waves.sources, waves.source_width, self.sources)
+                charge = unit[:1].repeat(1, len(excess))[0]
+                shift = (excess[:, None] * unit[0]).flatten()
+                block = block - self._per_volume(waves) * (shift[:, None] * charge + charge[:, None] * shift)
             padded = torch.nn.functional.pad(block, (0, n - len(block), 0, n - len(block)))
             matrix = matrix.index_add(0, waves.sources.new_tensor([waves.structure]), padded[None])
         return matrix
@@ -260,14 +264,15 @@ class Coulomb:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
+        smoothed = bool((self.sources.width[sources] < split).any() | (t > self.targets.width[targets]).any())
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
             _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
-            return _Waves(s, targets, sources, t, w, box, mesh)
+            return _Waves(s, targets, sources, t, w, box, mesh, smoothed)
         here = Centres(self.sources.positions[sources], w)
         there = here if self.same else Centres(self.targets.positions[targets], t)
-        return _Waves(s, targets, sources, t, w, box, WaveSum(there, here, box, self._range))
+        return _Waves(s, targets, sources, t, w, box, WaveSum(there, here, box, self._range), smoothed)
 
     def _excess_width(self, which: Tensor, width: Tensor, sites: Sites) -> Tensor:
         return width**2 - sites.width[which] ** 2

@@ -84,7 +84,8 @@ class WaveSum:
         cell, widths = self.box.cell, (self.targets.width.detach(), self.sources.width.detach())
         to_k = 2 * math.pi * torch.linalg.inv(cell).T
         first = float(to_k.detach().norm(dim=1).min())  # what the other waves are compared with
-        limit = math.hypot(self.reach * math.sqrt(2) / math.hypot(*(float(width.min()) for width in widths)), first)
+        narrowest = (min(width.tolist(), default=math.inf) for width in widths)
+        limit = math.hypot(self.reach * math.sqrt(2) / math.hypot(*narrowest), first)
         most = (limit * cell.detach().norm(dim=1) / (2 * math.pi)).floor().long().tolist()
         whole = torch.cartesian_prod(*[torch.arange(-m, m + 1, device=cell.device) for m in most])
         a, b, c = whole.T
