@@ -1,6 +1,7 @@
 """Campaigns of reference calculations: what is killed is not lost, what fails is told, what is damaged is noticed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,16 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.io import read
+from scipy.linalg import sqrtm
 
 from cgdft.cli import main
 from cgdft.units import angstrom, eV
 from cgdft.validation import Point, Results, campaign, suites
 from cgdft.validation.cache import CorruptCache
 from cgdft.validation.campaign import cost, gather
+from cgdft.validation.drawn import drawn
 from cgdft.validation.point import named
+from cgdft.validation.thermal import thermal
 from cgdft.validation.workers import on_processes
 
 TEN = """
@@ -160,6 +164,31 @@ def test_bad_suites_are_named(suite, error, message, tmp_path):
         campaign([Point(Atoms("He"))], tmp_path / "none" / "x.h5")
     with pytest.raises(ValueError, match="`workers` must be at least 1"):
         campaign([Point(Atoms("He"))], tmp_path / "x.h5", workers=0)
+
+
+def test_thermal_is_as_wide_as_said_on_any_machine():
+    pairs = thermal(Atoms("HF", [[0, 0, 0], [0, 0, 0.92]]), 0.1, 4000, 1)
+    apart = np.array([pair.positions[1] - pair.positions[0] - [0, 0, 0.92] for pair in pairs])
+    np.testing.assert_allclose(apart.std(0), 0.1, rtol=0.05)
+    # modes of equal width, between which eigenvectors are arbitrary: methane's, by another way to the same root
+    methane = molecule("CH4")
+    bonds = np.zeros((5, 5))
+    bonds[0, 1:] = bonds[1:, 0] = 1
+    root = sqrtm(np.linalg.pinv(np.diag(bonds.sum(0)) - bonds)).real
+    expected = methane.positions + 0.1 * root @ np.random.default_rng(3).standard_normal((5, 3))
+    np.testing.assert_allclose(thermal(methane, 0.1, 1, 3)[0].positions, expected, atol=1e-6)
+
+
+def test_drawn_structures_are_those_of_the_results(tmp_path):
+    shutil.copy(suites.stored("squeezed"), tmp_path / "mine.h5")
+    name = suites.load("squeezed")[0].name
+    other = molecule("H2")
+    assert drawn(str(tmp_path / "nothing.py"), [Point(other, name=name)])[0].atoms is other
+    found = drawn(str(tmp_path / "mine.py"), [Point(other, name=name), Point(other, name="not there")])
+    np.testing.assert_allclose(found[0].atoms.positions, suites.load("squeezed")[0].atoms.positions)
+    assert found[1].atoms is other
+    with pytest.raises(ValueError, match="must have the atoms of their results in mine.h5, got others in 'H2 at"):
+        drawn(str(tmp_path / "mine.py"), [Point(molecule("HF"), name=name)])
 
 
 def test_suite_files(capsys, tmp_path):

@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 #: Of the stored values: the names of arrays in mappings, in their order, which HDF5 does not keep.
 KEYS = "keys of mappings"
@@ -66,6 +67,17 @@ def read_records(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]
         return {name: _take(file[f"{k:04d}"], path) for k, name in enumerate(about["names"])}, about["about"]
 
     return _read(path, take_all)
+
+
+def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, list[NDArray[Any]]]:
+    """Some arrays of each record by its name, and nothing else read; raises as `read_record`, but for wrong checksums."""
+
+    def take(file: h5py.File) -> dict[str, list[NDArray[Any]]]:
+        records = _take(file["about"], path)["names"]
+        return {record: [file[f"{k:04d}/{name}"][()] for name in names] for k, record in enumerate(records)}
+
+    found: dict[str, list[NDArray[Any]]] = _read(path, take)
+    return found
 
 
 def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> None:

@@ -30,11 +30,11 @@ def thermal(atoms: Atoms, amplitude: float, n: int, seed: int) -> list[Atoms]:
     values, vectors = np.linalg.eigh(np.diag(bonds.sum(0)) - bonds)
     if values[1] < 1e-9:
         raise ValueError(f"`atoms` must be one molecule, joined by bonds, got {atoms.symbols} in parts")
-    root = vectors[:, 1:] / np.sqrt(values[1:])
+    root = (vectors[:, 1:] / np.sqrt(values[1:])) @ vectors[:, 1:].T  # the symmetric one: the same for all eigenvectors
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(n):
         moved = atoms.copy()
-        moved.positions += amplitude * root @ rng.standard_normal((len(atoms) - 1, 3))
+        moved.positions += amplitude * root @ rng.standard_normal((len(atoms), 3))
         found.append(moved)
     return found

@@ -7,6 +7,7 @@ chains relaxed with PBE/def2-SVP to 0.05 eV/angstrom (the first of each), and in
 import numpy as np
 from ase import Atoms
 
+from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
 from cgdft.validation.thermal import thermal
 
@@ -31,8 +32,11 @@ def around(atoms: Atoms, seed: int) -> list[Atoms]:
     return [atoms, *thermal(atoms, 0.06, EACH - 1, seed)]
 
 
-suite = [
-    Point(atoms, charge, 0, None, "pbe/def2-svp", f"{name} {k}", polarizability=False)
-    for k, pair in enumerate(zip(around(C10H2, 102), around(C10H3, 103), strict=True))
-    for name, charge, atoms in zip(("C10H2", "C10H3+"), (0, 1), pair, strict=True)
-]
+suite = drawn(
+    __file__,
+    [
+        Point(atoms, charge, 0, None, "pbe/def2-svp", f"{name} {k}", polarizability=False)
+        for k, pair in enumerate(zip(around(C10H2, 102), around(C10H3, 103), strict=True))
+        for name, charge, atoms in zip(("C10H2", "C10H3+"), (0, 1), pair, strict=True)
+    ],
+)

@@ -12,6 +12,7 @@ from ase.data import covalent_radii, vdw_radii
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
+from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
 from cgdft.validation.thermal import BOND, thermal
 
@@ -125,4 +126,4 @@ def responds(k: int, atoms: Atoms, charge: int) -> bool:
     return k % RESPONDING == 0 and atoms.numbers.sum() - charge <= RESPONDING_ELECTRONS
 
 
-suite = points()
+suite = drawn(__file__, points())

@@ -7,6 +7,7 @@ blocks of 2 x 2 x 4 ions, 2.75 angstrom apart, with and without a sodium at one 
 
 from ase import Atoms
 
+from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
 from cgdft.validation.thermal import thermal
 
@@ -23,8 +24,11 @@ def block(more: int) -> Atoms:
     return Atoms(ions + ["Na"] * more, [[SPACING * x for x in site] for site in sites + extra])
 
 
-suite = [
-    Point(atoms, 1, 1 - more, None, "pbe/def2-svp", f"Na{8 + more}Cl8+ {k}", polarizability=False, smearing=0.004)
-    for k, pair in enumerate(zip(thermal(block(1), 0.12, EACH, 91), thermal(block(0), 0.12, EACH, 81), strict=True))
-    for more, atoms in zip((1, 0), pair, strict=True)
-]
+suite = drawn(
+    __file__,
+    [
+        Point(atoms, 1, 1 - more, None, "pbe/def2-svp", f"Na{8 + more}Cl8+ {k}", polarizability=False, smearing=0.004)
+        for k, pair in enumerate(zip(thermal(block(1), 0.12, EACH, 91), thermal(block(0), 0.12, EACH, 81), strict=True))
+        for more, atoms in zip((1, 0), pair, strict=True)
+    ],
+)

@@ -6,6 +6,7 @@ Geometries of the G2 set (relaxed with MP2), as in ASE, and nine around each. Fr
 from ase import Atoms
 from ase.build import molecule
 
+from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
 from cgdft.validation.thermal import thermal
 
@@ -29,16 +30,19 @@ def around(name: str, seed: int) -> list[Atoms]:
     return [atoms, *thermal(atoms, 0.08, EACH, seed)]
 
 
-suite = [
-    Point(
-        atoms,
-        charge,
-        0,
-        None,
-        "pbe/def2-svp",
-        f"{name}{'+' if charge > 0 else '-' if charge else ''} {k}",
-        polarizability=k in RESPONDING and atoms.numbers.sum() - charge <= ELECTRONS,
-    )
-    for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()])
-    for k, atoms in enumerate(around(name, seed))
-]
+suite = drawn(
+    __file__,
+    [
+        Point(
+            atoms,
+            charge,
+            0,
+            None,
+            "pbe/def2-svp",
+            f"{name}{'+' if charge > 0 else '-' if charge else ''} {k}",
+            polarizability=k in RESPONDING and atoms.numbers.sum() - charge <= ELECTRONS,
+        )
+        for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()])
+        for k, atoms in enumerate(around(name, seed))
+    ],
+)
