@@ -2,7 +2,8 @@
 
 A step is the loss of energies and forces (and multipoles, where a model has them), its gradient by all weights and one update
 by Adam, of 4 disordered structures of 64 atoms. The networks have two messages of 32 channels up to l = 1, seeing 5 angstrom,
-in float32; MACE's have correlation order 1 and 3. Memory is the most that a process of its own has held, libraries included.
+in float32; MACE's have correlation order 1 and 3. Ratios are medians over steps of a model, each after a step of the local one,
+so that what else the machine does slows both. Memory is the most that a process of its own has held, libraries included.
 Peers run in the interpreter given by `--python`, one thread each.
 """
 
@@ -14,7 +15,7 @@ import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -30,7 +31,7 @@ from cgdft.learning.training.loss import parts, wanted
 from cgdft.learning.training.schedules import direct, implicit
 from cgdft.structure import Structure
 
-CHANNELS, CUTOFF, BATCH, STEPS = 32, 5.0, 4, 7  # cutoff in angstrom
+CHANNELS, CUTOFF, BATCH, STEPS = 32, 5.0, 4, 15  # cutoff in angstrom
 WEIGHTS = {"energy": 1.0, "forces": 1.0, "multipoles": 1.0, "stationarity": 1.0}
 
 
@@ -71,15 +72,15 @@ def frames(make_atoms: Callable[[int], Atoms]) -> list[Frame]:
     return found
 
 
-def step_time(architecture: str, batch: Batch, elements: list[str], solved: bool = True) -> float:
-    """Median seconds of a step, the first two left out."""
+def stepping(architecture: str, batch: Batch, elements: list[str], solved: bool = True) -> Iterator[float]:
+    """Seconds of each step of one training."""
     torch.manual_seed(0)
     environment = MessagePassing(elements, channels=CHANNELS)
     model = make(architecture, environment, dict.fromkeys(elements, 0.0))
     weights = {"energy": 1.0, "forces": 1.0} if architecture in ("local", "les") else WEIGHTS
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
-    times, start = [], None
-    for _ in range(STEPS + 2):
+    start = None
+    while True:
         begun = time.perf_counter()
         prediction = (implicit if solved else direct)(model, batch, wanted(batch, weights), start)
         loss = torch.stack(list(parts(prediction, weights).values())).sum()
@@ -87,24 +88,25 @@ def step_time(architecture: str, batch: Batch, elements: list[str], solved: bool
         loss.backward()
         optimiser.step()
         start = prediction.minimum
-        times.append(time.perf_counter() - begun)
-    return statistics.median(times[2:])
+        yield time.perf_counter() - begun
 
 
-def measured(architecture: str, title: str) -> tuple[float, float]:
-    """Seconds of a step, and the most memory that this process has held, MiB."""
+def measured(architecture: str, title: str, beside: str | None = None) -> tuple[float, float, float]:
+    """Seconds of a step, its ratio to one of another that ran just before it, and the most MiB that this process has held."""
     torch.set_num_threads(1)
     set_of = frames(SYSTEMS[title])
     elements = sorted({symbol for frame in set_of for symbol in frame.structure.symbols})
     batch = Batch.of(set_of, [MessagePassing(elements, channels=1).cutoff])
-    seconds = step_time(architecture, batch, elements)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    ways = [stepping(one, batch, elements) for one in (architecture, beside or architecture)]
+    times = [[next(way) for way in ways] for _ in range(STEPS + 2)][2:]
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return statistics.median(own for own, _ in times), statistics.median(own / other for own, other in times), most
 
 
-def apart(architecture: str, title: str) -> tuple[float, float]:
+def apart(architecture: str, title: str, beside: str | None = None) -> tuple[float, float, float]:
     """`measured` in a process of its own, so that memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measured, architecture, title).result()
+        return process.submit(measured, architecture, title, beside).result()
 
 
 def main() -> None:
@@ -113,13 +115,14 @@ def main() -> None:
     parser.add_argument("--python", help="interpreter of an environment with mace-torch")
     arguments = parser.parse_args()
     for title, make_atoms in SYSTEMS.items():
-        local, memory = apart("local", title)
+        local, _, memory = apart("local", title)
         print(f"{title}: {BATCH} structures of {len(make_atoms(0))} atoms, one thread")
         print(f"  {'local':32} {1e3 * local:8.0f} ms {memory:6.0f} MiB")
         for name in names():
             if name != "local":
-                took, memory = apart(name, title)
-                print(f"  {name:32} {1e3 * took:8.0f} ms {memory:6.0f} MiB  {took / local:5.2f} of local", flush=True)
+                _, ratio, _ = apart(name, title, "local")
+                took, _, memory = apart(name, title)
+                print(f"  {name:32} {1e3 * took:8.0f} ms {memory:6.0f} MiB  {ratio:5.2f} of local", flush=True)
         if arguments.python:
             script = Path(__file__).parent / "adapters" / "train_mace.py"
             environment = {**os.environ, "OMP_NUM_THREADS": "1"}
