@@ -45,8 +45,6 @@ class NuclearRepulsion(DensityIndependent):
         """Sum over pairs of each structure, hartree."""
         radius = self.radius(structure)
         i, j, u = near_pairs(structure, 2 * float(radius.detach().max()))
-        if not len(i):
-            return u.new_zeros(len(structure))
         r = (u * u).sum(1).sqrt()
         z = structure.numbers.to(r)
         x = r * (z[i] ** POWER + z[j] ** POWER) / SCREENING

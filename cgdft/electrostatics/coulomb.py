@@ -264,7 +264,7 @@ class Coulomb:
         targets = torch.nonzero(self.targets.index == s).flatten()
         sources = torch.nonzero(self.sources.index == s).flatten()
         t, w = self._smooth(self.targets.width[targets], split, True), self._smooth(self.sources.width[sources], split)
-        smoothed = bool((self.sources.width[sources] < split).any() | (t > self.targets.width[targets]).any())
+        smoothed = bool((self.sources.width[sources] < split).any())
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
             _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)

@@ -102,7 +102,7 @@ def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | 
 
 
 def fourier(size: int, k: Tensor) -> Tensor:
-    """h_lm(-i k) / i^l, (size, K): a multipole's Fourier transform over its Gaussian's, imaginary for l = 1; k (K, 3)."""
+    """h_lm(-i k) / i^l, (size, K): a multipole's Fourier transform over its Gaussian's, without the factor i^l; k (K, 3)."""
     parts = [torch.ones_like(k[:, :1]).T]
     if size > 1:
         parts.append(-k.T)
