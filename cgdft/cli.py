@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -246,7 +247,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [one for one in given if one != "--debug"] or ["--help"]
     try:
-        code = int(app(given, prog_name="cgdft", standalone_mode=False) or 0)
+        with warnings.catch_warnings():
+            if not debug:
+                warnings.showwarning = lambda message, *_, **__: complain(str(message))
+            code = int(app(given, prog_name="cgdft", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except USAGE as error:

@@ -461,3 +461,17 @@ def test_a_pipe_gets_plain_text_and_an_exit_code(water, tmp_path):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("cgdft: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_warnings_are_lines(capsys, tmp_path):
+    """One for surroundings that a trained model does not know, none beside an error that says more."""
+    for atoms, code, told in (
+        (Atoms("CO", [[0, 0, 0], [0, 0, 0.85]]), 0, "cgdft: atom 0 (C) is in surroundings that the model was not trained on"),
+        (Atoms("AuH", [[0, 0, 0], [0, 0, 1.5]]), 2, "cgdft: `structure` must be of the elements H, C, N, O, F, Na, Si, Cl"),
+    ):
+        atoms.write(tmp_path / "a.xyz")
+        assert main(["solve", str(tmp_path / "a.xyz"), "--model", "small-qeq"]) == code
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1
+        assert lines[0].startswith(told)

@@ -63,8 +63,8 @@ class Guard:
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """Compare the structure with what was seen."""
         structure = arguments[0]
-        if self.warned or not isinstance(structure, Structure):
-            return
+        if self.warned or not isinstance(structure, Structure) or not set(structure.symbols) <= self.seen.keys():
+            return  # of elements that it does not know the environment raises
         counts, closest = surroundings(structure, self.cutoff)
         for k, (symbol, count, near) in enumerate(zip(structure.symbols, counts.tolist(), closest, strict=True)):
             told = self._outside(symbol, count, near)
@@ -78,9 +78,7 @@ class Guard:
                 return
 
     def _outside(self, symbol: str, count: int, near: dict[str, float]) -> str:
-        seen = self.seen.get(symbol)
-        if seen is None:  # the environment raises
-            return ""
+        seen = self.seen[symbol]
         low, high = seen["neighbours"]
         if not low <= count <= high:
             return f"{count} neighbours within {self.cutoff / angstrom:.3g} angstrom, {low} to {high} in training"
