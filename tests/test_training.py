@@ -26,6 +26,7 @@ from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.domain import OutsideTraining, ranges
 from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata, save
 from cgdft.learning.training.step import TrainingError
 from cgdft.learning.training.trainer import Trainer
@@ -201,6 +202,46 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     assert (tmp_path / "checkpoint.pt").read_bytes() == kept["checkpoint"]
     assert not list(tmp_path.glob(".checkpoint*"))
     assert len(trainer(output=tmp_path).run().history) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")
+def test_a_training_begins_with_a_trained_model(tmp_path):
+    first = config(tmp_path, "first")
+    assert main(["train", str(first)]) == 0
+    trained = tmp_path / "first" / "model.safetensors"
+    text = first.read_text().replace("environment: {channels: 4, layers: 1, dtype: float64}\natoms: {H: -0.6, O: -75.2}\n", "")
+    text = text.replace("output:", f"learning_rate: 1.0e-12\nstart: {trained}\noutput:")
+
+    def further(name, told=text):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(told.replace(str(tmp_path / "first") + "\n", str(tmp_path / name) + "\n"))
+        return path
+
+    assert main(["train", str(further("second"))]) == 0
+    one, two = (load(path).state_dict() for path in (trained, tmp_path / "second" / "model.safetensors"))
+    assert all(torch.allclose(one[name], two[name], rtol=0, atol=1e-9) for name in one)
+    facts = metadata(tmp_path / "second" / "model.safetensors")
+    assert facts["atoms"] == {"H": -0.6, "O": -75.2}
+    assert facts["provenance"]["start"]["config"]["architecture"] == "nonlinear"
+    assert facts["ranges"] == metadata(trained)["ranges"]
+    with pytest.raises(ValueError, match="`architecture` must be that of .*first.*, nonlinear, got qeq"):
+        train(further("third", text.replace("architecture: nonlinear", "architecture: qeq")))
+    with pytest.raises(ValueError, match="yaml:6: environment: must be left out, it is that of `start`, got"):
+        train(further("fourth", text.replace("schedule:", "environment: {channels: 8}\nschedule:")))
+    with pytest.raises(ValueError, match="is of another training: its start is"):
+        train(further("second", text.replace(str(trained), str(tmp_path / "second" / "model.safetensors"))))
+
+
+@pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")
+def test_a_start_must_know_the_elements(tmp_path):
+    path = config(tmp_path, "silver")
+    text = path.read_text().replace(str(stored("water")), str(stored("silver"))).replace("nonlinear", "qeq")
+    text = text.replace(
+        "environment: {channels: 4, layers: 1, dtype: float64}\natoms: {H: -0.6, O: -75.2}\n", "start: small-qeq\n"
+    )
+    path.write_text(text)
+    with pytest.raises(ValueError, match="Ag"):
+        train(path)
 
 
 # Failures.

@@ -9,7 +9,7 @@ from ase.build import molecule
 
 from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
-from cgdft.validation.suites.warm import IONS, NEUTRAL
+from cgdft.validation.suites.warm import IONS, NEUTRAL, called
 from cgdft.validation.thermal import thermal
 
 EACH, AMPLITUDE = 2, 0.04
@@ -18,20 +18,20 @@ FACTORS = (0.86, 0.98)
 ELECTRONS = 34
 
 
-def points() -> list[Point]:
-    """So many of each molecule."""
-    rng, found = np.random.default_rng(5), []
-    for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()]):
+def pressed(factors: tuple[float, float], each: int, seed: int) -> list[Point]:
+    """So many of each molecule, smaller by factors between these two."""
+    rng, found = np.random.default_rng(seed), []
+    for k, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()]):
         relaxed = molecule(name)
         relaxed.set_initial_magnetic_moments(None)
         if relaxed.numbers.sum() - charge > ELECTRONS:
             continue
-        for k, atoms in enumerate(thermal(relaxed, AMPLITUDE, EACH, 1000 + seed)):
-            factor = rng.uniform(*FACTORS)
+        for n, atoms in enumerate(thermal(relaxed, AMPLITUDE, each, 200 * seed + k)):
+            factor = rng.uniform(*factors)
             atoms.positions *= factor
-            sign = "+" if charge > 0 else "-" if charge else ""
-            found.append(Point(atoms, charge, 0, None, "pbe/def2-svp", f"{name}{sign} at {factor:.2f}, {k}"))
+            label = f"{called(name, charge)} at {factor:.2f}, {n}"
+            found.append(Point(atoms, charge, 0, None, "pbe/def2-svp", label))
     return found
 
 
-suite = drawn(__file__, points())
+suite = drawn(__file__, pressed(FACTORS, EACH, 5))

@@ -23,11 +23,16 @@ EACH = 9
 RESPONDING, ELECTRONS, SOFT = (1, 2), 26, "Na2"
 
 
-def around(name: str, seed: int) -> list[Atoms]:
+def called(name: str, charge: int) -> str:
+    """The formula with the sign of the charge."""
+    return name + ("+" if charge > 0 else "-" if charge else "")
+
+
+def around(name: str, seed: int, each: int = EACH) -> list[Atoms]:
     """The molecule itself, then others."""
     atoms = molecule(name)
     atoms.set_initial_magnetic_moments(None)
-    return [atoms, *thermal(atoms, 0.08, EACH, seed)]
+    return [atoms, *thermal(atoms, 0.08, each, seed)]
 
 
 suite = drawn(
@@ -39,7 +44,7 @@ suite = drawn(
             0,
             None,
             "pbe/def2-svp",
-            f"{name}{'+' if charge > 0 else '-' if charge else ''} {k}",
+            f"{called(name, charge)} {k}",
             polarizability=k in RESPONDING and name != SOFT and atoms.numbers.sum() - charge <= ELECTRONS,
         )
         for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()])

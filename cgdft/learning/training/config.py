@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.loss import EXTRA
@@ -104,16 +104,26 @@ class Config(Settings):
     Args:
         data: see `Data`.
         architecture: a name of `cgdft.learning.architectures`, or a Python file with a function model(environment, atoms).
-        environment: see `Network`.
-        atoms: energy of each element's free atom, hartree; "fit" to those of the data; or a method ("pbe/def2-svp").
+        start: trained model, name or file, of the same architecture: training begins with its weights, not with random ones.
+        environment: see `Network`; that of `start`, if there is one.
+        atoms: energy of each element's free atom, hartree; "fit" to those of the data, the default; or a method
+            ("pbe/def2-svp"). With `start` those it has, unless given.
         output: folder of everything that is written.
     """
 
     data: Data
     architecture: str
-    environment: Network = Network()
-    atoms: dict[str, float] | str = "fit"
+    start: str | None = None
+    environment: Network | None = None
+    atoms: dict[str, float] | str | None = None
     output: Path = Path("run")
+
+    @field_validator("environment")
+    @classmethod
+    def _its_own(cls, environment: Network | None, told: ValidationInfo) -> Network | None:
+        if environment is not None and told.data.get("start") is not None:
+            raise ValueError("must be left out, it is that of `start`")
+        return environment
 
     @property
     def settings(self) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -39,9 +40,9 @@ def surroundings(structure: Structure, cutoff: float) -> tuple[Int[Tensor, " n_a
         return torch.bincount(i, minlength=structure.n_atoms), found
 
 
-def ranges(frames: Iterable[Frame], cutoff: float) -> dict[str, dict[str, Any]]:
-    """The surroundings of each element in frames."""
-    found: dict[str, dict[str, Any]] = {}
+def ranges(frames: Iterable[Frame], cutoff: float, before: Ranges | None = None) -> dict[str, dict[str, Any]]:
+    """The surroundings of each element in frames, and in those of an earlier training."""
+    found: dict[str, dict[str, Any]] = copy.deepcopy(dict(before or {}))  # type: ignore[arg-type]
     for frame in frames:
         counts, closest = surroundings(frame.structure, cutoff)
         for symbol, count, near in zip(frame.structure.symbols, counts.tolist(), closest, strict=True):

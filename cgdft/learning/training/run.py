@@ -13,12 +13,12 @@ from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build
-from cgdft.learning.training.config import Config
+from cgdft.learning.training.config import Config, Network
 from cgdft.learning.training.distributed import World, world
 from cgdft.learning.training.domain import ranges, surroundings
 from cgdft.learning.training.evaluation import Evaluation
 from cgdft.learning.training.read_config import read_config
-from cgdft.learning.training.saving import save
+from cgdft.learning.training.saving import environment_of, restored, save
 from cgdft.learning.training.trainer import Trained, Trainer
 from cgdft.model import Model
 from cgdft.units import angstrom
@@ -48,30 +48,13 @@ def _train(config: Config, processes: World) -> Trained:
     else:
         validation = FrameSet.read(data.validation, **reading)
 
-    given = config.atoms
-    if isinstance(given, str):
-        atoms = atomic_energies(frames, method=None if given == "fit" else given)
-    else:
-        atoms = atomic_energies(frames, given)
-    if processes.writes:
-        for note in check_set(frames, validation, elements=frames.elements, atomic_energies=atoms):
-            warnings.warn(note, stacklevel=3)
-
-    network = config.environment
-    cutoff = network.cutoff * angstrom
-    near = [surroundings(frames[k].structure, cutoff)[0].double() for k in range(min(len(frames), SAMPLE))]
     torch.manual_seed(config.seed)
-    environment = MessagePassing(
-        frames.elements,
-        network.channels,
-        network.lmax,
-        network.layers,
-        cutoff,
-        max(1.0, float(torch.cat(near).mean())),
-        getattr(torch, network.dtype),
-    )
-    model = build(config.architecture, environment, atoms)
-    seen = ranges(frames, cutoff) if processes.writes else {}
+    model, atoms, began = _begin(config, frames)
+    environment = environment_of(model)
+    if processes.writes:
+        for note in check_set(frames, validation, elements=environment.elements, atomic_energies=atoms):
+            warnings.warn(note, stacklevel=3)
+    seen = ranges(frames, environment.cutoff, began.get("ranges")) if processes.writes else {}
 
     def keep(best: Model, evaluation: Evaluation, epoch: int) -> None:
         provenance = {
@@ -81,9 +64,51 @@ def _train(config: Config, processes: World) -> Trained:
             "seed": config.seed,
             "epoch": epoch,
             "validation": evaluation.to_dict(),
+            **({"start": began["provenance"]} if began else {}),
         }
         path = config.output / "model.safetensors"
         save(best, path, architecture=config.architecture, atoms=atoms, ranges=seen, provenance=provenance)
 
-    trainer = Trainer(model, environment, frames, validation, config.settings, config.output, world=processes, on_best=keep)
-    return trainer.run()
+    return Trainer(
+        model,
+        environment,
+        frames,
+        validation,
+        config.settings,
+        config.output,
+        start=began.get("hash", ""),
+        world=processes,
+        on_best=keep,
+    ).run()
+
+
+def _begin(config: Config, frames: FrameSet) -> tuple[Model, dict[str, float], dict[str, Any]]:
+    """The model, E0 of its elements, and what the file says that it begins with."""
+    given = config.atoms or ("fit" if config.start is None else None)
+    atoms: dict[str, float] = {}
+    if isinstance(given, str):
+        atoms = atomic_energies(frames, method=None if given == "fit" else given)
+    elif given is not None:
+        atoms = atomic_energies(frames, given)
+    if config.start is not None:
+        own = config.architecture if config.architecture.endswith(".py") else None
+        model, facts = restored(config.start, own, atoms=atoms)
+        if own is None and facts["architecture"] != config.architecture:
+            raise ValueError(
+                f"`architecture` must be that of {config.start}, {facts['architecture']}, got {config.architecture}"
+            )
+        return model, facts["atoms"], facts
+
+    network = config.environment or Network()
+    cutoff = network.cutoff * angstrom
+    near = [surroundings(frames[k].structure, cutoff)[0].double() for k in range(min(len(frames), SAMPLE))]
+    environment = MessagePassing(
+        frames.elements,
+        network.channels,
+        network.lmax,
+        network.layers,
+        cutoff,
+        max(1.0, float(torch.cat(near).mean())),
+        getattr(torch, network.dtype),
+    )
+    return build(config.architecture, environment, atoms), atoms, {}

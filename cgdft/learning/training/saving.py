@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -88,6 +89,25 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
         FileNotFoundError: no such file or name.
         ValueError: a damaged file, or one of another format, another e3nn, another architecture or environment.
     """
+    model, facts = restored(path_or_name, architecture, environment)
+    if facts["ranges"]:
+        environment = environment_of(model)
+        environment.register_forward_pre_hook(Guard(facts["ranges"], environment.cutoff))
+    return model.requires_grad_(requires_grad=False)
+
+
+def restored(
+    path_or_name: str | Path,
+    architecture: str | None = None,
+    environment: Environment | None = None,
+    atoms: Mapping[str, float] | None = None,
+) -> tuple[Model, dict[str, Any]]:
+    """The model of a file, ready to be trained further, and what the file says of it, its own sha256 as "hash" too.
+
+    Args:
+        architecture, environment: as of `load`, which raises the same.
+        atoms: E0 in place of those of the file, of some or all elements, hartree.
+    """
     path = _found(path_or_name)
     facts, weights = _read(path)
     _compatible(path, facts)
@@ -96,6 +116,7 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture`"
         )
     environment = _environment(path, facts["environment"], environment)
+    facts["atoms"] |= atoms or {}
     model = build(architecture or facts["architecture"], environment, facts["atoms"])
     held = _distinct(model)
     unlike = [name for name in held.keys() | weights.keys() if _shape(held, name) != _shape(weights, name)]
@@ -108,9 +129,7 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
     with torch.no_grad():
         for name, tensor in held.items():
             tensor.copy_(weights[name])
-    if facts["ranges"]:
-        environment.register_forward_pre_hook(Guard(facts["ranges"], environment.cutoff))
-    return model.requires_grad_(requires_grad=False)
+    return model, {**facts, "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def environment_of(model: nn.Module) -> Environment:

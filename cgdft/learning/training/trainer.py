@@ -66,6 +66,7 @@ class Trainer:
         train, validation: frames, each with a name of its own; labels may be missing.
         settings: see `Settings`.
         output: folder of checkpoint.pt, log.csv, train.log, loss.png and parity.png; nothing is written without.
+        start: what the weights of `model` come from, if it is no chance; a run that goes on must have begun with the same.
         world: the processes that train together.
         on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
 
@@ -82,10 +83,11 @@ class Trainer:
         settings: Settings | None = None,
         output: str | Path | None = None,
         *,
+        start: str = "",
         world: World | None = None,
         on_best: Callable[[Model, Evaluation, int], None] | None = None,
     ) -> None:
-        self.model, self.environment = model, environment
+        self.model, self.environment, self.start = model, environment, start
         self.settings, self.world, self.on_best = settings or Settings(), world or World(), on_best
         self.train, self.validation = as_set(train, "train"), as_set(validation, "validation")
         self.weights = {name: weight for name, weight in self.settings.weights.items() if weight}
@@ -238,6 +240,7 @@ class Trainer:
             "settings": {**settings, "schedule": list(map(list, settings["schedule"].items()))},
             "data": f"{self.train.hash} {self.validation.hash}",
             "processes": self.world.size,
+            "start": self.start,
         }
 
     def _state(self) -> dict[str, Any]:
