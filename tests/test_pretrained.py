@@ -49,7 +49,7 @@ class TestEach:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideTraining)
             found = evaluate(model, [Batch.of(frames)], QUANTITIES[1:]).to_dict()
-        expected = stored_results()[name]["molecules"]
+        expected = stored_results()[name]["on"]["molecules"]
         assert found["frames"] == expected["frames"] == len(frames)
         assert found["failed"] == 0
         for quantity, row in expected["errors"].items():

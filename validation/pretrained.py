@@ -1,7 +1,8 @@
 """How good the trained models of the package are where they were not trained: `python -m cgdft.validation.pretrained`.
 
-Frames kept back are other geometries of the same molecules. The suites hold molecules that are in the training set, though not
-in these geometries, and others that are not; molecules of other elements, open shells and free atoms are left out.
+Other geometries, and pressed ones, are of the molecules and ions of the training, drawn anew (suite fresh). The other suites
+hold molecules that are in the training set, though not in these geometries, and others that are not; molecules of other
+elements, open shells and free atoms are left out.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from cgdft.validation.suites import stored
 #: Of the training.
 METHOD = "pbe/def2-svp"
 SUITES = ("molecules", "ions", "water", "chains")
+#: In names of frames of `fresh`.
+PRESSED = " at "
 QUANTITIES = ("energy", "forces", "multipoles", "dipole", "polarizability")
 COLUMNS = {
     "energy": "energy (meV/atom)",
@@ -45,18 +48,25 @@ def known(suite: str, elements: tuple[str, ...]) -> list[Frame]:
     ]
 
 
-def errors(name: str) -> dict[str, dict[str, Any]]:
-    """Root mean square errors of a model of the package, by suite; those of its training's validation first."""
-    model, facts = load(name), metadata(name)
-    data = facts["provenance"]["data"]
-    found: dict[str, dict[str, Any]] = {"frames kept back": {**facts["provenance"]["validation"], "train": data["frames"][0]}}
+def rows(elements: tuple[str, ...]) -> dict[str, tuple[str, list[Frame]]]:
+    """Of the table: the suite, and its frames that are meant."""
+    fresh = known("fresh", elements)
+    return {
+        "other geometries": ("fresh", [frame for frame in fresh if PRESSED not in frame.name]),
+        "pressed": ("fresh", [frame for frame in fresh if PRESSED in frame.name]),
+        **{suite: (suite, known(suite, elements)) for suite in SUITES},
+    }
+
+
+def errors(name: str) -> dict[str, Any]:
+    """Root mean square errors of a model of the package by row, "on", and how many frames it was trained on, "train"."""
+    model, found = load(name), {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutsideTraining)
-        for suite in SUITES:
-            frames = known(suite, environment_of(model).elements)
+        for row, (suite, frames) in rows(environment_of(model).elements).items():
             same = all(point.method == METHOD for point in named(suites.load(suite)).values())
-            found[suite] = evaluate(model, [Batch.of(frames)], [one for one in QUANTITIES if same or one != "energy"]).to_dict()
-    return found
+            found[row] = evaluate(model, [Batch.of(frames)], [one for one in QUANTITIES if same or one != "energy"]).to_dict()
+    return {"train": metadata(name)["provenance"]["data"]["frames"][0], "on": found}
 
 
 PAGE = """# Trained models
@@ -103,16 +113,16 @@ Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for
 """
 
 
-def markdown(results: dict[str, dict[str, dict[str, Any]]]) -> str:
+def markdown(results: dict[str, dict[str, Any]]) -> str:
     """The results as a page of the manual."""
     tables = []
-    for name, rows in results.items():
-        lines = [f"## {name}, {rows['frames kept back']['train']} frames to train on", ""]
+    for name, found in results.items():
+        lines = [f"## {name}, {found['train']} frames to train on", ""]
         lines += ["| on | frames | " + " | ".join(COLUMNS.values()) + " |", "| --- " * (len(COLUMNS) + 2) + "|"]
-        for suite, row in rows.items():
-            found = [row["errors"].get(column) for column in COLUMNS]
-            cells = " | ".join("" if one is None else f"{_digits(one['rmse'])} ({_digits(one['mae'])})" for one in found)
-            lines.append(f"| {suite} | {row['frames']} | {cells} |")
+        for row, one in found["on"].items():
+            told = [one["errors"].get(column) for column in COLUMNS]
+            cells = " | ".join("" if each is None else f"{_digits(each['rmse'])} ({_digits(each['mae'])})" for each in told)
+            lines.append(f"| {row} | {one['frames']} | {cells} |")
         tables.append("\n".join(lines))
     return PAGE.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), tables="\n\n".join(tables))
 
@@ -121,9 +131,9 @@ def _digits(value: float) -> str:
     return f"{value:.3g}" if value >= 1e-3 else "0"
 
 
-def stored_results() -> dict[str, dict[str, dict[str, Any]]]:
+def stored_results() -> dict[str, dict[str, Any]]:
     """Those that come with the package."""
-    found: dict[str, dict[str, dict[str, Any]]] = json.loads(_path().read_text())
+    found: dict[str, dict[str, Any]] = json.loads(_path().read_text())
     return found
 
 
