@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -194,6 +194,13 @@ class Structure:
         positions = ((self.positions + displacement)[:, None, :] @ stretch[self.index])[:, 0]
         object.__setattr__(moved, "positions", positions)
         object.__setattr__(moved, "cell", self.cell @ stretch)
+        return moved
+
+    def to(self, device: torch.device | str) -> Structure:
+        """The same with its tensors on another device, such as "cuda", where everything is then computed."""
+        moved = copy.copy(self)
+        for one in fields(self):
+            object.__setattr__(moved, one.name, getattr(self, one.name).to(device))
         return moved
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cgdft.electrostatics.pairs import pairs_within
 from cgdft.memo import remember, remembered
@@ -32,6 +32,10 @@ class Frame:
     structure: Structure
     labels: Mapping[str, Tensor]
 
+    def to(self, device: torch.device | str) -> Frame:
+        """The same on another device."""
+        return Frame(self.name, self.structure.to(device), {name: label.to(device) for name, label in self.labels.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -46,6 +50,18 @@ class Batch:
         """A batch with the neighbour lists of these cutoffs (bohr)."""
         structure = Structure.batch([frame.structure for frame in frames])
         return cls(list(frames), structure, {cutoff: pairs_within(structure, cutoff) for cutoff in cutoffs})
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device; neighbour lists are moved, not built again."""
+        if self.structure.positions.device == torch.device(device):
+            return self
+        pairs = {cutoff: (i.to(device), j.to(device), shift.to(device)) for cutoff, (i, j, shift) in self.pairs.items()}
+        return Batch([frame.to(device) for frame in self.frames], self.structure.to(device), pairs)
+
+    def beside(self, module: nn.Module) -> Batch:
+        """The same on the device of a module's weights."""
+        weight = next(module.parameters(), None)
+        return self if weight is None else self.to(weight.device)
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -75,4 +91,5 @@ class Batch:
     def atoms_of(self, structures: Sequence[int]) -> Tensor:
         """Places of the atoms of some structures, in their order."""
         first, counts = self.structure.first.tolist(), self.structure.counts.tolist()
-        return torch.cat([torch.arange(first[s], first[s] + counts[s]) for s in structures])
+        places = [torch.arange(first[s], first[s] + counts[s]) for s in structures]
+        return torch.cat(places).to(self.structure.numbers.device)

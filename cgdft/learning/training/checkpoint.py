@@ -45,8 +45,17 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
         OSError: see `write_whole`.
     """
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, **state}, buffer)
+    torch.save(_on_processor({"format": FORMAT, **state}), buffer)
     write_whole(path, buffer.getvalue())
+
+
+def _on_processor(value: Any) -> Any:
+    """The same with its tensors where every machine can read them."""
+    if isinstance(value, torch.Tensor):
+        return value.cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_processor(one) for key, one in value.items()}
+    return [_on_processor(one) for one in value] if isinstance(value, list) else value
 
 
 def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:

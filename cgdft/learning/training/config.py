@@ -33,6 +33,17 @@ WEIGHTS = {
 }
 
 
+def _device(name: str) -> str:
+    import torch
+
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise ValueError(f"must be cpu, cuda or cuda:1, got {name!r}")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise ValueError(f"must be there, got {name!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
+    return name
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -108,6 +119,7 @@ class Config(Settings):
         environment: see `Network`; that of `start`, if there is one.
         atoms: energy of each element's free atom, hartree; "fit" to those of the data, the default; or a method
             ("pbe/def2-svp"). With `start` those it has, unless given.
+        device: where it is trained: "cpu", "cuda" or "cuda:1"; of several processes, each on its own GPU, "cuda".
         output: folder of everything that is written.
     """
 
@@ -116,6 +128,7 @@ class Config(Settings):
     start: str | None = None
     environment: Network | None = None
     atoms: dict[str, float] | str | None = None
+    device: Annotated[str, AfterValidator(_device)] = "cpu"
     output: Path = Path("run")
 
     @field_validator("environment")

@@ -67,8 +67,8 @@ class Errors:
         self.squares += float((wrong * wrong).sum())
         self.sizes += float(wrong.abs().sum())
         if sum(map(len, self.labels)) < KEPT:
-            self.labels.append(label)
-            self.wrong.append(wrong)
+            self.labels.append(label.cpu())
+            self.wrong.append(wrong.cpu())
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def evaluate(
     for p in asked:
         p.requires_grad = False
     try:
-        for batch in batches:
+        for batch in (one.beside(model) for one in batches):
             frames += len(batch)
             start = None if starts is None else starts.of(batch)
             prediction, bad = attempt(lambda b=batch, s=start: implicit(model, b, wanted(b, weights), s), batch)  # type: ignore[misc]

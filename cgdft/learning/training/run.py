@@ -50,6 +50,7 @@ def _train(config: Config, processes: World) -> Trained:
 
     torch.manual_seed(config.seed)
     model, atoms, began = _begin(config, frames)
+    model.to(config.device)
     environment = environment_of(model)
     if processes.writes:
         for note in check_set(frames, validation, elements=environment.elements, atomic_energies=atoms):

@@ -22,7 +22,7 @@ class Starts:
         """x of a batch; None if some frame is new."""
         found = [self.known.get(frame.name) for frame in batch.frames]
         known = [x for x in found if x is not None]
-        return torch.cat(known) if known and len(known) == len(found) else None
+        return torch.cat(known).to(batch.structure.positions) if known and len(known) == len(found) else None
 
     def keep(self, prediction: Prediction) -> None:
         """Remember the minima of a batch."""

@@ -61,7 +61,7 @@ class Trainer:
     """Trains a model on frames; `run` goes on where an earlier run into the same folder stopped.
 
     Args:
-        model: trained in place, by the weights that require a gradient.
+        model: trained in place, by the weights that require a gradient, on the device where they are.
         environment: of its atoms.
         train, validation: frames, each with a name of its own; labels may be missing.
         settings: see `Settings`.
@@ -149,7 +149,7 @@ class Trainer:
         if isinstance(self.model.ansatz, Fixed):
             return ""
         try:
-            direct(self.model, Batch.of([self.train[0]]), [], None)
+            direct(self.model, Batch.of([self.train[0]]).beside(self.model), [], None)
             if isinstance(self.train, Listed):
                 reference_density(self.model, Batch.of(self.train.frames))
         except ValueError as error:
@@ -174,7 +174,7 @@ class Trainer:
         sums = Sums(frames=len(self.train))
         self.batches.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
         for batch in self.batches:
-            self._step(way, batch, sums, number)
+            self._step(way, batch.beside(self.model), sums, number)
         sums.failed = int(self.world.sum(torch.tensor(float(sums.failed))))
         if sums.failed > max(1.0, FAILURES * sums.frames):
             raise TrainingError(

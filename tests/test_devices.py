@@ -1,0 +1,127 @@
+"""Everything stays on the device of its input: training and derivatives, on a device that is none."""
+
+from importlib import import_module
+
+import pytest
+import torch
+from ase.build import bulk, molecule
+from elsewhere import DEVICE, elsewhere
+
+from cgdft import Structure
+from cgdft.citations import models
+from cgdft.learning import Batch, Frame, MessagePassing, Settings, Trainer
+from cgdft.learning.architectures import make, names
+from cgdft.learning.training.loss import parts, wanted
+from cgdft.learning.training.schedules import direct, implicit, unrolled
+
+WHERE = [pytest.param(False, id="open"), pytest.param(True, id="periodic", marks=pytest.mark.slow)]
+
+
+def frames(periodic, n=2):
+    """Disordered waters, or cells of rock salt, with labels at random."""
+    found = []
+    for seed in range(n):
+        atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True) if periodic else molecule("H2O")
+        atoms.rattle(0.05, seed=seed)
+        structure, draw = Structure.from_ase(atoms), torch.Generator().manual_seed(seed)
+
+        def drawn(*shape, draw=draw):
+            return 0.1 * torch.randn(shape, generator=draw, dtype=torch.float64)
+
+        atoms = structure.n_atoms
+        labels = {"energy": drawn(), "forces": drawn(atoms, 3), "multipoles": drawn(atoms, 4)}
+        more = {"stress": drawn(3, 3)} if periodic else {"dipole": drawn(3), "polarizability": drawn(3, 3)}
+        found.append(Frame(f"{seed}", structure, labels | more))
+    return found
+
+
+def network(elements):
+    torch.manual_seed(0)
+    return MessagePassing(elements, channels=4)
+
+
+@pytest.mark.parametrize("periodic", WHERE)
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        *((name, implicit) for name in names()),
+        pytest.param("nonlinear", direct, marks=pytest.mark.slow),
+        pytest.param("nonlinear", unrolled(3), marks=pytest.mark.slow),
+        pytest.param("response", direct, marks=pytest.mark.slow),
+    ],
+)
+def test_steps_of_training(name, way, periodic):
+    some = frames(periodic)
+    elements = sorted({symbol for frame in some for symbol in frame.structure.symbols})
+
+    def step(device):
+        environment = network(elements)
+        model = make(name, environment, dict.fromkeys(elements, 0.0)).to(device)
+        batch = Batch.of(some, [environment.cutoff]).beside(model)
+        weights = dict.fromkeys(some[0].labels, 1.0) | {"stationarity": 1.0}
+        if way is not implicit:
+            weights.pop("polarizability", None)
+        prediction = way(model, batch, wanted(batch, weights), None)
+        loss = torch.stack(list(parts(prediction, weights).values())).sum()
+        loss.backward()
+        gradient = torch.stack([p.grad.square().sum() for p in model.parameters() if p.grad is not None]).sum()
+        assert loss.device == gradient.device == torch.device(device)
+        return float(loss.detach()), float(gradient)
+
+    here = step("cpu")
+    with elsewhere():
+        assert step(DEVICE) == pytest.approx(here, rel=1e-5)  # weights are of single precision
+
+
+MODELS = {record.name: record for record in models()}
+
+
+@pytest.mark.parametrize("periodic", WHERE)
+@pytest.mark.parametrize("name", MODELS)
+def test_named_models(name, periodic):
+    """Charges, energy, forces and stress or polarizability."""
+    record = MODELS[name]
+    module = import_module(record.module)
+    structure = frames(periodic, 1)[0].structure
+
+    def found(device):
+        there = structure.to(device)
+        model = (module.example(there) if record.needs else getattr(module, record.maker)()).to(device)
+        solution = model(there)
+        responses = [solution.stress()] if periodic else [solution.polarizability(), solution.born_charges()]
+        values = [solution.charges, solution.energy, solution.forces(), *responses]
+        assert all(value.device == torch.device(device) for value in values)
+        return [value.detach().cpu() for value in values]
+
+    here = found("cpu")
+    with elsewhere():
+        for one, two in zip(here, found(DEVICE), strict=True):
+            torch.testing.assert_close(two, one, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_elsewhere(tmp_path):
+    """A run on the device, stopped, goes on on the processor and back, with the numbers of the processor alone."""
+    some = frames(periodic=False, n=3)
+
+    def run(device, folder, epochs):
+        environment = network(["H", "O"]).double()
+        environment.dtype = torch.float64
+        model = make("nonlinear", environment, {"H": 0.0, "O": 0.0}).to(device)
+        settings = Settings(schedule={"direct": 1, "implicit": 2}, batch_size=2)
+        trainer = Trainer(model, environment, some[:2], some[2:], settings, tmp_path / folder)
+        if epochs:
+            trainer._finished = lambda: len(trainer.history) >= epochs
+        return trainer.run()
+
+    whole = run("cpu", "here", 0)
+    with elsewhere():
+        run(DEVICE, "both", 1)
+    run("cpu", "both", 2)
+    with elsewhere():
+        last = run(DEVICE, "both", 0)
+        assert next(last.model.parameters()).device == DEVICE
+    assert len(last.history) == 3
+    for one, two in zip(last.history, whole.history, strict=True):
+        assert one["loss"] == pytest.approx(two["loss"], rel=1e-9)
+        assert one["validation_loss"] == pytest.approx(two["validation_loss"], rel=1e-9)
