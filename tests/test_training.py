@@ -424,6 +424,8 @@ def test_other_files_are_refused(saved, tmp_path):
         ("architecture: qeq\ndata: {train: [a]}\nweights:\n  force: 1\n", ":4: weights.force: must be of energy, forces"),
         ("architecture: qeq\ndata: {train: [a]}\nschedule:\n  exact: 1\n", ":4: schedule.exact: must be 'direct'"),
         ("architecture: qeq\ndata: {train: [a]}\ndata: {}\n", ":3: data: must stand once"),
+        ("architecture: qeq\ndata: {train: [a]}\ndevice: gpu\n", ":3: device: must be cpu, cuda or cuda:1, got 'gpu'"),
+        ("architecture: qeq\ndata: {train: [a]}\ndevice: cuda:99\n", ":3: device: must be there, got 'cuda:99': torch"),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be YAML"),
         ("- a\n", ":1: must be keys with values"),
         ("", ":1: must be keys with values"),
