@@ -28,7 +28,7 @@ def test_what_the_comparison_found():
         assert error("salt", "response", quantity) < 1.34 * error("salt", "shared-charges", quantity)
         assert error("carbon", "response", quantity) < 1.34 * min(error("carbon", one, quantity) for one in best)
     for quantity in ("energy", "forces"):  # of those that know energies and forces alone
-        assert error("salt", "response, latent", quantity) < error("salt", "les", quantity)
+        assert error("salt", "response, latent", quantity) < 1.1 * error("salt", "les", quantity)
         assert error("carbon", "response", quantity) == min(
             error("carbon", one, quantity) for one in stored_results()["carbon"]
         )

@@ -148,7 +148,7 @@ energy error.
 On salt, of all whose charges are those of the reference, the response model is the best in energies, as good as shared
 charges in forces and charges, and far before QEq. Latent charges do better still on average, in energies by a third: nobody
 holds them to Hirshfeld's charges, which are a third to a half of an ion's; ranges of seeds overlap. Told energies and forces
-alone, as they are, the response model is before them ("response, latent"), with charges that are nobody's, as theirs.
+alone, as they are, the response model is level with them ("response, latent"), with charges that are nobody's, as theirs.
 
 Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional,
 `SiteColumns` in the response model, which needs an electronegativity as well, lest its susceptibility fade (see
