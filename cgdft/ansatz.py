@@ -233,7 +233,7 @@ class SplitCharges(Ansatz):
         elif callable(self.hardness):
             value = self.hardness(structure, bonds)
         else:
-            value = torch.as_tensor(self.hardness).to(like).expand(len(bonds))
+            value = torch.as_tensor(self.hardness, dtype=like.dtype, device=like.device).expand(len(bonds))
         if not (value.detach() >= 0).all():
             raise ValueError(f"`hardness` must be zero or positive, got {float(value.detach().min())}")
         return value
