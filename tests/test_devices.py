@@ -76,7 +76,8 @@ def test_steps_of_training(name, way, periodic):
 MODELS = {record.name: record for record in models()}
 
 
-@pytest.mark.parametrize("periodic", WHERE)
+@pytest.mark.slow
+@pytest.mark.parametrize("periodic", [False, True], ids=["open", "periodic"])
 @pytest.mark.parametrize("name", MODELS)
 def test_named_models(name, periodic):
     """Charges, energy, forces and stress or polarizability."""

@@ -119,7 +119,7 @@ def numerical_forces(model, structure, step=1e-4):
 
 
 @pytest.mark.parametrize("make", [lambda s: dual(0, Lopsided(), functional(0)), fourth_generation], ids=["law", "4G"])
-@pytest.mark.parametrize("name", ["methanol", "cation", "batch"])
+@pytest.mark.parametrize("name", ["methanol", "cation", pytest.param("batch", marks=pytest.mark.slow)])
 def test_energy_that_is_not_minimised(structures, name, make):
     """Forces follow the response of the density, by an adjoint that is not symmetric; and so does what is asked of them."""
     structure = structures[name]

@@ -206,7 +206,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")
 def test_a_training_begins_with_a_trained_model(tmp_path):
-    first = config(tmp_path, "first")
+    first = config(tmp_path, "first", 1)
     assert main(["train", str(first)]) == 0
     trained = tmp_path / "first" / "model.safetensors"
     text = first.read_text().replace("environment: {channels: 4, layers: 1, dtype: float64}\natoms: {H: -0.6, O: -75.2}\n", "")
