@@ -68,6 +68,7 @@ def test_second_derivative_with_coulomb_charges():
     np.testing.assert_allclose(found, list(SECOND.values()), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_charge_between_molecules_and_radicals():
     """A sum of charges: what one molecule of a dimer gives to the other; and an unrestricted molecule."""
     dimer = ExactFunctional(s22["Water_dimer"], "pbe/def2-svp", constrained=[[1, 1, 1, 0, 0, 0]])

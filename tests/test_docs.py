@@ -11,15 +11,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
-#: Those that take longer than ten seconds on a slow machine.
+#: Those that take longer than some seconds on a slow machine.
 LONG = {
     "capacitor",
     "chain_polarizability",
+    "charge_leaks",
     "charge_sloshing",
     "coarse_graining",
     "dissociation",
     "exact_functional",
     "fixed_potential",
+    "relations",
+    "slab_in_a_field",
+    "unseen_charge",
     "water_md",
 }
 FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

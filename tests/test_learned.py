@@ -43,6 +43,7 @@ def test_the_page_is_generated():
     assert "qeq" in table(stored_results())
 
 
+@pytest.mark.slow
 def test_a_short_training_of_two():
     frames = list(FrameSet.read(stored("silver")))[:60]
     train, validation, test = divided(frames)
