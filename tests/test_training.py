@@ -175,8 +175,8 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
         trainer(output=tmp_path, learning_rate=0.1).run()
     with pytest.raises(ValueError, match="its data is"):
         trainer(output=tmp_path, train=frames(3)).run()
-    monkeypatch.setattr(checkpoints, "FORMAT", 2)
-    with pytest.raises(ValueError, match="of format 2, got 1"):
+    monkeypatch.setattr(checkpoints, "FORMAT", checkpoints.FORMAT + 1)
+    with pytest.raises(ValueError, match="of format 3, got 2"):
         trainer(output=tmp_path).run()
     monkeypatch.undo()
     path.write_bytes(good[: len(good) // 2])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 #: Of what a checkpoint holds; raised when that changes.
-FORMAT = 1
+FORMAT = 2
 
 
 def write_whole(path: Path, content: bytes) -> None:

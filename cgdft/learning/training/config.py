@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
+import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cgdft.learning.data.quantities import QUANTITIES
@@ -34,8 +35,6 @@ WEIGHTS = {
 
 
 def _device(name: str) -> str:
-    import torch
-
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
         raise ValueError(f"must be cpu, cuda or cuda:1, got {name!r}")
