@@ -102,7 +102,8 @@ median it is 2 meV/atom, NO2- at 0.86 is off by 200.
 
 Both began with weights of an earlier training: small-qeq with those of single molecules, which it had a little better (charges
 10.5 me, waters off by 299 meV/atom), small-response with those of molecules that were not pressed, without an
-electronegativity. From random weights with both at once its susceptibility was learnt worse, and grew where nothing was seen,
+electronegativity: that of its charges, whose network began with zeros, is still the same number for all atoms; that of its
+dipoles was learnt. From random weights with both at once its susceptibility was learnt worse, and grew where nothing was seen,
 until HF was 75 eV below its bond at half of its length.
 
 Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for water is 0.19 e angstrom, measured 0.385.
