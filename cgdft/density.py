@@ -151,7 +151,7 @@ class Density:
             gauss = (inverse / (2 * torch.pi)) ** 1.5 * torch.exp(-0.5 * (u * u).sum(-1) * inverse)
             radial = torch.stack([gauss * inverse**n for n in range(self.basis.lmax + 1)])
             unit = u.new_ones(1, 1)
-            result = result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j], u, radial))
+            result = result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j].T, u.T, radial))
         return result
 
     def _felt(self, points: Tensor, index: Tensor | None, lmax: int) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -25,6 +25,20 @@ if TYPE_CHECKING:
     from cgdft.response import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
+
+
+class Residual(NamedTuple):
+    """What vanishes at the solution, with a graph.
+
+    Attributes:
+        x: (n_x,).
+        multipliers: (n_structures, n_rows).
+        lagrangian: of which it is the derivative and which is the energy that is reported, (n_structures,); None without any.
+    """
+
+    x: Float[Tensor, " n_x"]
+    multipliers: Float[Tensor, "n_structures n_rows"]
+    lagrangian: Float[Tensor, " n_structures"] | None
 
 
 class _Together(Term):
@@ -131,16 +145,13 @@ class Problem:
 
     def residual(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
-    ) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
+    ) -> Residual:
         """dL/dx and dL/dlambda with the changes of the probe, with a graph; zero at the solution."""
+        lagrangian = self._probed(x, multipliers, probe)
         slopes = torch.autograd.grad(
-            self._probed(x, multipliers, probe).sum(),
-            (x, multipliers),
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
+            lagrangian.sum(), (x, multipliers), create_graph=True, allow_unused=True, materialize_grads=True
         )
-        return slopes[0], slopes[1]
+        return Residual(slopes[0], slopes[1], lagrangian if self.readout is None else None)
 
     def value(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import Ansatz, Free, Space
 from cgdft.density import Density
-from cgdft.problem import Problem
+from cgdft.problem import Problem, Residual
 from cgdft.response import Probe
 
 if TYPE_CHECKING:
@@ -141,13 +141,14 @@ class ResponseProblem(Problem):
 
     def residual(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
-    ) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
+    ) -> Residual:
         """p - F and c_k - a_k.p, with a graph; of so many steps, p and lambda less what they lead to."""
         if self.steps is not None:
             p, found, _ = self.recursion(self.steps, probe)
-            return x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0)
+            return Residual(x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0), None)
         p = self.space.coefficients(x)
-        return (p - self.answer(self.potentials(p, multipliers, probe))).reshape(-1), probe.charge - self.excess(x)
+        away = p - self.answer(self.potentials(p, multipliers, probe))
+        return Residual(away.reshape(-1), probe.charge - self.excess(x), None)
 
     def value(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe

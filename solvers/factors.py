@@ -44,7 +44,7 @@ class ModeFactors:
         self.place, self.size = (structure.index, structure.local), problem.basis.size
         self.negative = torch.zeros(problem.n, dtype=torch.bool, device=lower.device)
         self.singular = self.negative
-        inside = lower.transpose(1, 2) @ self._susceptibility(problem) @ lower
+        inside = lower.transpose(1, 2) @ self._softened(problem)
         inside.diagonal(dim1=1, dim2=2).add_(1.0)
         self.inner = torch.linalg.cholesky(inside)
         self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows.basis) else None
@@ -80,21 +80,19 @@ class ModeFactors:
         moved = self.lower @ torch.cholesky_solve(right, self.inner)
         return y - self.soft * self.space.pull(moved.reshape(padded.shape)[self.place])
 
-    def _susceptibility(self, problem: Problem) -> Tensor:
-        """S of each structure, padded with zeros."""
-        space, size = self.space, self.size
+    def _softened(self, problem: Problem) -> Tensor:
+        """S C of each structure, padded with zeros."""
+        space, lower, index = self.space, self.lower, problem.structure.index
         assert space.values is not None
         assert space.rows is not None
         assert space.columns is not None
-        atoms = problem.structure.index
+        values = space.values * self.soft.sqrt()[space.columns]
         place = (space.rows.cpu().numpy(), space.columns.cpu().numpy())
-        values = (space.values * self.soft.sqrt()[space.columns]).detach().cpu().numpy()
-        factor = csr_array((values, place), shape=(len(atoms) * size, len(space.index)))
-        whole = (factor @ factor.T).tocoo()
-        row, column, value = (torch.from_numpy(one).to(atoms.device) for one in (whole.row, whole.col, whole.data))
-        n, owner = self.lower.shape[1], atoms.repeat_interleave(size)[row.long()]
-        first = (problem.structure.first * size)[owner]
-        return self.lower.new_zeros(problem.n, n, n).index_put((owner, row - first, column - first), value)
+        factor = csr_array((values.cpu().numpy(), place), shape=(len(index) * self.size, len(space.index)))
+        rows = lower.reshape(problem.n, -1, self.size, lower.shape[2])[self.place].flatten(0, 1)
+        softened = torch.from_numpy(factor @ (factor.T @ rows.cpu().numpy())).to(lower)
+        by_atom = lower.new_zeros(problem.n, lower.shape[1] // self.size, self.size, lower.shape[2])
+        return by_atom.index_put(self.place, softened.reshape(-1, *by_atom.shape[2:])).reshape(lower.shape)
 
 
 class Factors:

@@ -75,6 +75,7 @@ def felt_at(
         r2, order = (u * u).sum(1), lmax + sites.lmax
         radial = gaussian_coulomb(r2, 1 / (2 * sites.width[j].detach() ** 2), order)
         radial = radial - gaussian_coulomb(r2, torch.full_like(r2, 1 / (2 * smooth**2)), order)
+        there = p.detach().T[:, j]
         for c, unit in enumerate(torch.eye(size, dtype=torch.float64)):
-            felt[:, c].index_add_(0, i, pair_energy(unit, p[j].detach(), u, radial))
+            felt[:, c].index_add_(0, i, pair_energy(unit[:, None], there, u.T, radial))
     return felt

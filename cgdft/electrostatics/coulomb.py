@@ -25,7 +25,7 @@ from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh import Mesh, choose
 from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
-from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum
+from cgdft.electrostatics.waves import CACHE, Centres, WaveSum
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -107,7 +107,7 @@ class Coulomb:
         self._range = decay(accuracy, self.sources.lmax + self.targets.lmax)
         self._check_size(periodic)
         i, j = self._open_pairs(periodic)
-        u = self.targets.positions[i] - self.sources.positions[j]
+        u = _of(self.targets.positions, i) - _of(self.sources.positions, j)
         a = 1 / (2 * (self.targets.width[i] ** 2 + self.sources.width[j] ** 2))
         order = self.sources.lmax + self.targets.lmax
         itself = (i == j) if self.same else torch.zeros_like(i, dtype=torch.bool)
@@ -119,7 +119,9 @@ class Coulomb:
             pairs.append(self._periodic_pairs(s, split, self_interaction, order))
             self.waves.append(self._waves_of(s, split, box))
         self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-        self.u, self.radial = torch.cat([p[2] for p in pairs]).to(dtype), torch.cat([p[3] for p in pairs], 1).to(dtype)
+        self.u, self.radial = (torch.cat([p[k] for p in pairs], 1).to(dtype) for k in (2, 3))
+        if self.same:  # of (i, j) and (j, i) there is one
+            self.radial = torch.where(self.i == self.j, 0.5, 1.0).to(dtype) * self.radial
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
@@ -132,7 +134,7 @@ class Coulomb:
     def _bilinear(self, p: Tensor, s: Tensor, with_mesh: bool) -> Tensor:
         energy = p.new_zeros(self.structure.n_structures)
         if len(self.i):
-            pair = pair_energy(p.to(self.dtype)[self.i], s.to(self.dtype)[self.j], self.u, self.radial)
+            pair = self._between(p, s)
             energy = energy.index_add(0, self.targets.index[self.i], pair.expand(len(self.i)).to(energy))
         for waves in self.waves:
             if with_mesh or isinstance(waves.sum, WaveSum):
@@ -142,6 +144,14 @@ class Coulomb:
             if waves.smoothed:
                 energy = energy.index_add(0, waves.targets.new_tensor([waves.structure]), self._background(waves, p, s)[None])
         return energy
+
+    def _between(self, p: Tensor, s: Tensor) -> Tensor:
+        """p . T . s of each pair, both ways."""
+        here, there = p.to(self.dtype), s.to(self.dtype)
+        pair = pair_energy(_of(here, self.i), _of(there, self.j), self.u, self.radial)
+        if not self.same:
+            return pair
+        return 2 * pair if p is s else pair + pair_energy(_of(there, self.i), _of(here, self.j), self.u, self.radial)
 
     def potential(self, s: Float[Tensor, "ns size_s"]) -> Float[Tensor, "nt size_t"]:
         """A . s: the energy's derivative by the multipoles at the targets (l = 0: potential, l = 1: its gradient, ...)."""
@@ -164,13 +174,15 @@ class Coulomb:
         matrix = self.u.new_zeros(self.structure.n_structures * n * n)
         unit = torch.eye(size, dtype=self.u.dtype, device=self.u.device)
         component = torch.arange(size, device=counts.device)
-        for piece in torch.arange(len(self.i), device=counts.device).split(max(1, CHUNK // size**2)):
+        for start in range(0, len(self.i), max(1, CACHE // size**2)):
+            piece = slice(start, start + max(1, CACHE // size**2))
             i, j = self.i[piece], self.j[piece]
-            block = pair_energy(unit[:, None, None], unit[None, :, None], self.u[piece], self.radial[:, piece])
+            block = pair_energy(unit[:, :, None, None], unit[:, None, :, None], self.u[:, None, None, piece], self.radial[:, piece])
             row = (self.sources.index[i] * n + local[i] * size) + component[:, None]
             place = row[:, None] * n + (local[j] * size + component[:, None])[None]
-            matrix = matrix.index_add(0, place.flatten(), block.expand(place.shape).flatten())
+            matrix.index_add_(0, place.flatten(), block.expand(place.shape).flatten())
         matrix = matrix.reshape(-1, n, n)
+        matrix = matrix + matrix.transpose(1, 2)
         for waves in self.waves:
             explicit = waves.sum
             if isinstance(explicit, Mesh):
@@ -197,12 +209,15 @@ class Coulomb:
             )
 
     def _open_pairs(self, periodic: Tensor) -> tuple[Tensor, Tensor]:
-        if not periodic.any():
-            return all_pairs(self.targets.index, self.sources.index)
-        rows = torch.nonzero(~periodic[self.targets.index]).flatten()
-        columns = torch.nonzero(~periodic[self.sources.index]).flatten()
-        i, j = all_pairs(self.targets.index[rows], self.sources.index[columns])
-        return rows[i], columns[j]
+        if periodic.any():
+            rows = torch.nonzero(~periodic[self.targets.index]).flatten()
+            columns = torch.nonzero(~periodic[self.sources.index]).flatten()
+            i, j = all_pairs(self.targets.index[rows], self.sources.index[columns])
+            i, j = rows[i], columns[j]
+        else:
+            i, j = all_pairs(self.targets.index, self.sources.index)
+        once = i <= j
+        return (i[once], j[once]) if self.same else (i, j)
 
     def _split(self, s: int) -> tuple[float, Box]:
         """Width of the smooth part that makes the sums over pairs and waves equally dear, and the box of the waves."""
@@ -239,9 +254,11 @@ class Coulomb:
             i, j = rows[i], self._source_of_atom[j]
         itself = (i == j) & (shift == 0).all(1) if self.same else torch.zeros_like(i, dtype=torch.bool)
         needed = (self.sources.width[j] < split) | (self._smooth(self.targets.width[i], split, True) > self.targets.width[i])
-        i, j, shift, itself = (one[needed if self_interaction else needed | itself] for one in (i, j, shift, itself))
+        needed = needed if self_interaction else needed | itself
+        needed = needed & (i <= j) if self.same else needed
+        i, j, shift, itself = (one[needed] for one in (i, j, shift, itself))
         t, w = self.targets.width[i], self.sources.width[j]
-        u = self.targets.positions[i] - self.sources.positions[j] - shift @ self.structure.cell[s]
+        u = _of(self.targets.positions, i) - _of(self.sources.positions, j) - self.structure.cell[s].T @ shift.T
         a = 1 / (2 * (t**2 + w**2))
         b = 1 / (2 * (self._smooth(t, split, True) ** 2 + self._smooth(w, split) ** 2))
         r2 = _square(u)
@@ -295,5 +312,10 @@ def decay(accuracy: float, order: int) -> float:
     return math.sqrt(x2)
 
 
+def _of(p: Tensor, which: Tensor) -> Tensor:
+    """Multipoles or positions of these sites, (size, n), from those of all, (n_sites, size)."""
+    return p.T.gather(1, which.expand(p.shape[1], -1))
+
+
 def _square(u: Tensor) -> Tensor:
-    return (u * u).sum(-1)
+    return (u * u).sum(0)

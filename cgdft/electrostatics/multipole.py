@@ -64,16 +64,16 @@ def gaussian_coulomb(r2: Tensor, inverse_width2: Tensor, n: int) -> Tensor:
 
 
 def pair_energy(p: Tensor, s: Tensor, u: Tensor, radial: Tensor) -> Tensor:
-    """p . T(u) . s for pairs of multipoles p at R_i and s at R_j, u = R_i - R_j.
+    """p . T(u) . s for pairs of multipoles p at R_i and s at R_j, u = R_i - R_j; components come first.
 
     Args:
-        p: coefficients (..., (lmax + 1)^2).
-        s: coefficients (..., (lmax' + 1)^2).
-        u: (..., 3).
+        p: coefficients ((lmax + 1)^2, ...).
+        s: coefficients ((lmax' + 1)^2, ...).
+        u: (3, ...).
         radial: B_n(u), (lmax + lmax' + 1, ...).
 
     Returns:
-        (...,), all leading shapes broadcast together.
+        (...,), all shapes after the first axis broadcast together.
     """
     left, right = _taylor(p, u), _taylor(s, u)
     energy = torch.zeros((), dtype=u.dtype, device=u.device)
@@ -82,22 +82,22 @@ def pair_energy(p: Tensor, s: Tensor, u: Tensor, radial: Tensor) -> Tensor:
         for k, (g, dg, ddg) in enumerate(right):
             row = row + h * g * radial[l + k]
             if dh is not None and dg is not None:
-                row = row - (dh * dg).sum(-1) * radial[l + k - 1]
+                row = row - (dh * dg).sum(0) * radial[l + k - 1]
             if ddh is not None and ddg is not None:
-                row = row + 0.5 * (ddh * ddg).sum((-1, -2)) * radial[l + k - 2]
+                row = row + 0.5 * (ddh * ddg).sum((0, 1)) * radial[l + k - 2]
         energy = energy + (-1) ** l * row
     return energy
 
 
 def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | None]]:
     """Value, gradient and Hessian at u of sum_m p_lm h_lm, for each l."""
-    terms: list[tuple[Tensor, Tensor | None, Tensor | None]] = [(p[..., 0], None, None)]
-    if p.shape[-1] > 1:
-        terms.append(((p[..., 1:4] * u).sum(-1), p[..., 1:4], None))
-    if p.shape[-1] > 4:
-        matrix = theta(p)
-        slope = (matrix * u[..., None, :]).sum(-1)
-        terms.append(((slope * u).sum(-1), 2 * slope, 2 * matrix))
+    terms: list[tuple[Tensor, Tensor | None, Tensor | None]] = [(p[0], None, None)]
+    if len(p) > 1:
+        terms.append(((p[1:4] * u).sum(0), p[1:4], None))
+    if len(p) > 4:
+        matrix = torch.einsum("m...,mab->ab...", p[4:9], QUADRUPOLE.to(p) / 3)
+        slope = (matrix * u).sum(1)
+        terms.append(((slope * u).sum(0), 2 * slope, 2 * matrix))
     return terms
 
 

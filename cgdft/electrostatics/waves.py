@@ -21,6 +21,8 @@ from cgdft.electrostatics.multipole import circle, fourier
 
 #: Numbers held at once.
 CHUNK = 4_000_000
+#: The same of a matrix product, whose factors should stay in the processor's cache.
+CACHE = 250_000
 #: Of a symmetric matrix made at once.
 ROWS = 64
 
@@ -55,7 +57,7 @@ class WaveSum:
         self.k, self.weight = self._waves()
         most = max(1, CHUNK // max(len(targets.positions), len(sources.positions), 1))
         self._kept = [self._piece(slice(None))] if len(self.k) <= most else None
-        self._parts = [slice(start, start + most) for start in range(0, len(self.k), most)]
+        self._parts = _slices(len(self.k), most)
 
     def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, ""]:
         """p . A . s, hartree."""
@@ -69,14 +71,19 @@ class WaveSum:
     def matrix(self, size: int) -> Float[Tensor, "n n"]:
         """A among the sources, coefficients of an atom adjoining."""
         m = len(self.sources.positions) * size
-        block = self.k.new_zeros(m, m)
+        strips = _slices(m, max(ROWS, -(-m // 8)))
+        lower = [self.k.new_zeros(rows.stop - rows.start, rows.stop) for rows in strips]  # of what is symmetric
         for piece in self._pieces():
-            for part in torch.arange(len(piece.k), device=self.k.device).split(max(1, CHUNK // max(m, 1))):
+            for part in _slices(len(piece.k), max(1, CACHE // max(m, 1))):
                 cos, sin = (one[:, None, part] for one in piece.source)
-                even, odd = torch.stack([cos, -sin], 2), torch.stack([sin, cos], 2)
-                a = fourier(size, piece.k[part])[:, None]
-                both = torch.cat([even, a[1:4] * odd, -a[4:] * even], 1).reshape(m, -1)
-                block = block + _lower(both, both * piece.weight[part].repeat(2))
+                a = fourier(size, piece.k[part])
+                even = torch.cat([cos, a[1:4] * sin, -a[4:] * cos], 1)
+                odd = torch.cat([-sin, a[1:4] * cos, a[4:] * sin], 1)
+                both = torch.stack([even, odd], 2).reshape(m, -1)
+                weighted = (both * piece.weight[part].repeat(2)).T
+                for one, rows in zip(lower, strips, strict=True):
+                    one += both[rows] @ weighted[:, : rows.stop]
+        block = torch.cat([torch.nn.functional.pad(one, (0, m - one.shape[1])) for one in lower])
         return block.tril() + block.tril(-1).T
 
     def _waves(self) -> tuple[Tensor, Tensor]:
@@ -104,11 +111,8 @@ class WaveSum:
         return _Piece(k, self.weight[part], target, target if self.targets is self.sources else _phases(self.sources, k))
 
 
-def _lower(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T below the diagonal, where what is above it does not matter."""
-    rows = torch.arange(len(a), device=a.device).split(max(ROWS, -(-len(a) // 8)))
-    parts = [a[some] @ b[: int(some[-1]) + 1].T for some in rows]
-    return torch.cat([torch.nn.functional.pad(part, (0, len(a) - part.shape[1])) for part in parts])
+def _slices(n: int, length: int) -> list[slice]:
+    return [slice(start, min(start + length, n)) for start in range(0, n, length)]
 
 
 def _phases(centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,7 +149,8 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                         both = problem.linearised(Direct() if dense else solution.solver, x, multipliers)
                 else:
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
-                response = respond(model, structure, x, multipliers, both, order if len(x) else 0, by, whole)
+                steps = order if len(x) else 0
+                response = respond(model, structure, x, multipliers, both, steps, by, whole, economical=True)
                 return Prediction(batch, structure, displacement, strain, response, x, failed, {})
         failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
         if len(bad) == len(batch):
