@@ -46,7 +46,7 @@ class ModeFactors:
         self.singular = self.negative
         inside = lower.transpose(1, 2) @ self._softened(problem)
         inside.diagonal(dim1=1, dim2=2).add_(1.0)
-        self.inner = torch.linalg.cholesky(inside)
+        self.inner, self.upper = torch.linalg.cholesky(inside), lower.transpose(1, 2).contiguous()
         self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows.basis) else None
         if self.moved is not None:
             met = torch.stack([self.rows.coordinates(one) for one in self.moved], 2)
@@ -76,8 +76,8 @@ class ModeFactors:
         y = self.soft * b
         felt = self.space.push(y)
         padded = felt.new_zeros(len(self.lower), self.lower.shape[1] // self.size, self.size).index_put(self.place, felt)
-        right = self.lower.transpose(1, 2) @ padded.reshape(len(self.lower), -1, 1)
-        moved = self.lower @ torch.cholesky_solve(right, self.inner)
+        right = torch.bmm(padded.reshape(len(self.lower), 1, -1), self.lower).transpose(1, 2)
+        moved = torch.bmm(torch.cholesky_solve(right, self.inner).transpose(1, 2), self.upper)
         return y - self.soft * self.space.pull(moved.reshape(padded.shape)[self.place])
 
     def _softened(self, problem: Problem) -> Tensor:

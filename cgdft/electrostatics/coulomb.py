@@ -116,7 +116,8 @@ class Coulomb:
         self.waves: list[_Waves] = []
         for s in torch.nonzero(periodic).flatten().tolist():
             split, box = self._split(s)
-            pairs.append(self._periodic_pairs(s, split, self_interaction, order))
+            if split or not self_interaction:
+                pairs.append(self._periodic_pairs(s, split, self_interaction, order))
             self.waves.append(self._waves_of(s, split, box))
         self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
         self.u, self.radial = (torch.cat([p[k] for p in pairs], 1).to(dtype) for k in (2, 3))

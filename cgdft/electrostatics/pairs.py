@@ -53,8 +53,10 @@ def pairs_within(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, T
 
 def separations(structure: Structure, i: Tensor, j: Tensor, shift: Tensor) -> Tensor:
     """R_i - R_j of the image, (n_pairs, 3), bohr; differentiable by positions and cell."""
-    moved = (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
-    return structure.positions[i] - structure.positions[j] - moved
+    apart = structure.positions.index_select(0, i) - structure.positions.index_select(0, j)
+    if not structure.pbc.any():
+        return apart
+    return apart - (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
 
 
 def near_pairs(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:

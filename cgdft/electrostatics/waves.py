@@ -21,17 +21,17 @@ from cgdft.electrostatics.multipole import circle, fourier
 
 #: Numbers held at once.
 CHUNK = 4_000_000
-#: The same of a matrix product, whose factors should stay in the processor's cache.
-CACHE = 250_000
+#: The same of the factors of a matrix product, which should stay in the processor's cache.
+CACHE = 125_000
 #: Of a symmetric matrix made at once.
 ROWS = 64
 
 
 class Centres(NamedTuple):
-    """Positions (n, 3) and widths (n,) of Gaussians."""
+    """Positions (n, 3) and widths (n,) of Gaussians; None where the weights of the waves have them."""
 
     positions: Float[Tensor, "n 3"]
-    width: Float[Tensor, " n"]
+    width: Float[Tensor, " n"] | None
 
 
 class _Piece(NamedTuple):
@@ -55,6 +55,11 @@ class WaveSum:
     def __init__(self, targets: Centres, sources: Centres, box: Box, reach: float) -> None:
         self.targets, self.sources, self.box, self.reach = targets, sources, box, reach
         self.k, self.weight = self._waves()
+        common = _common_width(targets, sources)
+        if common is not None:
+            self.weight = self.weight * torch.exp(-(common**2) * self.k.square().sum(1))
+            self.targets = Centres(targets.positions, None)
+            self.sources = self.targets if targets is sources else Centres(sources.positions, None)
         most = max(1, CHUNK // max(len(targets.positions), len(sources.positions), 1))
         self._kept = [self._piece(slice(None))] if len(self.k) <= most else None
         self._parts = _slices(len(self.k), most)
@@ -77,18 +82,17 @@ class WaveSum:
             for part in _slices(len(piece.k), max(1, CACHE // max(m, 1))):
                 cos, sin = (one[:, None, part] for one in piece.source)
                 a = fourier(size, piece.k[part])
-                even = torch.cat([cos, a[1:4] * sin, -a[4:] * cos], 1)
-                odd = torch.cat([-sin, a[1:4] * cos, a[4:] * sin], 1)
-                both = torch.stack([even, odd], 2).reshape(m, -1)
-                weighted = (both * piece.weight[part].repeat(2)).T
-                for one, rows in zip(lower, strips, strict=True):
-                    one += both[rows] @ weighted[:, : rows.stop]
+                for parts in ([cos, a[1:4] * sin, -a[4:] * cos], [-sin, a[1:4] * cos, a[4:] * sin]):
+                    wave = torch.cat(parts, 1).reshape(m, -1)
+                    weighted = (wave * piece.weight[part]).T
+                    for one, rows in zip(lower, strips, strict=True):
+                        one.addmm_(wave[rows], weighted[:, : rows.stop])
         block = torch.cat([torch.nn.functional.pad(one, (0, m - one.shape[1])) for one in lower])
         return block.tril() + block.tril(-1).T
 
     def _waves(self) -> tuple[Tensor, Tensor]:
         """Half of the waves, (K, 3), and their weights, (K,)."""
-        cell, widths = self.box.cell, (self.targets.width.detach(), self.sources.width.detach())
+        cell, widths = self.box.cell, [one.width for one in (self.targets, self.sources) if one.width is not None]
         to_k = 2 * math.pi * torch.linalg.inv(cell).T
         first = float(to_k.detach().norm(dim=1).min())  # what the other waves are compared with
         narrowest = (min(width.tolist(), default=math.inf) for width in widths)
@@ -115,9 +119,21 @@ def _slices(n: int, length: int) -> list[slice]:
     return [slice(start, min(start + length, n)) for start in range(0, n, length)]
 
 
+def _common_width(targets: Centres, sources: Centres) -> float | None:
+    """Of all centres, if they have one and it is a number."""
+    assert targets.width is not None
+    assert sources.width is not None
+    widths = torch.cat([targets.width, sources.width])
+    if widths.requires_grad or not len(widths) or not bool((widths == widths[0]).all()):
+        return None
+    return float(widths[0])
+
+
 def _phases(centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:
-    smooth = torch.exp(-0.5 * centres.width[:, None] ** 2 * k.square().sum(1))
     cos, sin = circle(centres.positions @ k.T)
+    if centres.width is None:
+        return cos, sin
+    smooth = torch.exp(-0.5 * centres.width[:, None] ** 2 * k.square().sum(1))
     return smooth * cos, smooth * sin
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import perceptron, positive, softplus
+from cgdft.learning.heads import Perceptron, positive, softplus
 from cgdft.memo import once
 from cgdft.structure import Structure
 from cgdft.terms import Term
@@ -42,7 +42,7 @@ class ConvexLocal(Term):
     ) -> None:
         super().__init__()
         self.environment, self.units, self.scale, self.charge, self.dipole = environment, units, scale, charge, dipole
-        self.heads = perceptron(environment, 4 * units)
+        self.heads = Perceptron(environment, 4 * units)
         sign = torch.ones(units, dtype=torch.float64)
         sign[1::2] = -1.0
         self.register_buffer("sign", sign)
@@ -55,7 +55,7 @@ class ConvexLocal(Term):
         return prepared
 
     def _parameters_of(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        a, w, v, b = self.heads(self.environment(structure)).chunk(4, 1)
+        a, w, v, b = self.heads(self.environment.invariants(structure)).chunk(4, 1)
         return self.scale * positive(a) / self.units, self.sign * positive(w), positive(v), b
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:

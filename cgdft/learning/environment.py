@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from e3nn.o3 import Irreps
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,3 +46,24 @@ class Environment(nn.Module, ABC):
             )
         found: Tensor = once(self, structure, lambda: self.features(structure))
         return found
+
+    def invariants(self, structure: Structure) -> Float[Tensor, "n_atoms invariants"]:
+        """The features that do not turn, (n_atoms, n_invariants), in the precision of the weights."""
+
+        def cut() -> Tensor:
+            h = self(structure)
+            parts = zip(self.irreps, self.irreps.slices(), strict=True)
+            return torch.cat([h[:, here] for (_, ir), here in parts if ir.l == 0 and ir.p == 1], 1).to(self.dtype)
+
+        found: Tensor = once((self, "invariants"), structure, cut)
+        return found
+
+    @property
+    def n_invariants(self) -> int:
+        """Number of the features that do not turn."""
+        return sum(mul for mul, ir in self.irreps if ir.l == 0 and ir.p == 1)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights; float64 of an environment without any."""
+        return next((p.dtype for p in self.parameters()), torch.float64)

@@ -42,11 +42,11 @@ class Scalar(nn.Module):
     ) -> None:
         super().__init__()
         self.environment, self.start, self.scale, self.positive = environment, start, scale, positive
-        self.readout = perceptron(environment, 1)
+        self.readout = Perceptron(environment, 1)
 
     def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
         """(n_atoms,)."""
-        change = self.scale * self.readout(self.environment(structure))[:, 0]
+        change = self.scale * self.readout(self.environment.invariants(structure))[:, 0]
         start = self.start(structure) if callable(self.start) else self.start
         return start * positive(change) if self.positive else start + change
 
@@ -65,17 +65,16 @@ class Coefficients(nn.Module):
         if lmax > environment.irreps.lmax:
             raise ValueError(f"`lmax` must be among the features, got {lmax} with {environment.irreps}")
         self.environment, self.scale = environment, scale
-        self.charges = perceptron(environment, 1)
+        self.charges = Perceptron(environment, 1)
         higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])  # noqa: E741
         self.higher = o3.Linear(environment.irreps, higher) if lmax else None
-        self.to(_dtype(environment))
+        self.to(environment.dtype)
 
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
         """(n_atoms, (lmax + 1)^2)."""
-        h = self.environment(structure)
-        parts = [self.charges(h)]
+        parts = [self.charges(self.environment.invariants(structure))]
         if self.higher is not None:
-            parts.append(self.higher(h.to(_dtype(self.environment))).double())
+            parts.append(self.higher(self.environment(structure).to(self.environment.dtype)).double())
         return self.scale * torch.cat(parts, 1)
 
 
@@ -115,8 +114,8 @@ class PassedHead(nn.Module):
 
     def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
         """(n_pairs,), e."""
-        h = self.environment(structure)
-        return self.scale * self.pair(h, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
+        invariants = self.environment.invariants(structure)
+        return self.scale * self.pair(invariants, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
 
 
 class PairFunctions(nn.Module):
@@ -129,20 +128,27 @@ class PairFunctions(nn.Module):
 
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
-        self.invariant = _invariant(environment)
-        width = int(self.invariant.sum())
+        width = environment.n_invariants
         self.radial = nn.Sequential(nn.Linear(8, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
         self.first, self.second = nn.Linear(width, HIDDEN), nn.Linear(width, HIDDEN)
         self.last = nn.Linear(HIDDEN, n, bias=False)
-        self.to(_dtype(environment))
+        self.to(environment.dtype)
 
-    def forward(self, h: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float) -> Float[Tensor, "n_pairs n"]:
-        """(n_pairs, n) from features h, atoms i and j and the vectors between them, bohr."""
-        scalars = h[:, self.invariant].to(self.last.weight.dtype)
+    def forward(
+        self, invariants: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float, both: bool = False
+    ) -> Float[Tensor, "n_pairs n"]:
+        """f(h_i, h_j, r_ij), (n_pairs, n), of invariants of atoms i and j and the vectors between them, bohr.
+
+        Args:
+            both: f(h_i, h_j, r_ij) + f(h_j, h_i, r_ij) in its place.
+        """
         length = (apart * apart).sum(1).sqrt()
-        waves = bessel(length / cutoff).to(scalars.dtype)
-        seen = nn.functional.silu(self.first(scalars)[i] + self.second(scalars)[j]) * self.radial(waves)
-        found: Tensor = self.last(seen).double()
+        waves = bessel(length / cutoff).to(invariants.dtype)
+        first, second = self.first(invariants), self.second(invariants)
+        seen = nn.functional.silu(first.index_select(0, i) + second.index_select(0, j))
+        if both:
+            seen = seen + nn.functional.silu(first.index_select(0, j) + second.index_select(0, i))
+        found: Tensor = self.last(seen * self.radial(waves)).double()
         return found
 
 
@@ -151,18 +157,22 @@ def envelope(apart: Tensor, cutoff: float) -> Float[Tensor, " n_pairs"]:
     return (1 - ((apart * apart).sum(1) / cutoff**2).clamp(max=1.0)) ** 3
 
 
-class _Perceptron(nn.Module):
+class Perceptron(nn.Module):
+    """n functions of invariants, with one hidden layer.
+
+    Args:
+        environment: that the invariants are of.
+        n: number of functions.
+    """
+
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
-        self.invariant = _invariant(environment)
-        width = int(self.invariant.sum())
-        self.layers = nn.Sequential(nn.Linear(width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, n))
-        self.to(_dtype(environment))
+        self.layers = nn.Sequential(nn.Linear(environment.n_invariants, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, n))
+        self.to(environment.dtype)
 
-    def forward(self, h: Tensor) -> Float[Tensor, "n_atoms n"]:
-        dtype = self.layers[0].weight.dtype
-        assert isinstance(dtype, torch.dtype)
-        found: Tensor = self.layers(h[:, self.invariant].to(dtype)).double()
+    def forward(self, invariants: Float[Tensor, "n_atoms invariants"]) -> Float[Tensor, "n_atoms n"]:
+        """(n_atoms, n), float64."""
+        found: Tensor = self.layers(invariants).double()
         return found
 
 
@@ -174,16 +184,3 @@ def positive(x: Tensor) -> Tensor:
 def softplus(x: Tensor) -> Tensor:
     """ln(1 + exp(x)), to rounding: torch takes it for x beyond 20 by default, which is 2e-9 away."""
     return nn.functional.softplus(x, threshold=60.0)
-
-
-def perceptron(environment: Environment, n: int) -> nn.Module:
-    """n functions of the invariants among the features, with one hidden layer."""
-    return _Perceptron(environment, n)
-
-
-def _invariant(environment: Environment) -> Tensor:
-    return torch.cat([torch.full((mul * ir.dim,), ir.l == 0 and ir.p == 1) for mul, ir in environment.irreps])
-
-
-def _dtype(environment: Environment) -> torch.dtype:
-    return next((p.dtype for p in environment.parameters()), torch.float64)

@@ -57,7 +57,7 @@ class MessagePassing(Environment):
                 f"`channels`, `layers`, `cutoff` and `neighbours` must be positive and `lmax` not negative, got {channels}, "
                 f"{layers}, {cutoff}, {neighbours}, {lmax}"
             )
-        self.elements, self.cutoff, self.dtype = tuple(elements), cutoff, dtype
+        self.elements, self.cutoff = tuple(elements), cutoff
         numbers = torch.full((len(chemical_symbols),), -1, dtype=torch.int64)
         numbers[[atomic_numbers[element] for element in elements]] = torch.arange(len(elements))
         self.register_buffer("place", numbers, persistent=False)

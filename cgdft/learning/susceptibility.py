@@ -126,12 +126,11 @@ class BondColumns(Columns):
 
     def forward(self, structure: Structure) -> Entries:
         """A column for each pair, and image of one, closer than the cutoff."""
-        h = self.environment(structure)
         i, j, shift = neighbour_list(self.cutoff, structure)
         one = i < j  # an atom and its own images exchange nothing
         i, j, shift = i[one], j[one], shift[one]
         apart = separations(structure, i, j, shift)
-        both = (self.pair(h, i, j, apart, self.cutoff) + self.pair(h, j, i, -apart, self.cutoff))[:, 0]
+        both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff, both=True)[:, 0]
         bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * envelope(apart, self.cutoff)
         column = torch.arange(len(bond), device=i.device)
         return Entries(torch.cat([i, j]) * self.size, column.repeat(2), torch.cat([bond, -bond]), len(bond))
