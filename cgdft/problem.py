@@ -143,9 +143,7 @@ class Problem:
         """Orders of derivatives by which `value` is behind a Lagrangian."""
         return 0 if self.readout is None else 1
 
-    def residual(
-        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
-    ) -> Residual:
+    def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """dL/dx and dL/dlambda with the changes of the probe, with a graph; zero at the solution."""
         lagrangian = self._probed(x, multipliers, probe)
         slopes = torch.autograd.grad(

@@ -139,9 +139,7 @@ class ResponseProblem(Problem):
             v = v if v.requires_grad else v.detach().requires_grad_()
             return torch.autograd.grad(self.law(self.structure, v).sum(), v, create_graph=graph)[0]
 
-    def residual(
-        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
-    ) -> Residual:
+    def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """p - F and c_k - a_k.p, with a graph; of so many steps, p and lambda less what they lead to."""
         if self.steps is not None:
             p, found, _ = self.recursion(self.steps, probe)

@@ -1,6 +1,5 @@
-"""Sets of frames: read as written, one at a time, in the same batches whoever reads, and refused where they mislead."""
+"""Sets of frames: read as written, one at a time, in the same batches whoever reads."""
 
-import lzma
 import pickle
 from itertools import chain
 from pathlib import Path
@@ -12,10 +11,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from springs import water, written
 
-from cgdft import Structure, units
-from cgdft.learning import Frame
-from cgdft.learning.data.atomic_energies import atomic_energies
+from cgdft import units
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.epochs import Epochs
 from cgdft.learning.data.sets import FrameSet, loader
@@ -26,33 +24,6 @@ from cgdft.validation.campaign import Results
 
 SUITES = Path(suites.__file__).parent
 DATA = Path(__file__).parents[2] / "shared" / "data"
-FREE = {"H": -0.5, "C": -37.8, "O": -75.0}
-STIFF = 0.4  # hartree/bohr^2
-
-
-def water(seed, **info):
-    """Energies of a spring to every place of the unmoved molecule, with its forces and a dipole, in ASE's units."""
-    atoms = molecule("H2O")
-    start = atoms.positions * units.angstrom
-    atoms.rattle(0.03, seed=seed)
-    moved = atoms.positions * units.angstrom - start
-    energy = FREE["O"] + 2 * FREE["H"] - 0.3 + 0.5 * STIFF * (moved**2).sum()
-    charges = np.array([-0.6, 0.3, 0.3])
-    results = {
-        "energy": energy / units.eV,
-        "forces": -STIFF * moved / (units.eV / units.angstrom),
-        "dipole": charges @ atoms.positions + [0.0, 0.03, 0.1],
-    }
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    atoms.arrays["Test_charges"] = charges
-    atoms.arrays["Test_dipoles"] = np.array([[0.0, 0.03, 0.1], [0, 0, 0], [0, 0, 0]])
-    atoms.info.update(info)
-    return atoms
-
-
-def written(path, frames):
-    ase.io.write(path, frames, format="extxyz")
-    return path
 
 
 @pytest.fixture
@@ -343,189 +314,3 @@ def test_batches_are_limited_in_atoms(many):
 def test_loaders_that_cannot_be(many, settings, message):
     with pytest.raises(ValueError, match=message):
         loader(many, **{"batch_size": 4, **settings})
-
-
-# Checks
-
-
-def test_a_good_set_has_nothing_to_tell(trajectory):
-    frames = FrameSet.read(trajectory)
-    train, validation = frames.split([0.75, 0.25])
-    assert check_set(train, validation, elements=["H", "O"], atomic_energies=FREE) == []
-    assert "energies have no atomic reference" in check_set(train)[0]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"units": {"energy": "hartree"}}, "`energy` must be in hartree, got numbers that look like eV"),
-        ({"units": {"energy": "kcal/mol"}}, "`energy` must be in kcal/mol, got numbers that look like eV"),
-        ({"units": {"forces": "hartree/bohr"}}, "forces look like eV/angstrom"),
-        ({"units": {"dipole": "debye"}}, "`dipole` must be in debye, got numbers that look like e angstrom"),
-    ],
-)
-@pytest.mark.parametrize("reference", [FREE, None])
-def test_wrong_units(trajectory, settings, message, reference):
-    with pytest.raises(ValueError, match=message):
-        check_set(FrameSet.read(trajectory, **settings), atomic_energies=reference)
-
-
-def test_hartree_read_as_ev(tmp_path):
-    frames = [water(seed) for seed in range(6)]
-    for atoms in frames:
-        atoms.info["E"] = atoms.calc.results.pop("energy") * units.eV
-    path = written(tmp_path / "a.xyz", frames)
-    with pytest.raises(ValueError, match="`energy` must be in eV, got numbers that look like hartree"):
-        check_set(FrameSet.read(path, {"energy": "E"}))
-    assert check_set(FrameSet.read(path, {"energy": "E"}, {"energy": "hartree"}), atomic_energies=FREE) == []
-
-
-def changed(frames, **labels):
-    return [Frame(f.name, f.structure, {**f.labels, **{k: v(f) for k, v in labels.items()}}) for f in frames]
-
-
-def test_wrong_signs_sums_and_orders(trajectory):
-    frames = list(FrameSet.read(trajectory))
-    p = "multipoles"
-    swapped = [0, 2, 3, 1]  # y, z, x
-    electrons = torch.tensor([8.6, 0.7, 0.7])
-    for labels, message in (
-        ({"forces": lambda f: -f.labels["forces"]}, "`forces` must be -dE/dR.*opposite sign"),
-        (
-            {"forces": lambda f: 1e3 * f.labels["forces"], "energy": lambda f: f.labels["energy"] * torch.nan},
-            "`energy` must be",
-        ),
-        ({p: lambda f: f.labels[p] + 0.1}, r"`multipoles` must have charges that add up to the total charge 0, got 0.3"),
-        ({p: lambda f: electrons[:, None]}, "look like numbers of electrons"),
-        ({"dipole": lambda f: -f.labels["dipole"]}, "`dipole` must point towards positive charge"),
-        ({"dipole": lambda f: f.labels["dipole"][:2]}, r"frame water-0: `dipole` must be of shape \(3\)"),
-        ({"entropy": lambda f: f.labels["energy"]}, "`labels` must be of"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            check_set(changed(frames, **labels), atomic_energies=FREE)
-    big = changed(frames, **{p: lambda f: f.labels[p][:, swapped] * torch.tensor([1.0, 5, 5, 5])})
-    big = changed(big, dipole=lambda f: f.labels[p][:, 0].double() @ f.structure.positions + f.labels[p].sum(0)[[3, 1, 2]])
-    with pytest.raises(ValueError, match="in the order x, y, z, got them as y, z, x"):
-        check_set(big)
-    wild = [Frame(f.name, f.structure, {"forces": 100 * f.labels["forces"]}) for f in frames]
-    with pytest.raises(
-        ValueError, match=r"`forces` must be in hartree/bohr, got a root mean square of .*look like eV/angstrom"
-    ):
-        check_set(wild)
-    still = [Frame(f.name, f.structure, {"forces": 0 * f.labels["forces"]}) for f in frames]
-    assert "all frames are relaxed" in check_set(still)[0]
-
-
-def test_dipoles_of_ions_about_their_centre():
-    frames = list(FrameSet.read(SUITES / "ions.h5"))
-    assert "energies have no atomic reference" in check_set(frames)[0]
-    shift = torch.tensor([3.0, 1.0, -2.0], dtype=torch.float64)
-    for centre in (lambda s: s.positions.mean(0), lambda s: torch.tensor(s.to_ase().get_center_of_mass() * units.angstrom)):
-        moved = []
-        for f in frames:
-            s = Structure(f.structure.numbers, f.structure.positions + shift, charge=f.structure.charge)
-            about = f.labels["dipole"] - s.charge * centre(f.structure)
-            labels = {"dipole": about, "multipoles": f.labels["multipoles"]}
-            moved.append(Frame(f.name, s, labels))
-        with pytest.raises(ValueError, match="`dipole` must be about the origin of coordinates, got those of ions about"):
-            check_set(moved)
-
-
-def test_elements_and_atomic_references(trajectory):
-    frames = FrameSet.read(trajectory)
-    with pytest.raises(ValueError, match="`elements` must include O of frame water-0, got H, C"):
-        check_set(frames, elements=["H", "C"])
-    with pytest.raises(ValueError, match="`atomic_energies` must have every element, got none of O"):
-        check_set(frames, atomic_energies={"H": -0.5})
-    with pytest.raises(ValueError, match="`atomic_energies` must be of the energies' method"):
-        check_set(frames, atomic_energies={"H": -0.5, "O": -15.8})
-
-
-def test_duplicates(tmp_path, trajectory):
-    frames = FrameSet.read(trajectory)
-    turned = [water(5), water(20)]
-    results = [one.calc.results for one in turned]
-    turned = [one[[2, 0, 1]] for one in turned]  # other orders of atoms are the same structure
-    for atoms, one in zip(turned, results, strict=True):
-        atoms.calc = SinglePointCalculator(atoms, energy=one["energy"])
-    others = FrameSet.read(written(tmp_path / "b.xyz", turned))
-    with pytest.raises(ValueError, match="`validation` must have no structure of `train`, got frame b-0, which is water-5"):
-        check_set(frames, others)
-    assert check_set(frames, others.subset([1]), atomic_energies=FREE) == []
-    both = [*frames, *others]
-    assert "1 frames are there twice: water-5 = b-0" in check_set(both)
-    with pytest.raises(ValueError, match="`train` must have one energy for one structure"):
-        check_set([*frames, *changed(others, energy=lambda f: f.labels["energy"] + 0.1)])
-    ion = Structure(frames[0].structure.numbers, frames[0].structure.positions, charge=1, spin=1)
-    assert check_set([*frames, Frame("ion", ion, {})], atomic_energies=FREE) == []  # another charge is another structure
-
-
-# Atomic energies
-
-
-def test_atomic_energies_of_single_atoms_given_ones_and_fits(trajectory):
-    frames = list(FrameSet.read(trajectory))
-    single = Frame("H", Structure(torch.tensor([1]), torch.zeros(1, 3), spin=1), {"energy": torch.tensor(-0.5)})
-    found = atomic_energies([*frames, single])
-    assert list(found) == ["H", "O"]
-    assert found["H"] == -0.5
-    assert found["O"] == pytest.approx(-75.3, abs=0.02)  # the binding of water is counted to what is fitted
-    assert atomic_energies(frames, given={"H": -0.6, "O": -75.0, "C": 0.0}) == {"H": -0.6, "O": -75.0}
-    with pytest.warns(UserWarning, match=r"compositions do not determine the atomic energies of H, O \(rank 1 of 2\)"):
-        found = atomic_energies(frames)
-    assert 2 * found["H"] + found["O"] == pytest.approx(-76.3, abs=0.02)
-    with pytest.raises(ValueError, match="`frames` must have an energy with every element, got none with C"):
-        atomic_energies([*frames, Frame("CH4", Structure.from_ase(molecule("CH4")), {})])
-
-
-def test_fits_are_determined_by_enough_compositions():
-    found = atomic_energies(FrameSet.read(SUITES / "molecules.h5"))
-    assert found["C"] == pytest.approx(-38.0, abs=0.1)
-    assert check_set(FrameSet.read(SUITES / "molecules.h5"), atomic_energies=found)[1:] == []
-
-
-def test_free_atoms_from_pyscf(trajectory):
-    found = atomic_energies(FrameSet.read(trajectory), given={"O": -75.0}, method="hf/sto-3g")
-    assert found["H"] == pytest.approx(-0.466582, abs=1e-5)  # STO-3G hydrogen atom
-
-
-# Files of others
-
-
-def first_frames(packed, folder, n):
-    path = folder / packed.name.removesuffix(".xz")
-    with lzma.open(packed, "rt") as lines:
-        kept = [[head, *(next(lines) for _ in range(int(head) + 1))] for _, head in zip(range(n), lines, strict=False)]
-    path.write_text("".join(chain(*kept)))
-    return path
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")
-def test_the_first_frames_of_public_files(tmp_path):
-    paths = sorted(DATA.glob("*/*.xz"))
-    assert len(paths) > 20
-    seen = set()
-    for path in paths:
-        frames = FrameSet.read(first_frames(path, tmp_path, 3))
-        for frame in frames:
-            seen |= set(frame.labels)
-        check_set(frames)
-    assert {"energy", "forces", "dipole", "multipoles"} <= seen
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")
-def test_mistakes_in_reading_public_files_are_found(tmp_path):
-    def unpacked(name, frames):
-        return first_frames(DATA / name, tmp_path, frames)
-
-    ions = unpacked("water_ion_clusters_aims/water100.extxyz.xz", 30)
-    with pytest.raises(ValueError, match="got them as y, z, x"):
-        check_set(FrameSet.read(ions, {"multipoles": "aims_atom_multipoles"}))
-    amino = unpacked("spice_bec/des370k_monomers.extxyz.xz", 10)
-    with pytest.raises(ValueError, match="`born_charges` must be .* transposed"):
-        check_set(FrameSet.read(amino, {"born_charges": "bec"}))
-    assert len(check_set(FrameSet.read(amino, {"born_charges": "bec.T"}))) == 1
-    charged = unpacked("cu111_water_charged/dft_multi_charge.extxyz.xz", 2)
-    neutral = unpacked("cu111_water_charged/dft_neutral94.extxyz.xz", 2)
-    with pytest.raises(ValueError, match="`charge` must be stated by every frame of a set with charged ones"):
-        FrameSet.read([charged, neutral])

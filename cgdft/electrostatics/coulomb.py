@@ -178,7 +178,8 @@ class Coulomb:
         for start in range(0, len(self.i), max(1, CACHE // size**2)):
             piece = slice(start, start + max(1, CACHE // size**2))
             i, j = self.i[piece], self.j[piece]
-            block = pair_energy(unit[:, :, None, None], unit[:, None, :, None], self.u[:, None, None, piece], self.radial[:, piece])
+            u, radial = self.u[:, None, None, piece], self.radial[:, piece]
+            block = pair_energy(unit[:, :, None, None], unit[:, None, :, None], u, radial)
             row = (self.sources.index[i] * n + local[i] * size) + component[:, None]
             place = row[:, None] * n + (local[j] * size + component[:, None])[None]
             matrix.index_add_(0, place.flatten(), block.expand(place.shape).flatten())

@@ -37,7 +37,7 @@ def loss_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def parity_figure(evaluation: Evaluation) -> Figure:
-    """Prediction against label of every quantity; energies per atom relative to their mean."""
+    """Prediction against label of every quantity; energies per atom less those of the free atoms."""
     names = list(evaluation.errors)
     columns = min(4, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
@@ -47,8 +47,6 @@ def parity_figure(evaluation: Evaluation) -> Figure:
         unit, factor = SHOWN[name]
         label = torch.cat(evaluation.errors[name].labels) * factor
         found = label + torch.cat(evaluation.errors[name].wrong) * factor
-        middle = label.mean() if name == "energy" else 0.0
-        label, found = label - middle, found - middle
         axes.plot(label.cpu().numpy(), found.cpu().numpy(), ".", ms=2, alpha=0.5, rasterized=True)
         low, high = float(label.min()), float(label.max())
         axes.plot([low, high], [low, high], color="0.3", lw=0.8)

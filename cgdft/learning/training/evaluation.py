@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, scale_of
+from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import compared, wanted
 from cgdft.learning.training.prediction import Prediction
@@ -43,7 +44,12 @@ KEPT = 20000
 
 @dataclass
 class Errors:
-    """Errors of one quantity: sums over its entries, and some entries for figures, all in Hartree atomic units."""
+    """Errors of one quantity: sums over its entries, and some entries for figures, all in Hartree atomic units.
+
+    Attributes:
+        n, squares, sizes: number of entries, sums of their errors' squares and absolute values.
+        labels, wrong: some labels, energies less those of the free atoms, and their errors.
+    """
 
     n: float = 0.0
     squares: float = 0.0
@@ -166,6 +172,8 @@ def _parts(name: str) -> tuple[str, ...]:
 def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
     value, label = compared(prediction, name)
     wrong = (value - label).detach()
+    if name == "energy":
+        label = label - _of_free_atoms(prediction)
     if name != "multipoles":
         found[name].add(label.reshape(-1), wrong.reshape(-1))
         return
@@ -173,3 +181,11 @@ def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
         if wrong.shape[1] > l * l:
             columns = slice(l * l, (l + 1) ** 2)
             found[part].add(label[:, columns].reshape(-1), wrong[:, columns].reshape(-1))
+
+
+def _of_free_atoms(prediction: Prediction) -> Tensor:
+    """The E0 that the model knows, of the atoms of each frame that has an energy, on the average."""
+    structure, functional = prediction.structure, prediction.response.problem.functional
+    known = [term.atoms for term in functional if isinstance(term, ShortRange) and term.atoms is not None]
+    total = sum((structure.total(atoms(structure)) for atoms in known), structure.positions.new_zeros(len(structure)))
+    return (total / structure.counts)[prediction.batch.having("energy")].detach()

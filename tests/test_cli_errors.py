@@ -1,0 +1,129 @@
+"""The command line: one line about an error on stderr, and its exit code."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
+from command import error, run
+
+from cgdft.cli import main
+from cgdft.functionals import Hardness
+
+
+@pytest.fixture
+def water(tmp_path):
+    path = tmp_path / "water.xyz"
+    write(path, molecule("H2O"))
+    return str(path)
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    path = tmp_path / "run.extxyz"
+    write(path, [molecule("H2O"), molecule("NH3"), molecule("CH4")])
+    return str(path)
+
+
+def broken(tmp_path):
+    water = molecule("H2O")
+    nan = water.copy()
+    nan.positions[1, 2] = np.nan
+    files = {
+        "empty.xyz": "",
+        "garbage.xyz": "not a\nstructure\nat all\n",
+        "garbage.dat": "\x00\x01\x02",
+        "garbage.cif": "data_\nloop_\n_nothing\n",
+        "short.xyz": "3\n\nO 0 0 0\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    write(tmp_path / "nan.extxyz", nan)
+    write(tmp_path / "helium.xyz", Atoms("He"))
+    write(tmp_path / "twice.xyz", Atoms("H2"))
+    write(tmp_path / "flat.extxyz", Atoms("H2", [[0, 0, 0], [0, 0, 1]], cell=[[3, 0, 0], [3, 0, 0], [0, 0, 3]], pbc=True))
+    write(tmp_path / "salt.extxyz", bulk("NaCl", "rocksalt", a=5.64))
+    water.set_initial_charges([-1, 0, 0])
+    water.info["charge"] = 1.0
+    write(tmp_path / "two-charges.extxyz", water)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("missing.xyz", "no file"),
+        ("empty.xyz", "not readable"),
+        ("garbage.xyz", "not readable"),
+        ("garbage.dat", "not readable"),
+        ("garbage.cif", "not readable"),
+        ("short.xyz", "not readable"),
+        (".", "no file"),
+        ("nan.extxyz", "`positions` must be finite"),
+        ("helium.xyz", "none for He"),
+        ("twice.xyz", "must be distinct"),
+        ("flat.extxyz", "singular cell"),
+        ("two-charges.extxyz", "`charge` must be one number"),
+    ],
+)
+def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
+    broken(tmp_path)
+    assert message in error(capsys, "solve", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "qeqs"], "did you mean qeq?"),
+        (["--model", "small-respons"], "small-qeq, small-response, got 'small-respons'; did you mean small-response?"),
+        (["--charge", "1", "--potential", "2"], "--charge"),
+        (["--charge", "much"], "--charge"),
+        (["--charge", "nan"], "finite"),
+        (["--field", "1", "2"], "--field"),
+        (["--index", "7"], "index '7'"),
+        (["--index", "5:"], "no structures"),
+        (["--index", "x"], "index 'x'"),
+        (["--output", "out.pdb"], ".extxyz"),
+        (["--output", "no/such/folder/out.xyz"], "folder"),
+        (["--plot", "out.gif"], ".png"),
+        (["--colour"], "--colour"),
+    ],
+)
+def test_a_bad_option_is_one_line(capsys, water, arguments, message):
+    assert message in error(capsys, "solve", water, *arguments)
+
+
+def test_other_bad_commands_are_one_line(capsys, tmp_path, trajectory):
+    broken(tmp_path)
+    assert "periodic axis" in error(capsys, "solve", tmp_path / "salt.extxyz", "--field", 0, 0, 1)
+    assert "--index" in error(capsys, "solve", trajectory, "--index", ":", "--plot", tmp_path / "a.png")
+    assert "solve" in error(capsys, "sole")
+    assert "FILE" in error(capsys, "solve")
+    assert "qeq" in error(capsys, "cite", "qe")
+    assert "small" in error(capsys, "validate", "--suite", "large")
+    assert "did you mean" in error(capsys, "validate", trajectory, "--model", "qek")
+
+
+def test_a_solver_that_fails_tells_its_status(capsys, water, monkeypatch):
+    import cgdft.functionals.models.qeq as qeq
+    from cgdft import Model, Multipoles
+    from cgdft.functionals import Hartree
+
+    soft = Model(Hartree(self_interaction=False) + Hardness(0.01), Multipoles(width=1.0))
+    monkeypatch.setattr(qeq, "QEq", lambda: soft)
+    assert "no minimum" in error(capsys, "solve", water)
+
+
+def test_debug_shows_the_error_itself(capsys, water):
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["solve", water, "--model", "qe", "--debug"])
+    with pytest.raises(ValueError, match="did you mean"):
+        main(["--debug", "solve", water, "--model", "qe"])
+    assert main(["--debug"]) == 0
+
+
+def test_an_interrupt_is_one_line(capsys, water, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cgdft.cli.read", interrupt)
+    assert run(capsys, "solve", water) == (130, "", "cgdft: interrupted\n")

@@ -1,0 +1,77 @@
+"""Waters with the energies, forces and multipoles of QEq, and trainings on them."""
+
+import os
+import subprocess
+import sys
+
+import torch
+from ase.build import molecule
+
+from cgdft import Structure
+from cgdft.functionals import QEq
+from cgdft.learning import Frame, MessagePassing
+from cgdft.learning.architectures import make
+from cgdft.learning.training.config import Settings
+from cgdft.learning.training.trainer import Trainer
+from cgdft.validation.suites import stored
+
+ATOMS = {"H": -0.5, "O": -75.0}
+
+
+def frames(n=4, first=0):
+    """Displaced waters with the energies, forces and multipoles of QEq as a reference."""
+    found = []
+    for seed in range(first, first + n):
+        atoms = molecule("H2O")
+        atoms.rattle(0.05, seed=seed)
+        structure = Structure.from_ase(atoms)
+        solution = QEq()(structure)
+        multipoles = torch.zeros(3, 4, dtype=torch.float64)
+        multipoles[:, 0] = solution.charges.detach()
+        labels = {"energy": solution.energy[0].detach() - 76.0, "forces": solution.forces().detach(), "multipoles": multipoles}
+        found.append(Frame(f"water {seed}", structure, labels))
+    return found
+
+
+def network(seed=0, **changes):
+    torch.manual_seed(seed)
+    return MessagePassing(list(ATOMS), **{"channels": 4, "layers": 1, "dtype": torch.float64, **changes})
+
+
+def trainer(name="qeq", train=None, output=None, model=None, on_best=None, **changes):
+    environment = network()
+    settings = Settings(**{"schedule": {"implicit": 3}, "batch_size": 2, "ema": 0.5, **changes})
+    model = make(name, environment, ATOMS) if model is None else model(environment)
+    return Trainer(model, environment, train or frames(), frames(2, 10), settings, output, on_best=on_best)
+
+
+CONFIG = """
+data:
+  train: [{data}]
+  validation: 0.34
+architecture: nonlinear
+environment: {{channels: 4, layers: 1, dtype: float64}}
+atoms: {{H: -0.6, O: -75.2}}
+schedule: {{direct: 2, implicit: {epochs}}}
+batch_size: 4
+output: {output}
+"""
+
+
+def config(tmp_path, name, epochs=4):
+
+    path = tmp_path / f"{name}.yaml"
+    path.write_text(CONFIG.format(data=stored("water"), epochs=epochs, output=tmp_path / name))
+    return path
+
+
+def stretched(frame, name):
+    structure = Structure(frame.structure.numbers, 1.8 * frame.structure.positions)
+    return Frame(name, structure, frame.labels)
+
+
+def process(*arguments):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
