@@ -35,8 +35,15 @@ def structures():
     return {"open": Structure.from_ase(atoms), "cation": Structure.from_ase(atoms, charge=1), "cell": Structure.from_ase(cell)}
 
 
-@pytest.mark.parametrize("where", ["open", "cation", "cell"])
-@pytest.mark.parametrize("name", MODELS)
+def cases():
+    """Every model on every structure; what takes ten seconds and more a case is seen on one in the usual run."""
+    for name in MODELS:
+        for where in ("open", "cation", "cell"):
+            long = name == "fixed-point-response" and where != "open"
+            yield pytest.param(name, where, marks=[pytest.mark.slow] if long else [], id=f"{name}-{where}")
+
+
+@pytest.mark.parametrize(("name", "where"), list(cases()))
 def test_named_models(name, where):
     structure = structures()[where]
     model = made(MODELS[name], structure)

@@ -142,6 +142,7 @@ def salt():
     return solve(bulk("NaCl", "rocksalt", a=5.6402, cubic=True), basis=SMALL)
 
 
+@pytest.mark.slow
 def test_equivalent_atoms_of_a_salt(salt):
     multipoles = charges(salt)
     sodium, chloride = multipoles[salt.numbers == 11], multipoles[salt.numbers == 17]

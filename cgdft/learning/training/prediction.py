@@ -81,6 +81,11 @@ class Prediction:
             return rho.multipoles[atoms]
         if quantity == "chemical_potential":
             names = [row.name for row in response.problem.fixed]
+            if "total" not in names or not response.problem.rows.active[s, names.index("total")].all():
+                raise ValueError(
+                    "`quantity` chemical_potential needs a total charge that the model minimises with, got one whose total is "
+                    "given by its reference density or by nothing; leave its weight out"
+                )
             return -response.multipliers[s, names.index("total")]
         if quantity == "potential":
             return [self._potential(k) for k in structures]
