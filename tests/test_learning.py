@@ -201,6 +201,20 @@ def test_validation_measures_what_training_minimises(batch):
     assert expected["multipoles"] == pytest.approx(float(by_hand), rel=1e-9)
 
 
+def test_a_chemical_potential_is_asked_of_those_that_have_one(batch):
+    """Of the others it is an error, and a warning where all labels are evaluated."""
+    one = Frame("one", batch.frames[0].structure, {"chemical_potential": torch.tensor(-0.1, dtype=torch.float64)})
+    for name in ("qeq", "local", "local-charges", "shared-response"):
+        model, of_one = make(name, environment(), ATOMS), Batch.of([one])
+        if name == "qeq":
+            assert "chemical_potential" in evaluate(model, [of_one]).errors
+            continue
+        with pytest.warns(UserWarning, match="chemical_potential needs a total charge that the model minimises with"):
+            assert not evaluate(model, [of_one]).errors
+        with pytest.raises(ValueError, match="leave it out"):
+            evaluate(model, [of_one], ["chemical_potential"])
+
+
 @pytest.mark.parametrize("name", names())
 def test_predictions_without_a_graph(name, batch):
     """Forces are what they are, whether weights are trained or not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from cgdft.learning.data.quantities import QUANTITIES, scale_of
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import compared, wanted
-from cgdft.learning.training.prediction import Prediction
+from cgdft.learning.training.prediction import Prediction, Undefined
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import attempt
@@ -127,7 +128,7 @@ def evaluate(
     world: World | None = None,
     starts: Starts | None = None,
 ) -> Evaluation:
-    """Errors of a model at its minimum on batches of frames, of all labels or of some quantities.
+    """Errors of a model at its minimum on batches of frames, of all labels that it has or of some quantities.
 
     Args:
         batches: of this process.
@@ -154,7 +155,12 @@ def evaluate(
             if starts is not None:
                 starts.keep(prediction)
             for name in wanted(prediction.batch, weights):
-                _add(found, prediction, name)
+                try:
+                    _add(found, prediction, name)
+                except Undefined as error:
+                    if quantities is not None:
+                        raise
+                    warnings.warn(f"not evaluated: {error}", stacklevel=2)
     finally:
         for p in asked:
             p.requires_grad_()

@@ -20,6 +20,10 @@ from cgdft.solvers import Direct
 from cgdft.structure import Structure
 
 
+class Undefined(ValueError):
+    """A quantity that a model does not have, whatever the structure."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prediction:
     """The solution on a batch as a differentiable function of weights, displacement and strain.
@@ -54,6 +58,7 @@ class Prediction:
 
         Raises:
             ValueError: no such quantity.
+            Undefined: one that the model does not have.
         """
         graph = torch.is_grad_enabled()
         with torch.enable_grad():  # of derivatives by displacement or field there is none otherwise
@@ -82,9 +87,9 @@ class Prediction:
         if quantity == "chemical_potential":
             names = [row.name for row in response.problem.fixed]
             if "total" not in names or not response.problem.rows.active[s, names.index("total")].all():
-                raise ValueError(
+                raise Undefined(
                     "`quantity` chemical_potential needs a total charge that the model minimises with, got one whose total is "
-                    "given by its reference density or by nothing; leave its weight out"
+                    "given by its reference density or by nothing; leave it out"
                 )
             return -response.multipliers[s, names.index("total")]
         if quantity == "potential":
