@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cgdft.electrostatics.pairs import pairs_within, separations
+from cgdft.learning.channel_product import ChannelProduct, components_first, components_last
 from cgdft.learning.environment import Environment
 from cgdft.memo import once
 from cgdft.structure import Structure
@@ -97,21 +98,13 @@ class _Layer(nn.Module):
         gated = o3.Irreps([(mul, ir) for mul, ir in outward if ir.l > 0])
         gates = o3.Irreps([(mul, (0, 1)) for mul, _ in gated])
         self.gate = enn.Gate(scalars, [torch.nn.functional.silu], gates, [torch.sigmoid] * len(gates), gated)
-        wanted = self.gate.irreps_in
-        harmonics = o3.Irreps.spherical_harmonics(lmax)
-        between: list[tuple[int, o3.Irrep]] = []
-        paths: list[tuple[int, int, int, str, bool]] = []
-        for a, (mul, one) in enumerate(inward):
-            for b, (_, two) in enumerate(harmonics):
-                for ir in one * two:
-                    if ir in wanted:
-                        paths.append((a, b, len(between), "uvu", True))
-                        between.append((mul, ir))
-        sums = o3.Irreps(between)
+        self.channels = inward[0].mul
+        self.product = ChannelProduct(inward.lmax, lmax)
+        self.degrees = [degree for _, _, degree in self.product.paths]
+        sums = o3.Irreps([(self.channels, (degree, (-1) ** degree)) for degree in self.degrees])
         self.up = o3.Linear(inward, inward)
-        self.product = o3.TensorProduct(inward, harmonics, sums, paths, shared_weights=False, internal_weights=False)
-        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.product.weight_numel], torch.nn.functional.silu)
-        self.down = o3.Linear(sums, wanted)
+        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.channels * len(self.degrees)], torch.nn.functional.silu)
+        self.down = o3.Linear(sums, self.gate.irreps_in)
         self.own = o3.Linear(inward, outward, shared_weights=False, internal_weights=False)
         self.of_element = nn.Embedding(n_elements, self.own.weight_numel)
         self.scale = neighbours**-0.5
@@ -126,9 +119,10 @@ class _Layer(nn.Module):
         radial: Float[Tensor, "n_pairs bessel"],
     ) -> Float[Tensor, "n_atoms outward"]:
         """One round of messages."""
-        sent = self.product(self.up(h)[j], harmonics, self.weights(radial))
-        received = sent.new_zeros(len(h), sent.shape[1]).index_add(0, i, sent) * self.scale
-        found: Tensor = self.gate(self.down(received)) + self.own(h, self.of_element(element))
+        x = components_first(self.up(h), self.channels).index_select(0, j)
+        sent = self.product(x, harmonics, self.weights(radial).unflatten(1, (-1, self.channels)))
+        received = sent.new_zeros(len(h), *sent.shape[1:]).index_add(0, i, sent) * self.scale
+        found: Tensor = self.gate(self.down(components_last(received, self.degrees))) + self.own(h, self.of_element(element))
         return found
 
 
