@@ -43,8 +43,8 @@ class ChannelProduct(nn.Module):
         x: Float[Tensor, "n_pairs components_in channels"],
         harmonics: Float[Tensor, "n_pairs components"],
         weights: Float[Tensor, "n_pairs n_paths channels"],
-    ) -> Float[Tensor, "n_pairs components_out channels"]:
-        """Components of all paths, one path after the other."""
+    ) -> list[Float[Tensor, "n_pairs components channels"]]:
+        """z of each path."""
         features, waves = (one.split(list(range(1, 2 * math.isqrt(one.shape[1]), 2)), 1) for one in (x, harmonics))
         found = []
         for k, ((a, b, c), w) in enumerate(zip(self.paths, weights.unbind(1), strict=True)):
@@ -59,7 +59,7 @@ class ChannelProduct(nn.Module):
             else:
                 mixing = torch.einsum("abc,nb->nca", coupling, waves[b])
                 found.append((mixing @ features[a]) * w[:, None])
-        return torch.cat(found, 1)
+        return found
 
 
 def components_first(h: Float[Tensor, "n_atoms features"], channels: int) -> Tensor:
@@ -69,7 +69,6 @@ def components_first(h: Float[Tensor, "n_atoms features"], channels: int) -> Ten
     return torch.cat([part.unflatten(1, (channels, -1)).transpose(1, 2) for part in parts], 1)
 
 
-def components_last(z: Float[Tensor, "n_atoms components channels"], degrees: list[int]) -> Tensor:
-    """The reverse, for any l one after the other."""
-    parts = z.split([2 * degree + 1 for degree in degrees], 1)
+def components_last(parts: list[Float[Tensor, "n_atoms components channels"]]) -> Tensor:
+    """The reverse, of any l one after the other."""
     return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], 1)

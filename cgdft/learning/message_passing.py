@@ -100,10 +100,9 @@ class _Layer(nn.Module):
         self.gate = enn.Gate(scalars, [torch.nn.functional.silu], gates, [torch.sigmoid] * len(gates), gated)
         self.channels = inward[0].mul
         self.product = ChannelProduct(inward.lmax, lmax)
-        self.degrees = [degree for _, _, degree in self.product.paths]
-        sums = o3.Irreps([(self.channels, (degree, (-1) ** degree)) for degree in self.degrees])
+        sums = o3.Irreps([(self.channels, (degree, (-1) ** degree)) for _, _, degree in self.product.paths])
         self.up = o3.Linear(inward, inward)
-        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.channels * len(self.degrees)], torch.nn.functional.silu)
+        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.channels * len(sums)], torch.nn.functional.silu)
         self.down = o3.Linear(sums, self.gate.irreps_in)
         self.own = o3.Linear(inward, outward, shared_weights=False, internal_weights=False)
         self.of_element = nn.Embedding(n_elements, self.own.weight_numel)
@@ -121,8 +120,9 @@ class _Layer(nn.Module):
         """One round of messages."""
         x = components_first(self.up(h), self.channels).index_select(0, j)
         sent = self.product(x, harmonics, self.weights(radial).unflatten(1, (-1, self.channels)))
-        received = sent.new_zeros(len(h), *sent.shape[1:]).index_add(0, i, sent) * self.scale
-        found: Tensor = self.gate(self.down(components_last(received, self.degrees))) + self.own(h, self.of_element(element))
+        received = [x.new_zeros(len(h), *one.shape[1:]).index_add(0, i, one) for one in sent]
+        message = self.gate(self.down(components_last(received) * self.scale))
+        found: Tensor = message + self.own(h, self.of_element(element))
         return found
 
 
