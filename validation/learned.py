@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from cgdft.learning import Frame, MessagePassing
-from cgdft.learning.architectures import make, names
+from cgdft.learning.architectures import about, make, names
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.config import Settings
@@ -131,28 +131,30 @@ MARKDOWN = """# Learnt functionals, side by side
 {about}
 
 `python -m cgdft.validation.learned --stored` prints this page from the results that come with the package; with names of suites
-it trains anew.
+it trains anew. The physics, each a file of `cgdft.learning.architectures`:
+
+{physics}
 
 {tables}
 
 On silver the models without a total charge can only give both charge states their mean. Charges that are functions of
 positions and share a total charge, all alike (local-charges) or by a learnt Fukui function (shared-charges), are off by 0.1
 to 0.5 eV per atom: between the states there is Coulomb energy alone, and densities are bent to make it up. What is minimised
-has both states to 1.5 meV/atom or better; the two functionals of charges and dipoles (nonlinear, response) are the best in
-all three columns, alike in forces and charges.
+has both states to 1.5 meV/atom or better; the three functionals of charges and dipoles (nonlinear, response, shared-response)
+are the best in all three columns, alike in energies and forces.
 
-On carbon the response model is the best in energies and forces, and of what is minimised, with the nonlinear functional, in
-charges. Charges are the best of all where nothing has to be a minimum (shared-charges), which costs it nearly twice the
-energy error.
+On carbon shared-response is the best on average in all columns: what it minimises conserves charge, and a total charge is
+shared by a Fukui function as that of shared-charges, which had the best charges before, at nearly twice the energy error. The
+response model, whose sites take up the total charge, is next to it in energies and forces.
 
-On salt, of all whose charges are those of the reference, the response model is the best in energies, as good as shared
-charges in forces and charges, and far before QEq. Latent charges do better still on average, in energies by a third: nobody
-holds them to Hirshfeld's charges, which are a third to a half of an ion's; ranges of seeds overlap. Told energies and forces
-alone, as they are, the response model is level with them ("response, latent"), with charges that are nobody's, as theirs.
+On salt, of all whose charges are those of the reference, the two response models are the best in energies, shared-response in
+charges, and far before QEq. Latent charges do better still on average, in energies by a third: nobody holds them to
+Hirshfeld's charges, which are a third to a half of an ion's; ranges of seeds overlap. Told energies and forces alone, as they
+are, the response model is level with them ("response, latent"), with charges that are nobody's, as theirs.
 
-Both models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional,
-`SiteColumns` in the response model, which needs an electronegativity as well, lest its susceptibility fade (see
-[training](training.md)). Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and
+Models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns` in
+the response model, `Shares` in shared-response. A response needs an electronegativity as well, lest its susceptibility fade
+(see [training](training.md)). Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and
 differences below a third are not to be trusted.
 
 The last lines: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets
@@ -171,7 +173,8 @@ def markdown(results: Results) -> str:
         for name, published in PUBLISHED.get(suite, {}).items():
             lines.append(f"| ({name}) | " + " | ".join("" if v is None else f"({v:.3g})" for v in published) + " |")
         tables.append("\n".join(lines))
-    return MARKDOWN.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), tables="\n\n".join(tables))
+    physics = "\n".join(f"- {name}: {about(name)}" for name in names())
+    return MARKDOWN.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), physics=physics, tables="\n\n".join(tables))
 
 
 def stored_results() -> Results:

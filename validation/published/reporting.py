@@ -52,25 +52,26 @@ MARKDOWN = """# Published sets
 """
 
 FINDINGS = """
-Two ions far apart are nearly right where charges belong to molecules: LES and local charges. The local model is off by half
-an electronvolt, and so are QEq and its nonlinear relative: their charges flow from one molecule to the other at any distance.
-The response model's flow too, as far as its sites are soft, but begin at a reference that the surroundings give: a quarter of
-that error between two ions, and a little more beside a neutral molecule (CA). LES describes that best. Polar and apolar
-dimers do not tell models apart that far away, but for local charges, which have the better polar ones.
+Two ions far apart are nearly right where charges belong to molecules: LES, local charges and, less so, shared response. The
+local model is off by half an electronvolt, and so are QEq and its nonlinear relative: their charges flow from one molecule to
+the other at any distance. Those of the response model flow too, as far as its sites are soft, but begin at a reference that the
+surroundings give: a quarter of that error between two ions, and a little more beside a neutral molecule (CA). Where the
+response conserves the charge of what is bonded (shared response), half of the former is left and a tenth of the latter: what a
+reference has too much is still shared by both molecules. LES describes ions best, local charges polar dimers, shared response
+next.
 
-Water clusters larger than those of the training are described best by the response model in energies, forces, charges and
-dipoles of atoms, though little better than by local charges, which have the best whole dipole. Charges alone (QEq) have more
-to carry than they can.
+Water clusters larger than those of the training are described best by shared response in energies, forces, charges, dipoles of
+atoms and whole dipoles, then by the response model. Charges alone (QEq) have more to carry than they can.
 
-In a field that no training has seen, what is minimised answers, the response model and QEq best: E(F) - E(0) to 8 and 9 meV
-of 270. Polarizabilities of the response model are off by a quarter, though nothing in the training asks for one (by two
-fifths with another seed; nearly all was lost with a reference density alone, without an electronegativity). Charges that are
-functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have not
-even that.
+In a field that no training has seen, what is minimised answers, both response models and QEq best: E(F) - E(0) to 8 and 9 meV
+of 270. Polarizabilities of the response models are off by a fifth and a quarter, though nothing in the training asks for one
+(of the response model by two fifths with another seed; nearly all was lost with a reference density alone, without an
+electronegativity). Charges that are functions of positions have the dipole but cannot be polarized by the field; latent charges
+of energies and forces have not even that.
 
-Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; the response model is
-the best in energies, forces, charges and Born charges. Latent charges of 96 frames know half of the dipoles and nothing of
-Born charges. The authors trained on 495 frames.
+Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response knows
+most of dipoles, quadrupoles and Born charges, the response model is the best in energies, forces and charges. Latent charges of
+96 frames know half of the dipoles and nothing of Born charges. The authors trained on 495 frames.
 
 One seed each; shared charges were not trained on these sets.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from cgdft.learning.environment import Environment
 from cgdft.model import Model
@@ -18,6 +19,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem.replace("_", "-") for path in Path(__file__).parent.glob("[!_]*.py")))
 
 
+def about(name: str) -> str:
+    """What an architecture is, in a sentence."""
+    return (_module(name).__doc__ or "").strip().splitlines()[0]
+
+
 def make(name: str, environment: Environment, atoms: dict[str, float]) -> Model:
     """The model of an architecture on an environment.
 
@@ -26,5 +32,9 @@ def make(name: str, environment: Environment, atoms: dict[str, float]) -> Model:
     """
     if name not in names():
         raise ValueError(f"`architecture` must be one of {', '.join(names())}, got {name!r}")
-    model: Model = import_module(f"{__name__}.{name.replace('-', '_')}").model(environment, atoms)
+    model: Model = _module(name).model(environment, atoms)
     return model
+
+
+def _module(name: str) -> Any:
+    return import_module(f"{__name__}.{name.replace('-', '_')}")
