@@ -123,7 +123,6 @@ def test_a_training_goes_on_elsewhere(tmp_path, kind):
 
     def run(device, folder, epochs):
         environment = network(["H", "O"]).double()
-        environment.dtype = torch.float64
         model = make("nonlinear", environment, {"H": 0.0, "O": 0.0}).to(device)
         settings = Settings(schedule={"direct": 1, "implicit": 2}, batch_size=2)
         trainer = Trainer(model, environment, some[:2], some[2:], settings, tmp_path / folder)

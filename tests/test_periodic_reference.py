@@ -152,8 +152,8 @@ def test_equivalent_atoms_of_a_salt(salt):
     np.testing.assert_allclose(multipoles[:, 1:4], 0, atol=1e-6)  # forbidden by inversion, which the mesh has
 
 
-def test_a_coarse_mesh_is_refused(salt):
-    coarse = dataclasses.replace(salt, density=salt.density[::4, ::4, ::4])
+def test_a_coarse_mesh_is_refused(water):
+    coarse = dataclasses.replace(water, density=water.density[::4, ::4, ::4])
     with pytest.raises(ArithmeticError, match="higher cutoff"):
         charges(coarse)
 

@@ -30,7 +30,7 @@ class _Directed(Term, ABC):
     def __init__(self, environment: Environment, scale: float) -> None:
         super().__init__()
         self.environment, self.scale = environment, scale
-        self.vector = o3.Linear(environment.irreps, o3.Irreps("1x1o")).to(environment.dtype)
+        self.vector = o3.Linear(environment.irreps, o3.Irreps("1x1o")).to(environment.precision)
         self._known: Tensor | None = None
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:

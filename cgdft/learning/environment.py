@@ -53,7 +53,7 @@ class Environment(nn.Module, ABC):
         def cut() -> Tensor:
             h = self(structure)
             parts = zip(self.irreps, self.irreps.slices(), strict=True)
-            return torch.cat([h[:, here] for (_, ir), here in parts if ir.l == 0 and ir.p == 1], 1).to(self.dtype)
+            return torch.cat([h[:, here] for (_, ir), here in parts if ir.l == 0 and ir.p == 1], 1).to(self.precision)
 
         found: Tensor = once((self, "invariants"), structure, cut)
         return found
@@ -64,6 +64,6 @@ class Environment(nn.Module, ABC):
         return sum(mul for mul, ir in self.irreps if ir.l == 0 and ir.p == 1)
 
     @property
-    def dtype(self) -> torch.dtype:
+    def precision(self) -> torch.dtype:
         """Of the weights; float64 of an environment without any."""
         return next((p.dtype for p in self.parameters()), torch.float64)

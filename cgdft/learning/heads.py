@@ -68,13 +68,13 @@ class Coefficients(nn.Module):
         self.charges = Perceptron(environment, 1)
         higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])  # noqa: E741
         self.higher = o3.Linear(environment.irreps, higher) if lmax else None
-        self.to(environment.dtype)
+        self.to(environment.precision)
 
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
         """(n_atoms, (lmax + 1)^2)."""
         parts = [self.charges(self.environment.invariants(structure))]
         if self.higher is not None:
-            parts.append(self.higher(self.environment(structure).to(self.environment.dtype)).double())
+            parts.append(self.higher(self.environment(structure).to(self.environment.precision)).double())
         return self.scale * torch.cat(parts, 1)
 
 
@@ -132,7 +132,7 @@ class PairFunctions(nn.Module):
         self.radial = nn.Sequential(nn.Linear(8, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
         self.first, self.second = nn.Linear(width, HIDDEN), nn.Linear(width, HIDDEN)
         self.last = nn.Linear(HIDDEN, n, bias=False)
-        self.to(environment.dtype)
+        self.to(environment.precision)
 
     def forward(
         self, invariants: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float, both: bool = False
@@ -168,7 +168,7 @@ class Perceptron(nn.Module):
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(environment.n_invariants, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, n))
-        self.to(environment.dtype)
+        self.to(environment.precision)
 
     def forward(self, invariants: Float[Tensor, "n_atoms invariants"]) -> Float[Tensor, "n_atoms n"]:
         """(n_atoms, n), float64."""

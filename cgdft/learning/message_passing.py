@@ -79,9 +79,9 @@ class MessagePassing(Environment):
         i, j, shift = neighbour_list(self.cutoff, structure)
         apart = separations(structure, j, i, -shift)
         length = (apart * apart).sum(1).sqrt()
-        radial = bessel(length / self.cutoff).to(self.dtype)
+        radial = bessel(length / self.cutoff).to(self.precision)
         harmonics = o3.spherical_harmonics(
-            list(range(self.lmax + 1)), apart.to(self.dtype), normalize=True, normalization="component"
+            list(range(self.lmax + 1)), apart.to(self.precision), normalize=True, normalization="component"
         )
         element = self.place[structure.numbers]  # type: ignore[index]
         h, found = self.embedding(element), []

@@ -179,7 +179,7 @@ def constructor(environment: MessagePassing) -> dict[str, Any]:
         "layers": len(environment.blocks),
         "cutoff": environment.cutoff,
         "neighbours": scale**-2,
-        "dtype": str(environment.dtype).removeprefix("torch."),
+        "dtype": str(environment.precision).removeprefix("torch."),
     }
 
 
