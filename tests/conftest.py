@@ -1,10 +1,11 @@
-"""Structures that many tests share, by name."""
+"""Structures and files that many tests share."""
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.io import write
 
 from cgdft import Structure
 
@@ -69,6 +70,20 @@ def one_thread():
 @pytest.fixture(params=list(STRUCTURES))
 def structure(request: pytest.FixtureRequest) -> Structure:
     return STRUCTURES[request.param]()
+
+
+@pytest.fixture
+def water_file(tmp_path):
+    path = tmp_path / "water.xyz"
+    write(path, molecule("H2O"))
+    return str(path)
+
+
+@pytest.fixture
+def trajectory_file(tmp_path):
+    path = tmp_path / "run.extxyz"
+    write(path, [molecule("H2O"), molecule("NH3"), molecule("CH4")])
+    return str(path)
 
 
 @pytest.fixture

@@ -23,72 +23,58 @@ from cgdft.units import eV, volt_per_angstrom
 HEAVY = ("torch", "pyscf", "e3nn", "ase", "matplotlib")
 
 
-@pytest.fixture
-def water(tmp_path):
-    path = tmp_path / "water.xyz"
-    write(path, molecule("H2O"))
-    return str(path)
-
-
-@pytest.fixture
-def trajectory(tmp_path):
-    path = tmp_path / "run.extxyz"
-    write(path, [molecule("H2O"), molecule("NH3"), molecule("CH4")])
-    return str(path)
-
-
 # What a user sees.
 
 
-def test_solve_prints_the_solution(capsys, water):
-    code, out, err = run(capsys, "solve", water)
+def test_solve_prints_the_solution(capsys, water_file):
+    code, out, err = run(capsys, "solve", water_file)
     assert (code, err) == (0, "")
-    assert out == str(QEq()(Structure.from_ase(read(water)))) + "\n"
+    assert out == str(QEq()(Structure.from_ase(read(water_file)))) + "\n"
     assert "hartree" in out
 
 
-def test_solve_json_is_in_atomic_units(capsys, water):
-    code, out, _ = run(capsys, "solve", water, "--model", "qeq-dipoles", "--charge", "-1", "--json")
+def test_solve_json_is_in_atomic_units(capsys, water_file):
+    code, out, _ = run(capsys, "solve", water_file, "--model", "qeq-dipoles", "--charge", "-1", "--json")
     assert code == 0
-    solution = QEqDipoles()(Structure.from_ase(read(water), charge=-1.0))
+    solution = QEqDipoles()(Structure.from_ase(read(water_file), charge=-1.0))
     assert json.loads(out)["energy"] == pytest.approx(float(solution.energy[0]), rel=1e-12)
     assert json.loads(out)["total_charge"] == pytest.approx(-1.0)
     assert "atomic units" in json.loads(out)["units"]
 
 
-def test_solve_field_is_in_volt_per_angstrom(capsys, water):
-    _, out, _ = run(capsys, "solve", water, "--field", "0", "0", "-0.5", "--json")
+def test_solve_field_is_in_volt_per_angstrom(capsys, water_file):
+    _, out, _ = run(capsys, "solve", water_file, "--field", "0", "0", "-0.5", "--json")
     model = QEq() + UniformField([0.0, 0.0, -0.5 * volt_per_angstrom])
-    assert json.loads(out)["charges"] == pytest.approx(model(Structure.from_ase(read(water))).charges.tolist())
-    _, without, _ = run(capsys, "solve", water, "--json")
+    assert json.loads(out)["charges"] == pytest.approx(model(Structure.from_ase(read(water_file))).charges.tolist())
+    _, without, _ = run(capsys, "solve", water_file, "--json")
     assert json.loads(without)["charges"] != pytest.approx(json.loads(out)["charges"], abs=1e-3)
 
 
-def test_solve_potential_is_grand_canonical(capsys, water):
-    solution = QEq()(Structure.from_ase(read(water), charge=0.25))
+def test_solve_potential_is_grand_canonical(capsys, water_file):
+    solution = QEq()(Structure.from_ase(read(water_file), charge=0.25))
     volts = float(solution.potentials["total"][0]) / eV
-    _, out, _ = run(capsys, "solve", water, "--potential", volts, "--json")
+    _, out, _ = run(capsys, "solve", water_file, "--potential", volts, "--json")
     assert json.loads(out)["total_charge"] == pytest.approx(0.25)
 
 
-def test_solve_several_structures(capsys, trajectory):
-    _, out, err = run(capsys, "solve", trajectory, "--index", ":")
+def test_solve_several_structures(capsys, trajectory_file):
+    _, out, err = run(capsys, "solve", trajectory_file, "--index", ":")
     assert err == ""
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["H2O", "H3N", "CH4"]
-    _, out, _ = run(capsys, "solve", trajectory, "--index", ":", "--json")
+    _, out, _ = run(capsys, "solve", trajectory_file, "--index", ":", "--json")
     listed = json.loads(out)
-    energies = [float(QEq()(Structure.from_ase(atoms)).energy[0]) for atoms in read(trajectory, ":")]
+    energies = [float(QEq()(Structure.from_ase(atoms)).energy[0]) for atoms in read(trajectory_file, ":")]
     assert [one["energy"] for one in listed] == pytest.approx(energies)
-    assert [float(line.split()[3]) for line in run(capsys, "solve", trajectory, "--index", ":")[1].splitlines()[2:]] == (
+    assert [float(line.split()[3]) for line in run(capsys, "solve", trajectory_file, "--index", ":")[1].splitlines()[2:]] == (
         pytest.approx(energies, abs=1e-8)
     )
-    _, out, _ = run(capsys, "solve", trajectory, "--index", "0")
+    _, out, _ = run(capsys, "solve", trajectory_file, "--index", "0")
     assert "H2O" in out
 
 
-def test_solve_output_is_what_ase_reads(capsys, trajectory, tmp_path):
+def test_solve_output_is_what_ase_reads(capsys, trajectory_file, tmp_path):
     path = tmp_path / "charges.extxyz"
-    code, _, _ = run(capsys, "solve", trajectory, "--index", ":2", "--model", "qeq-dipoles", "--output", path)
+    code, _, _ = run(capsys, "solve", trajectory_file, "--index", ":2", "--model", "qeq-dipoles", "--output", path)
     assert code == 0
     back = read(path, ":")
     assert [atoms.get_chemical_formula() for atoms in back] == ["H2O", "H3N"]
@@ -98,7 +84,7 @@ def test_solve_output_is_what_ase_reads(capsys, trajectory, tmp_path):
     np.testing.assert_allclose(back[0].get_forces(), solution.forces() * 51.4220675, atol=1e-6)
     np.testing.assert_allclose(back[0].arrays["dipoles"], solution.dipoles * 0.5291772, atol=1e-7)
     assert back[0].info["charge"] == pytest.approx(0.0, abs=1e-12)
-    run(capsys, "solve", trajectory, "--output", path)
+    run(capsys, "solve", trajectory_file, "--output", path)
     assert len(read(path, ":")) == 1  # written anew, not added to
 
 
@@ -110,7 +96,7 @@ def test_solve_a_crystal_and_plot_it(capsys, tmp_path):
     assert (tmp_path / "salt.png").stat().st_size > 5000
 
 
-def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water):
+def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water_file):
     atoms = molecule("H2O")
     atoms.set_initial_charges([-0.8, 0.4, 0.4])
     write(tmp_path / "charged.extxyz", [atoms, atoms])
@@ -120,36 +106,36 @@ def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water):
     assert json.loads(run(capsys, "solve", tmp_path / "charged.extxyz", "--model", "latent-charges", "--json")[1])[
         "charges"
     ] == pytest.approx([-0.8, 0.4, 0.4])
-    assert "initial charges" in error(capsys, "solve", water, "--model", "latent-charges")
+    assert "initial charges" in error(capsys, "solve", water_file, "--model", "latent-charges")
 
 
 ILLUSTRATED = [one for one in citations.models() if one.needs and one.needs != ("p0",)]
 
 
 @pytest.mark.parametrize("record", ILLUSTRATED, ids=lambda one: one.name)
-def test_solve_with_the_example_of_a_model(capsys, trajectory, record):
+def test_solve_with_the_example_of_a_model(capsys, trajectory_file, record):
     """A model without parameters for general use is that of its file's example, and one line says so."""
     example = import_module(record.module).example
-    structures = [Structure.from_ase(atoms) for atoms in read(trajectory, ":")]
+    structures = [Structure.from_ase(atoms) for atoms in read(trajectory_file, ":")]
     expected = [example(one)(one) for one in structures]
-    code, out, err = run(capsys, "solve", trajectory, "--index", "0", "--model", record.name)
+    code, out, err = run(capsys, "solve", trajectory_file, "--index", "0", "--model", record.name)
     assert code == 0
     assert out.startswith(f"{expected[0].model.name} (example) on ")
     assert err == (
         f"cgdft: there are no parameters of {record.name} for general use; these are illustrative: "
         f"{example.__doc__.splitlines()[0]}\n"
     )
-    code, out, again = run(capsys, "solve", trajectory, "--index", ":", "--model", record.name)
+    code, out, again = run(capsys, "solve", trajectory_file, "--index", ":", "--model", record.name)
     assert (code, again) == (0, err)
     assert out.startswith(f"{record.maker} (example) on 3 structures")
     energies = [float(one.energy.detach()) for one in expected]
     assert [float(line.split()[3]) for line in out.splitlines()[2:]] == pytest.approx(energies, abs=2e-8)
 
 
-def test_named_models_with_parameters_say_nothing(capsys, water):
+def test_named_models_with_parameters_say_nothing(capsys, water_file):
     for record in citations.models():
         if not record.needs:
-            code, out, err = run(capsys, "solve", water, "--model", record.name, "--json")
+            code, out, err = run(capsys, "solve", water_file, "--model", record.name, "--json")
             assert (code, err) == (0, "")
             assert "(example)" not in json.loads(out)["model"]
 
@@ -163,16 +149,16 @@ def model(structure):
 """
 
 
-def test_solve_with_a_file(capsys, water, trajectory, tmp_path):
+def test_solve_with_a_file(capsys, water_file, trajectory_file, tmp_path):
     (tmp_path / "variable.py").write_text("from cgdft.functionals import QEqDipoles\nmodel = QEqDipoles()\n")
     (tmp_path / "function.py").write_text(PROGRAM)
     (tmp_path / "neighbour.py").write_text("ETA = 0.1\n")
-    code, out, err = run(capsys, "solve", water, "--model", tmp_path / "variable.py")
+    code, out, err = run(capsys, "solve", water_file, "--model", tmp_path / "variable.py")
     assert (code, err) == (0, "")
-    assert out == run(capsys, "solve", water, "--model", "qeq-dipoles")[1]
+    assert out == run(capsys, "solve", water_file, "--model", "qeq-dipoles")[1]
     model = QEq() + Hardness(0.1)
-    energies = [float(model(Structure.from_ase(atoms)).energy) for atoms in read(trajectory, ":")]
-    code, out, err = run(capsys, "solve", trajectory, "--index", ":", "--model", tmp_path / "function.py")
+    energies = [float(model(Structure.from_ase(atoms)).energy) for atoms in read(trajectory_file, ":")]
+    code, out, err = run(capsys, "solve", trajectory_file, "--index", ":", "--model", tmp_path / "function.py")
     assert (code, err) == (0, "")
     assert "function.py on 3 structures" in out
     assert [float(line.split()[3]) for line in out.splitlines()[2:]] == pytest.approx(energies, abs=2e-8)
@@ -192,13 +178,13 @@ def test_solve_with_a_file(capsys, water, trajectory, tmp_path):
         ("def model(structure): raise KeyError('two\\nlines')", "model(structure) failed (KeyError"),
     ],
 )
-def test_a_bad_file_of_a_model_is_one_line(capsys, water, tmp_path, text, message):
+def test_a_bad_file_of_a_model_is_one_line(capsys, water_file, tmp_path, text, message):
     path = tmp_path / "bad.py"
     path.write_text(text)
-    assert message in error(capsys, "solve", water, "--model", path)
-    assert "bad.py" in error(capsys, "solve", water, "--model", path)
-    assert "no file" in error(capsys, "solve", water, "--model", tmp_path / "missing.py")
-    assert "no file" in error(capsys, "solve", water, "--model", ".py")
+    assert message in error(capsys, "solve", water_file, "--model", path)
+    assert "bad.py" in error(capsys, "solve", water_file, "--model", path)
+    assert "no file" in error(capsys, "solve", water_file, "--model", tmp_path / "missing.py")
+    assert "no file" in error(capsys, "solve", water_file, "--model", ".py")
 
 
 def test_models_lists_every_model_file(capsys):
@@ -239,7 +225,7 @@ def test_version_help_and_examples(capsys):
         assert "Examples" in out
 
 
-def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypatch):
+def test_validate_hands_over_what_it_was_given(capsys, water_file, tmp_path, monkeypatch):
     from cgdft.validation import baselines
     from cgdft.validation import run as runner
 
@@ -261,7 +247,7 @@ def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypa
     monkeypatch.setattr(runner, "report", keep("report", comparison))
     monkeypatch.setattr(baselines, "demo_models", lambda: ["demo"])
     page = tmp_path / "r.html"
-    arguments = ["validate", water, "--model", "qeq", "--method", "hf/sto-3g", "--html", page, "--definition", "MBIS"]
+    arguments = ["validate", water_file, "--model", "qeq", "--method", "hf/sto-3g", "--html", page, "--definition", "MBIS"]
     assert run(capsys, *arguments)[1] == "the table\n"
     structures, *rest = called["references"]
     assert ([name for name, _ in structures], rest) == (["water"], ["hf/sto-3g", False, None])
@@ -275,14 +261,14 @@ def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypa
     assert called["suite_results"][0] == "molecules"
     (tmp_path / "mine.py").write_text("from cgdft.functionals import QEq\ndef model(structure): return QEq()\n")
     chosen = ["--model", tmp_path / "mine.py", "--model", "sqe"]
-    code, _, complaint = run(capsys, "validate", water, *chosen)
+    code, _, complaint = run(capsys, "validate", water_file, *chosen)
     assert (code, complaint.count("\n")) == (0, 1)
     assert "of sqe for general use" in complaint
     made = [one(reference) for one in called["report"][1]]
     assert [one.name for one in made] == ["QEq", "SQE (example)"]
     assert "initial charges" in error(capsys, "validate", "--model", "latent-charges")
-    assert "initial charges" in error(capsys, "validate", water, "--model", "latent-charges")
-    assert "no file" in error(capsys, "validate", water, "--model", "none.py")
+    assert "initial charges" in error(capsys, "validate", water_file, "--model", "latent-charges")
+    assert "no file" in error(capsys, "validate", water_file, "--model", "none.py")
     charged = molecule("H2O")
     charged.set_initial_charges([-0.8, 0.4, 0.4])
     write(tmp_path / "water.extxyz", charged)
@@ -290,7 +276,7 @@ def test_validate_hands_over_what_it_was_given(capsys, water, tmp_path, monkeypa
     (latent,) = called["report"][1]
     solution = latent(reference)(reference.structure())
     assert solution.charges.tolist() == pytest.approx([-0.8, 0.4, 0.4])
-    code, _, complaint = run(capsys, "validate", water, "--suite", "small")
+    code, _, complaint = run(capsys, "validate", water_file, "--suite", "small")
     assert code == 2
     assert "`--suite` or FILE must be left out" in complaint
 
@@ -329,8 +315,8 @@ def test_nothing_heavy_is_imported(arguments):
         assert "latent" not in done.stdout
 
 
-def test_a_pipe_gets_plain_text_and_an_exit_code(water, tmp_path):
-    done = process("-m", "cgdft", "solve", water)
+def test_a_pipe_gets_plain_text_and_an_exit_code(water_file, tmp_path):
+    done = process("-m", "cgdft", "solve", water_file)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
     assert "charge (e)" in done.stdout

@@ -11,20 +11,6 @@ from cgdft.cli import main
 from cgdft.functionals import Hardness
 
 
-@pytest.fixture
-def water(tmp_path):
-    path = tmp_path / "water.xyz"
-    write(path, molecule("H2O"))
-    return str(path)
-
-
-@pytest.fixture
-def trajectory(tmp_path):
-    path = tmp_path / "run.extxyz"
-    write(path, [molecule("H2O"), molecule("NH3"), molecule("CH4")])
-    return str(path)
-
-
 def broken(tmp_path):
     water = molecule("H2O")
     nan = water.copy()
@@ -88,42 +74,42 @@ def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
         (["--colour"], "--colour"),
     ],
 )
-def test_a_bad_option_is_one_line(capsys, water, arguments, message):
-    assert message in error(capsys, "solve", water, *arguments)
+def test_a_bad_option_is_one_line(capsys, water_file, arguments, message):
+    assert message in error(capsys, "solve", water_file, *arguments)
 
 
-def test_other_bad_commands_are_one_line(capsys, tmp_path, trajectory):
+def test_other_bad_commands_are_one_line(capsys, tmp_path, trajectory_file):
     broken(tmp_path)
     assert "periodic axis" in error(capsys, "solve", tmp_path / "salt.extxyz", "--field", 0, 0, 1)
-    assert "--index" in error(capsys, "solve", trajectory, "--index", ":", "--plot", tmp_path / "a.png")
+    assert "--index" in error(capsys, "solve", trajectory_file, "--index", ":", "--plot", tmp_path / "a.png")
     assert "solve" in error(capsys, "sole")
     assert "FILE" in error(capsys, "solve")
     assert "qeq" in error(capsys, "cite", "qe")
     assert "small" in error(capsys, "validate", "--suite", "large")
-    assert "did you mean" in error(capsys, "validate", trajectory, "--model", "qek")
+    assert "did you mean" in error(capsys, "validate", trajectory_file, "--model", "qek")
 
 
-def test_a_solver_that_fails_tells_its_status(capsys, water, monkeypatch):
+def test_a_solver_that_fails_tells_its_status(capsys, water_file, monkeypatch):
     import cgdft.functionals.models.qeq as qeq
     from cgdft import Model, Multipoles
     from cgdft.functionals import Hartree
 
     soft = Model(Hartree(self_interaction=False) + Hardness(0.01), Multipoles(width=1.0))
     monkeypatch.setattr(qeq, "QEq", lambda: soft)
-    assert "no minimum" in error(capsys, "solve", water)
+    assert "no minimum" in error(capsys, "solve", water_file)
 
 
-def test_debug_shows_the_error_itself(capsys, water):
+def test_debug_shows_the_error_itself(capsys, water_file):
     with pytest.raises(ValueError, match="did you mean"):
-        main(["solve", water, "--model", "qe", "--debug"])
+        main(["solve", water_file, "--model", "qe", "--debug"])
     with pytest.raises(ValueError, match="did you mean"):
-        main(["--debug", "solve", water, "--model", "qe"])
+        main(["--debug", "solve", water_file, "--model", "qe"])
     assert main(["--debug"]) == 0
 
 
-def test_an_interrupt_is_one_line(capsys, water, monkeypatch):
+def test_an_interrupt_is_one_line(capsys, water_file, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("cgdft.cli.read", interrupt)
-    assert run(capsys, "solve", water) == (130, "", "cgdft: interrupted\n")
+    assert run(capsys, "solve", water_file) == (130, "", "cgdft: interrupted\n")

@@ -91,8 +91,8 @@ def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 
     wanted = ["energy", "forces"] if latent else ["energy", "forces", "multipoles", "dipole"]
     found = evaluate(trained.model, [Batch.of(test[k : k + 16]) for k in range(0, len(test), 16)], wanted).to_dict()
     weights = sum(p.numel() for p in model.parameters())
-    about = {"train": len(train), "epochs": epochs, "best epoch": trained.epoch, "weights": weights, "seconds": seconds}
-    return {**found, **about, "seed": seed}
+    took = {"train": len(train), "epochs": epochs, "best epoch": trained.epoch, "weights": weights, "seconds": seconds}
+    return {**found, **took, "seed": seed}
 
 
 def errors(row: Sequence[dict[str, Any]], column: str) -> list[float]:
@@ -227,8 +227,8 @@ def page(results: Results) -> str:
 
     image = io.BytesIO()
     figure(results).savefig(image, format="png", dpi=130)
-    about = (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ")
-    return PAGE.format(about=about, image=base64.b64encode(image.getvalue()).decode(), table=table(results))
+    text = (__doc__ or "").split("\n\n", 1)[1].replace("\n", " ")
+    return PAGE.format(about=text, image=base64.b64encode(image.getvalue()).decode(), table=table(results))
 
 
 def main() -> None:

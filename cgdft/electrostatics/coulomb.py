@@ -25,7 +25,7 @@ from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh import Mesh, choose
 from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
-from cgdft.electrostatics.waves import CACHE, Centres, WaveSum
+from cgdft.electrostatics.waves import CACHE, Centres, WaveSum, slices
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -175,8 +175,7 @@ class Coulomb:
         matrix = self.u.new_zeros(self.structure.n_structures * n * n)
         unit = torch.eye(size, dtype=self.u.dtype, device=self.u.device)
         component = torch.arange(size, device=counts.device)
-        for start in range(0, len(self.i), max(1, CACHE // size**2)):
-            piece = slice(start, start + max(1, CACHE // size**2))
+        for piece in slices(len(self.i), max(1, CACHE // size**2)):
             i, j = self.i[piece], self.j[piece]
             u, radial = self.u[:, None, None, piece], self.radial[:, piece]
             block = pair_energy(unit[:, :, None, None], unit[:, None, :, None], u, radial)

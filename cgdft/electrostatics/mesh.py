@@ -154,7 +154,7 @@ class Mesh:
                 orders = [int(axis == a) for a in range(3)]
                 values = values + times(d[:, axis], product(*orders))
         if self.lmax > 1:
-            q = to_mesh.T @ theta(p) @ to_mesh
+            q = to_mesh.T @ theta(p.T).movedim(2, 0) @ to_mesh
             for a in range(3):
                 for b in range(a, 3):
                     orders = [int(axis == a) + int(axis == b) for axis in range(3)]

@@ -42,8 +42,8 @@ def lmax_of(p: Tensor) -> int:
 
 
 def theta(p: Tensor) -> Tensor:
-    """The polynomial sum_m p_2m h_2m(u) = u . theta . u as a traceless matrix, (..., 9) -> (..., 3, 3)."""
-    return torch.einsum("...m,mab->...ab", p[..., 4:9], QUADRUPOLE.to(p) / 3)
+    """The polynomial sum_m p_2m h_2m(u) = u . theta . u as a traceless matrix, (9, ...) -> (3, 3, ...)."""
+    return torch.einsum("m...,mab->ab...", p[4:9], QUADRUPOLE.to(p) / 3)
 
 
 def rotation(turn: Tensor, lmax: int) -> Tensor:
@@ -95,7 +95,7 @@ def _taylor(p: Tensor, u: Tensor) -> list[tuple[Tensor, Tensor | None, Tensor | 
     if len(p) > 1:
         terms.append(((p[1:4] * u).sum(0), p[1:4], None))
     if len(p) > 4:
-        matrix = torch.einsum("m...,mab->ab...", p[4:9], QUADRUPOLE.to(p) / 3)
+        matrix = theta(p)
         slope = (matrix * u).sum(1)
         terms.append(((slope * u).sum(0), 2 * slope, 2 * matrix))
     return terms

@@ -28,14 +28,14 @@ ROWS = 64
 
 
 class Centres(NamedTuple):
-    """Positions (n, 3) and widths (n,) of Gaussians; None where the weights of the waves have them."""
+    """Positions (n, 3) and widths (n,) of Gaussians."""
 
     positions: Float[Tensor, "n 3"]
-    width: Float[Tensor, " n"] | None
+    width: Float[Tensor, " n"]
 
 
 class _Piece(NamedTuple):
-    """Some waves (K, 3), their weights (K,), and exp(-sigma^2 k^2 / 2) times cos and sin of k R, (n, K) each."""
+    """Some waves (K, 3), their weights (K,), and cos and sin of k R, (n, K) each, times exp(-sigma^2 k^2 / 2) if widths differ."""
 
     k: Tensor
     weight: Tensor
@@ -55,14 +55,13 @@ class WaveSum:
     def __init__(self, targets: Centres, sources: Centres, box: Box, reach: float) -> None:
         self.targets, self.sources, self.box, self.reach = targets, sources, box, reach
         self.k, self.weight = self._waves()
-        common = _common_width(targets, sources)
-        if common is not None:
-            self.weight = self.weight * torch.exp(-(common**2) * self.k.square().sum(1))
-            self.targets = Centres(targets.positions, None)
-            self.sources = self.targets if targets is sources else Centres(sources.positions, None)
+        widths = torch.cat([targets.width, sources.width])
+        self._alike = not widths.requires_grad and len(widths) > 0 and bool((widths == widths[0]).all())
+        if self._alike:  # in the weights, once for all centres
+            self.weight = self.weight * torch.exp(-(widths[0] ** 2) * self.k.square().sum(1))
         most = max(1, CHUNK // max(len(targets.positions), len(sources.positions), 1))
         self._kept = [self._piece(slice(None))] if len(self.k) <= most else None
-        self._parts = _slices(len(self.k), most)
+        self._parts = slices(len(self.k), most)
 
     def bilinear(self, p: Float[Tensor, "nt size_t"], s: Float[Tensor, "ns size_s"]) -> Float[Tensor, ""]:
         """p . A . s, hartree."""
@@ -76,10 +75,10 @@ class WaveSum:
     def matrix(self, size: int) -> Float[Tensor, "n n"]:
         """A among the sources, coefficients of an atom adjoining."""
         m = len(self.sources.positions) * size
-        strips = _slices(m, max(ROWS, -(-m // 8)))
+        strips = slices(m, max(ROWS, -(-m // 8)))
         lower = [self.k.new_zeros(rows.stop - rows.start, rows.stop) for rows in strips]  # of what is symmetric
         for piece in self._pieces():
-            for part in _slices(len(piece.k), max(1, CACHE // max(m, 1))):
+            for part in slices(len(piece.k), max(1, CACHE // max(m, 1))):
                 cos, sin = (one[:, None, part] for one in piece.source)
                 a = fourier(size, piece.k[part])
                 for parts in ([cos, a[1:4] * sin, -a[4:] * cos], [-sin, a[1:4] * cos, a[4:] * sin]):
@@ -92,7 +91,7 @@ class WaveSum:
 
     def _waves(self) -> tuple[Tensor, Tensor]:
         """Half of the waves, (K, 3), and their weights, (K,)."""
-        cell, widths = self.box.cell, [one.width for one in (self.targets, self.sources) if one.width is not None]
+        cell, widths = self.box.cell, (self.targets.width.detach(), self.sources.width.detach())
         to_k = 2 * math.pi * torch.linalg.inv(cell).T
         first = float(to_k.detach().norm(dim=1).min())  # what the other waves are compared with
         narrowest = (min(width.tolist(), default=math.inf) for width in widths)
@@ -111,30 +110,20 @@ class WaveSum:
 
     def _piece(self, part: slice) -> _Piece:
         k = self.k[part]
-        target = _phases(self.targets, k)
-        return _Piece(k, self.weight[part], target, target if self.targets is self.sources else _phases(self.sources, k))
+        target = self._phases(self.targets, k)
+        return _Piece(k, self.weight[part], target, target if self.targets is self.sources else self._phases(self.sources, k))
+
+    def _phases(self, centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:
+        cos, sin = circle(centres.positions @ k.T)
+        if self._alike:
+            return cos, sin
+        smooth = torch.exp(-0.5 * centres.width[:, None] ** 2 * k.square().sum(1))
+        return smooth * cos, smooth * sin
 
 
-def _slices(n: int, length: int) -> list[slice]:
+def slices(n: int, length: int) -> list[slice]:
+    """0 .. n in pieces of at most this length."""
     return [slice(start, min(start + length, n)) for start in range(0, n, length)]
-
-
-def _common_width(targets: Centres, sources: Centres) -> float | None:
-    """Of all centres, if they have one and it is a number."""
-    assert targets.width is not None
-    assert sources.width is not None
-    widths = torch.cat([targets.width, sources.width])
-    if widths.requires_grad or not len(widths) or not bool((widths == widths[0]).all()):
-        return None
-    return float(widths[0])
-
-
-def _phases(centres: Centres, k: Tensor) -> tuple[Tensor, Tensor]:
-    cos, sin = circle(centres.positions @ k.T)
-    if centres.width is None:
-        return cos, sin
-    smooth = torch.exp(-0.5 * centres.width[:, None] ** 2 * k.square().sum(1))
-    return smooth * cos, smooth * sin
 
 
 def _transform(p: Tensor, k: Tensor, phases: tuple[Tensor, Tensor]) -> Tensor:

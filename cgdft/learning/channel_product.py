@@ -35,8 +35,9 @@ class ChannelProduct(nn.Module):
             if abs(a - b) <= c <= a + b and (a + b + c) % 2 == 0
         ]
         for k, (a, b, c) in enumerate(self.paths):
-            coupling = math.sqrt(2 * c + 1) * o3.wigner_3j(a, b, c, dtype=torch.float64)
-            self.register_buffer(f"coupling{k}", coupling, persistent=False)
+            if a and b:  # else the identity
+                coupling = math.sqrt(2 * c + 1) * o3.wigner_3j(a, b, c, dtype=torch.float64)
+                self.register_buffer(f"coupling{k}", coupling, persistent=False)
 
     def forward(
         self,
@@ -48,16 +49,15 @@ class ChannelProduct(nn.Module):
         features, waves = (one.split(list(range(1, 2 * math.isqrt(one.shape[1]), 2)), 1) for one in (x, harmonics))
         found = []
         for k, ((a, b, c), w) in enumerate(zip(self.paths, weights.unbind(1), strict=True)):
-            coupling = self.get_buffer(f"coupling{k}").to(x.dtype)
-            if b == 0:  # Y_0 = 1, C = 1
+            if b == 0:  # Y_0 = 1
                 found.append(features[a] * w[:, None])
             elif a == 0:
                 found.append((features[0] * w[:, None]) * waves[b][:, :, None])
             elif c == 0:
-                along = waves[b] @ coupling[:, :, 0].T
+                along = waves[b] @ self.get_buffer(f"coupling{k}")[:, :, 0].T
                 found.append((features[a] * along[:, :, None]).sum(1, keepdim=True) * w[:, None])
             else:
-                mixing = torch.einsum("abc,nb->nca", coupling, waves[b])
+                mixing = torch.einsum("abc,nb->nca", self.get_buffer(f"coupling{k}"), waves[b])
                 found.append((mixing @ features[a]) * w[:, None])
         return found
 
