@@ -35,7 +35,7 @@ class Centres(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Some waves (K, 3), their weights (K,), and cos and sin of k R, (n, K) each, times exp(-sigma^2 k^2 / 2) if widths differ."""
+    """Waves (K, 3), their weights (K,), and cos and sin of k R, (n, K) each, times exp(-sigma^2 k^2 / 2) if widths differ."""
 
     k: Tensor
     weight: Tensor
