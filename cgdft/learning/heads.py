@@ -62,20 +62,36 @@ class Coefficients(nn.Module):
 
     def __init__(self, environment: Environment, lmax: int = 1, scale: float = 0.1) -> None:
         super().__init__()
-        if lmax > environment.irreps.lmax:
-            raise ValueError(f"`lmax` must be among the features, got {lmax} with {environment.irreps}")
         self.environment, self.scale = environment, scale
         self.charges = Perceptron(environment, 1)
-        higher = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])  # noqa: E741
-        self.higher = o3.Linear(environment.irreps, higher) if lmax else None
-        self.to(environment.precision)
+        self.higher = Higher(environment, lmax)
 
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
         """(n_atoms, (lmax + 1)^2)."""
-        parts = [self.charges(self.environment.invariants(structure))]
-        if self.higher is not None:
-            parts.append(self.higher(self.environment(structure).to(self.environment.precision)).double())
-        return self.scale * torch.cat(parts, 1)
+        charges = self.charges(self.environment.invariants(structure))
+        return self.scale * torch.cat([charges, self.higher(structure)], 1)
+
+
+class Higher(o3.Linear):  # type: ignore[misc]
+    """A h_i, equivariant, of l = 1 to `lmax`: (n_atoms, (lmax + 1)^2 - 1), in the order of the basis.
+
+    Args:
+        environment: of the atoms, with features up to l = `lmax`.
+        lmax: highest multipole, 0 or more.
+    """
+
+    def __init__(self, environment: Environment, lmax: int) -> None:
+        if lmax > environment.irreps.lmax:
+            raise ValueError(f"`lmax` must be among the features, got {lmax} with {environment.irreps}")
+        irreps = o3.Irreps([(1, (l, (-1) ** l)) for l in range(1, lmax + 1)])  # noqa: E741
+        super().__init__(environment.irreps, irreps)
+        self.environment = environment
+        self.to(environment.precision)
+
+    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms higher"]:
+        """(n_atoms, (lmax + 1)^2 - 1), float64."""
+        found: Tensor = super().forward(self.environment(structure).to(self.environment.precision)).double()
+        return found
 
 
 class Shares(nn.Module):
@@ -89,13 +105,14 @@ class Shares(nn.Module):
 
     def __init__(self, environment: Environment, lmax: int = 1, scale: float = 0.1) -> None:
         super().__init__()
+        self.scale = scale
         self.charges = Scalar(environment, 1.0, 1.0, positive=True)
-        self.multipoles = Coefficients(environment, lmax, scale)
+        self.higher = Higher(environment, lmax)
 
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms size"]:
         """(n_atoms, (lmax + 1)^2), of any norm."""
         charges = self.charges(structure)[:, None]
-        return torch.cat([charges, charges * self.multipoles(structure)[:, 1:]], 1)
+        return charges * nn.functional.pad(self.scale * self.higher(structure), (1, 0), value=1.0)
 
 
 class PassedHead(nn.Module):

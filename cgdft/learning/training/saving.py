@@ -184,15 +184,12 @@ def constructor(environment: MessagePassing) -> dict[str, Any]:
 
 
 def _distinct(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers, each once, though an environment is part of many heads."""
+    """Weights and buffers that are not empty, each once, though an environment is part of many heads."""
     found: dict[tuple[int, torch.Size], tuple[str, Tensor]] = {}
-    empty = {}
     for name, tensor in model.state_dict().items():
         if tensor.numel():
             found.setdefault((tensor.data_ptr(), tensor.shape), (name, tensor))
-        else:
-            empty[name] = tensor
-    return {**dict(found.values()), **empty}
+    return dict(found.values())
 
 
 def _found(path_or_name: str | Path) -> Path:
