@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 from e3nn import o3
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -340,6 +340,16 @@ def test_columns_of_the_susceptibility(lmax):
         SiteColumns(heads, 2)
 
 
+@pytest.mark.parametrize("lmax", [0, 1, 2])
+def test_features_of_a_cell_are_those_of_many(lmax):
+    """Cells so small that atoms see images of their own, and the other atom on many sides."""
+    cell = bulk("CO", "rocksalt", 3.4)
+    cell.rattle(0.1, seed=0)
+    of = environment(lmax=lmax)
+    once, repeated = of(Structure.from_ase(cell)), of(Structure.from_ase(cell * (2, 1, 3)))
+    torch.testing.assert_close(repeated, once.repeat(6, 1))
+
+
 @pytest.mark.parametrize(("lmax_in", "lmax"), [(0, 1), (1, 1), (0, 2), (2, 2), (3, 3)])
 def test_products_of_channels_are_those_of_e3nn(lmax_in, lmax):
     generator = torch.Generator().manual_seed(0)
@@ -353,5 +363,7 @@ def test_products_of_channels_are_those_of_e3nn(lmax_in, lmax):
     along = torch.randn(n, 3, generator=generator, dtype=torch.float64)
     y = o3.spherical_harmonics(list(range(lmax + 1)), along, normalize=True, normalization="component")
     w = torch.randn(n, len(paths), channels, generator=generator, dtype=torch.float64)
-    found = components_last(product(components_first(x, channels), y, w))
+    pairs = [one.unflatten(-2, (1, n)) for one in (components_first(x, channels), y.T[..., None])]
+    sent = product(pairs[0], pairs[1][..., 0], w.unbind(1))
+    found = components_last([one[:, 0] for one in sent])
     torch.testing.assert_close(found, theirs(x, y, w.flatten(1)), atol=1e-6, rtol=1e-6)  # their coefficients are of float32

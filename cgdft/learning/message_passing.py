@@ -19,6 +19,9 @@ from cgdft.memo import once
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
+#: Bessel functions of the distance.
+BESSEL = 8
+
 
 class MessagePassing(Environment):
     """h_i <- A h_i + gate(sum_j R(r_ij) (h_j x Y(r_ij)) / sqrt(n)), h_i = embedding of the element at first.
@@ -76,17 +79,18 @@ class MessagePassing(Environment):
 
     def features(self, structure: Structure) -> Float[Tensor, "n_atoms features"]:
         """The features of all layers, (n_atoms, irreps.dim), float64."""
-        i, j, shift = neighbour_list(self.cutoff, structure)
+        i, j, shift = neighbours_once(self.cutoff, structure)
         apart = separations(structure, j, i, -shift)
         length = (apart * apart).sum(1).sqrt()
         radial = bessel(length / self.cutoff).to(self.precision)
-        harmonics = o3.spherical_harmonics(
-            list(range(self.lmax + 1)), apart.to(self.precision), normalize=True, normalization="component"
-        )
+        degrees = range(self.lmax + 1)
+        harmonics = o3.spherical_harmonics([*degrees], apart.to(self.precision), normalize=True, normalization="component").T
+        parity = harmonics.new_tensor([(-1) ** l for l in degrees for _ in range(2 * l + 1)])[:, None]  # noqa: E741
+        harmonics = torch.stack([harmonics, parity * harmonics], 1)
         element = self.place[structure.numbers]  # type: ignore[index]
         h, found = self.embedding(element), []
         for block in self.blocks:
-            h = block(h, element, i, j, harmonics, radial)
+            h = block(h, element, torch.stack([i, j]), harmonics, radial)
             found.append(h)
         return torch.cat(found, 1).double()
 
@@ -102,7 +106,7 @@ class _Layer(nn.Module):
         self.product = ChannelProduct(inward.lmax, lmax)
         sums = o3.Irreps([(self.channels, (degree, (-1) ** degree)) for _, _, degree in self.product.paths])
         self.up = o3.Linear(inward, inward)
-        self.weights = enn.FullyConnectedNet([BESSEL, 64, self.channels * len(sums)], torch.nn.functional.silu)
+        self.weights = _Radial(len(sums), self.channels)
         self.down = o3.Linear(sums, self.gate.irreps_in)
         self.own = o3.Linear(inward, outward, shared_weights=False, internal_weights=False)
         self.of_element = nn.Embedding(n_elements, self.own.weight_numel)
@@ -112,22 +116,47 @@ class _Layer(nn.Module):
         self,
         h: Float[Tensor, "n_atoms inward"],
         element: Int[Tensor, " n_atoms"],
-        i: Int[Tensor, " n_pairs"],
-        j: Int[Tensor, " n_pairs"],
-        harmonics: Float[Tensor, "n_pairs l"],
+        pairs: Int[Tensor, "2 n_pairs"],
+        harmonics: Float[Tensor, "components 2 n_pairs"],
         radial: Float[Tensor, "n_pairs bessel"],
     ) -> Float[Tensor, "n_atoms outward"]:
-        """One round of messages."""
-        x = components_first(self.up(h), self.channels).index_select(0, j)
-        sent = self.product(x, harmonics, self.weights(radial).unflatten(1, (-1, self.channels)))
-        received = [x.new_zeros(len(h), *one.shape[1:]).index_add(0, i, one) for one in sent]
+        """One round of messages, both ways between the atoms of each pair, from the second to the first at first."""
+        x = components_first(self.up(h), self.channels)
+        sent = self.product(at(x, pairs.flip(0)), harmonics, self.weights(radial))
+        received = [summed(one, pairs, len(h)) for one in sent]
         message = self.gate(self.down(components_last(received) * self.scale))
         found: Tensor = message + self.own(h, self.of_element(element))
         return found
 
 
-#: Bessel functions of the distance.
-BESSEL = 8
+class _Radial(nn.Module):
+    """R(r) = B_p silu(A b(r)) for each path p, of order one before training."""
+
+    def __init__(self, n_paths: int, channels: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.first = nn.Parameter(torch.randn(BESSEL, hidden))
+        self.last = nn.Parameter(torch.randn(n_paths, hidden, channels))
+
+    def forward(self, radial: Float[Tensor, "n_pairs bessel"]) -> list[Float[Tensor, "n_pairs channels"]]:
+        """Of each path."""
+        hidden = nn.functional.silu(radial @ (self.first * BESSEL**-0.5))
+        scale = 1.6765 * len(self.last[0]) ** -0.5  # silu of a normal variable has a mean square of 1 / 1.6765^2
+        return [hidden @ one for one in (scale * self.last).unbind()]
+
+
+def at(x: Float[Tensor, "components n channels"], j: Int[Tensor, "*pairs"]) -> Float[Tensor, "components *pairs channels"]:
+    """x_j of each component."""
+    rows = j.flatten() + x.shape[1] * torch.arange(len(x), device=j.device)[:, None]
+    return x.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, (len(x), *j.shape))
+
+
+def summed(
+    z: Float[Tensor, "components *pairs channels"], i: Int[Tensor, "*pairs"], n: int
+) -> Float[Tensor, "components n channels"]:
+    """Sum of z over pairs of each i."""
+    rows = i.flatten() + n * torch.arange(len(z), device=i.device)[:, None]
+    total = z.new_zeros(len(z) * n, z.shape[-1])
+    return total.index_add(0, rows.flatten(), z.flatten(0, -2)).unflatten(0, (len(z), -1))
 
 
 def bessel(x: Float[Tensor, " n_pairs"]) -> Float[Tensor, "n_pairs bessel"]:
@@ -146,3 +175,10 @@ def neighbour_list(cutoff: float, structure: Structure) -> tuple[Tensor, Tensor,
         ("pairs", cutoff), structure, lambda: pairs_within(structure, cutoff), graph=False
     )
     return found
+
+
+def neighbours_once(cutoff: float, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, shift) closer than a cutoff, each pair in one of its orders."""
+    i, j, shift = neighbour_list(cutoff, structure)
+    one = (i < j) | ((i == j) & (shift.sign() @ shift.new_tensor([4.0, 2.0, 1.0]) > 0))
+    return i[one], j[one], shift[one]
