@@ -198,7 +198,7 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes.
         """
-        response = self._respond(1 + int(self._graph), "field")
+        response = self._respond(1 + 2 * int(self._graph), "field")
         dipole = self._open_part("polarizability", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
 
@@ -209,7 +209,7 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes.
         """
-        response = self._respond(1 + int(self._graph), "displacement")
+        response = self._respond(1 + 2 * int(self._graph), "displacement")
         dipole = self._open_part("born_charges", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
 
@@ -220,7 +220,7 @@ class Solution:
         Source: R. G. Parr, W. Yang, J. Am. Chem. Soc. 106, 4049 (1984).
         """
         k = self._total_row()
-        response = self._respond(1 + int(self._graph), "charge")
+        response = self._respond(1 + 2 * int(self._graph), "charge")
         weight = torch.zeros_like(self.structure.positions[:, 0]).requires_grad_()
         slope = torch.autograd.grad((weight * response.density.charges).sum(), response.probe.charge, create_graph=True)[0]
         return self._slope(slope[:, k].sum(), weight)
@@ -229,7 +229,7 @@ class Solution:
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
         k = self._total_row()
-        response = self._respond(1 + int(self._graph), "charge")
+        response = self._respond(1 + 2 * int(self._graph), "charge")
         return self._slope(response.multipliers[:, k].sum(), response.probe.charge)[:, k]
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
@@ -259,7 +259,7 @@ class Solution:
         size = self.model.basis.size
         most = int(self.structure.counts.max())
         local = torch.arange(self.structure.n_atoms) - self.structure.first[self.structure.index]
-        response = self._respond(1 + int(self._graph), "potential")
+        response = self._respond(1 + 2 * int(self._graph), "potential")
         chi = self.structure.positions.new_zeros(len(self.structure), most * size, most, size)
         for atom in range(most):
             chosen = response.density.coefficients[local == atom]

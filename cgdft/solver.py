@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
 Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: Of a projection, relative to the norm of what is projected.
+ROUNDING = 2e-15
 
 
 class Status(Enum):
@@ -79,8 +81,10 @@ class Solver(ABC):
         """
 
 
-def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[Tensor], Tensor]) -> Inverse:
-    """K^-1 from `tangent_solve`: b -> y with C y = 0 and P H y = b for b in the tangent space.
+def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:
+    """K^-1 from `tangent_solve`: (b, floor) -> y with C y = 0 and P H y = b for b in the tangent space.
+
+    Below `floor`, (n_structures,), the norm of a residual is rounding of what b is the projection of.
 
     dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
     """
@@ -90,7 +94,8 @@ def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[T
         rl = torch.where(rows.active, rl, 0.0)
         along = rows.particular(-rl)
         inward = product(along) if bool((rl != 0).any()) else torch.zeros_like(rx)
-        dx = along + tangent_solve(rows.project(rx - inward))
+        whole = rx - inward
+        dx = along + tangent_solve(rows.project(whole), ROUNDING * rows.dot(whole, whole).sqrt())
         dl = rows.multipliers(product(dx) - rx) if len(rows.basis) else rl
         return dx, dl
 
@@ -102,7 +107,7 @@ def norm_scale(problem: Problem, gradient: Tensor) -> tuple[Tensor, Tensor]:
     rows = problem.rows
     full = rows.dot(gradient, gradient).sqrt()
     projected = rows.project(gradient)
-    return rows.dot(projected, projected).sqrt(), 1e-15 + 2e-15 * full
+    return rows.dot(projected, projected).sqrt(), 1e-15 + ROUNDING * full
 
 
 def require_quadratic(problem: Problem, solver: Solver) -> None:

@@ -64,8 +64,8 @@ class CG(Solver):
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
         rows, product, inner = problem.rows, problem.curvature(x), self._solve(problem, x)
 
-        def solve(b: Tensor) -> Tensor:
-            target = self.tolerance * rows.dot(b, b).sqrt() + 1e-300
+        def solve(b: Tensor, floor: Tensor) -> Tensor:
+            target = self.tolerance * rows.dot(b, b).sqrt() + floor + 1e-300
             result = inner(b, target, lambda y: b - rows.project(product(y)))
             reached = result.history[-1] <= 1e3 * target
             if not (result.converged | reached).all():

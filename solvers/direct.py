@@ -47,7 +47,7 @@ class Direct(Solver):
         """Solves with the factors of the Hessian at x."""
         factors = factorise(problem, x)
 
-        def solve(b: Tensor) -> Tensor:
+        def solve(b: Tensor, floor: Tensor) -> Tensor:
             y = factors.solve(b)
             if not torch.isfinite(y).all():
                 raise SolverError("the linear response has no solution: the Hessian is singular", [], y)

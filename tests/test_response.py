@@ -304,3 +304,45 @@ def test_undefined_observables_say_why():
         fixed.fukui()
     assert float(fixed.polarizability().abs().max()) == 0.0
     assert float(fixed.forces().abs().max()) > 1e-3
+
+
+RESPONSES = {
+    "polarizability": lambda s: s.polarizability(),
+    "Born charges": lambda s: s.born_charges(),
+    "Fukui function": lambda s: s.fukui(),
+    "hardness": lambda s: s.hardness(),
+    "softness": lambda s: s.softness(),
+    "susceptibility": lambda s: s.susceptibility(),
+}
+
+
+@pytest.mark.parametrize("quartic", [0.0, 0.5])
+@pytest.mark.parametrize("name", RESPONSES)
+def test_responses_are_differentiable_twice(name, quartic):
+    """By a parameter of the functional, which has no part in the solve: against differences of first derivatives' own values."""
+    generator = torch.Generator().manual_seed(0)
+
+    def value(eta):
+        functional = QUADRATIC + Hardness(eta)
+        model = Model(functional + Anharmonic(quartic=quartic) if quartic else functional, Multipoles(1, width=1.0))
+        found = RESPONSES[name](model(BOUNDARIES["open"]))
+        return (found * torch.randn(found.shape, generator=generator.manual_seed(0), dtype=found.dtype)).sum()
+
+    eta = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(value, (eta,), atol=1e-6)
+    assert gradgradcheck(value, (eta,), atol=1e-6)
+
+
+@pytest.mark.parametrize("bond", [2.1, 2.2, 2.3])
+@pytest.mark.parametrize("strength", [0.1, 0.3, 0.7, 1.1, 1.9])
+def test_what_symmetry_forbids_is_not_solved_for(bond, strength):
+    """A field across the bond moves no charge: the right-hand side is what rounding leaves of a projection."""
+
+    @cgdft.term
+    def quartic(rho, k=0.05):
+        return rho.total(k * rho.charges**4 / 24)
+
+    carbon_monoxide = Structure([6, 8], [[0.0, 0.0, 0.0], [0.0, 0.0, bond]])
+    alpha = (QEq() + quartic(k=strength))(carbon_monoxide).polarizability()[0]
+    assert float(alpha[2, 2]) > 1.0
+    assert float(alpha[:2, :2].abs().max()) == 0.0

@@ -1,7 +1,7 @@
 """Small molecules of the suite `warm` made smaller as a whole, and some of their ions: for pretrained models.
 
 What networks have not seen they do not keep apart: every distance is 0.86 to 0.98 of that of the relaxed molecule, atoms in
-some thermal disorder around it.
+some thermal disorder around it. Diatomic molecules with single bonds, which give way, are pressed further.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from cgdft.validation.thermal import thermal
 
 EACH, AMPLITUDE = 2, 0.04
 FACTORS = (0.86, 0.98)
+SOFT_BONDS, FURTHER = ("H2", "F2", "Cl2", "HF", "HCl", "ClF", "NaCl", "Na2", "SiO"), (0.78, 0.7)
 #: Molecules of no more electrons.
 ELECTRONS = 34
 
@@ -34,4 +35,15 @@ def pressed(factors: tuple[float, float], each: int, seed: int) -> list[Point]:
     return found
 
 
-suite = drawn(__file__, pressed(FACTORS, EACH, 5))
+def soft_bonds() -> list[Point]:
+    """Diatomic molecules of `SOFT_BONDS` further in."""
+    found = []
+    for name in SOFT_BONDS:
+        for factor in FURTHER:
+            atoms = molecule(name)
+            atoms.positions *= factor
+            found.append(Point(atoms, 0, 0, None, "pbe/def2-svp", f"{name} at {factor:.2f}"))
+    return found
+
+
+suite = drawn(__file__, [*pressed(FACTORS, EACH, 5), *soft_bonds()])
