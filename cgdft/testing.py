@@ -14,6 +14,7 @@ from cgdft.electrostatics.multipole import rotation
 from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
 from cgdft.solver import Solver
+from cgdft.solvers.curvature import negative_curvature
 from cgdft.structure import Structure
 from cgdft.terms import Term, checked_energy
 
@@ -69,10 +70,20 @@ def check_term(
         )
         turned_p = (p.unflatten(1, (-1, basis.shells)) @ rotation(TURN, basis.lmax).T).flatten(1)
         compare("rotation", term.energy(Density(turned, basis, turned_p)), energy)
+    if structure.pbc.any():
+        cells = torch.randint(-2, 3, structure.positions.shape, generator=generator) * structure.pbc[structure.index]
+        away = (cells[:, None].to(structure.cell) @ structure.cell[structure.index])[:, 0]
+        elsewhere = structure.deformed(away, torch.zeros_like(structure.cell))
+        compare("atoms in other cells", term.energy(Density(elsewhere, basis, p)), energy)
     if not per_atom and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
         permuted = Structure(
-            structure.numbers[order], structure.positions[order], structure.cell, structure.pbc, structure.charge
+            structure.numbers[order],
+            structure.positions[order],
+            structure.cell,
+            structure.pbc,
+            structure.charge,
+            structure.spin,
         )
         compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
         other = structure.deformed(0.1 * random(structure.n_atoms, 3), torch.zeros_like(structure.cell))
@@ -149,7 +160,12 @@ def _by_autograd(term: Term) -> Term:
 
 
 def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> dict[str, float]:
-    """Check a solver on a convex problem: stationarity, constraints, and K^-1 as the symmetric inverse of K.
+    """Check a solver: stationarity, constraints, and K^-1 as the symmetric inverse of K; that no saddle is called a minimum.
+
+    Args:
+        solver: the solver.
+        problem: convex, or without a minimum, of which only the latter can be asked.
+        tolerance: largest allowed error.
 
     Returns:
         The error of each check.
@@ -161,6 +177,12 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
         rows = problem.rows
         minimum = solver.minimise(problem)
         x, multipliers = minimum.x, minimum.multipliers
+        bent = negative_curvature(problem, x)[0].tolist()
+        called = sum(bad and s.name == "CONVERGED" for bad, s in zip(bent, minimum.status, strict=True))
+        if called:
+            raise AssertionError(f"{solver!r}: saddles: expected no status CONVERGED where curvature is negative, got {called}")
+        if any(bent):
+            return {"saddles": 0.0}
         errors = {"status": float(sum(s.name != "CONVERGED" for s in minimum.status))}
         gradient = problem.gradient(x)
         errors["stationarity"] = float(rows.project(gradient).abs().max())

@@ -103,6 +103,13 @@ SLOWLY_MIXED = [("water", "QEq"), ("salt", "QEq + dipoles"), ("batch", "response
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+def test_no_saddle_is_called_a_minimum(solver):
+    """The two atoms of QEq's H2 are too near: charge separates without end, from zero by symmetry at first."""
+    pair = Structure([1, 1], [[0.0, 0.0, 0.0], [0.0, 0.0, 1.4]])
+    assert check_solver(SOLVERS[solver], QEq().problem(pair)) == {"saddles": 0.0}
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("where", ["water", "cation", "salt", "slab", "batch"])
 def test_solver_on_convex_problems(solver, model, where, structures):

@@ -18,6 +18,7 @@ from cgdft.functionals import (
     NuclearRepulsion,
     Pairwise,
     PointCharges,
+    SpinHardness,
     Stiffening,
     UniformField,
 )
@@ -52,6 +53,7 @@ TERMS = {
     "DerivativeDiscontinuity without straight parts": DerivativeDiscontinuity(0.9, ELEMENTS, smoothing=0.5),
     "DerivativeDiscontinuity of a structure": DerivativeDiscontinuity(0.9, ELEMENTS, smoothing=0.3, fragments=0.0),
     "Anharmonic": Anharmonic(cubic=0.2, quartic=ELEMENTS),
+    "SpinHardness": SpinHardness(ELEMENTS),
     "Stiffening": Stiffening(ELEMENTS, 0.7),
     "Pairwise": Pairwise(strength=20.0, length=0.5, cutoff=7.0),
     "NuclearRepulsion": NuclearRepulsion(radius=2.0),
@@ -61,25 +63,43 @@ TERMS = {
     "a function": quartic(k=0.1),
     "a function with flags": stiff_quadrupoles(k=ELEMENTS),
 }
-SEE_THE_BOUNDARY = (
-    *("Hartree", "Hartree without self-interaction", "PointCharges", "Pairwise", "NuclearRepulsion", "UniformField"),
-    "AttenuatedElectronegativity",
-)
 WIDTHS = {"H": 0.8, "C": 1.1, "N": 1.0, "O": 0.9, "Na": 1.6, "Cl": 1.4}
 
 
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("where", ["water", "cation", "triclinic", "charged cell", "slab", "wire", "batch"])
 def test_term(name, where, structures):
-    if where in ("slab", "wire") and name not in SEE_THE_BOUNDARY:
-        return
     structure = structures[where]
     if name == "UniformField" and structure.pbc.any():
         with pytest.raises(ValueError, match="`field` must not point along a periodic axis"):
             TERMS[name].prepare(structure, Multipoles(2, width=WIDTHS))
         return
-    errors = check_term(TERMS[name], structure, Multipoles(2, width=WIDTHS))
+    errors = check_term(TERMS[name], structure, Multipoles(2, width=WIDTHS, spin=name == "SpinHardness"))
     assert len(errors) >= 8
+
+
+def test_every_term_is_tested():
+    exported = {one for one in vars(cgdft.functionals).values() if isinstance(one, type) and issubclass(one, cgdft.Term)}
+    assert {one.__name__ for one in exported - {type(term) for term in TERMS.values()}} == set()
+
+
+def test_what_ignores_the_cell_is_found(structures):
+    @cgdft.term
+    def raw_distances(rho, k=1.0):
+        """Of one structure, as if it were in open space."""
+        apart = rho.structure.positions[:, None] - rho.structure.positions
+        return rho.total(k * rho.charges * (torch.exp(-(apart**2).sum(2) / 20) @ rho.charges))
+
+    with pytest.raises(AssertionError, match="atoms in other cells"):
+        check_term(raw_distances(), structures["triclinic"])
+
+
+def test_permutations_keep_the_spin():
+    @cgdft.term(quadratic=True, local=True)
+    def polarised(rho, k=0.1):
+        return rho.total(k * rho.charges**2) * (1 + rho.structure.spin)
+
+    check_term(polarised(), Structure([8, 8], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]], spin=2.0))
 
 
 def test_nuclear_repulsion_is_a_wall_and_nothing_in_molecules():
