@@ -120,8 +120,13 @@ class Model(nn.Module):
 
         Raises:
             SolverError: no minimum found, with status and residual history.
-            ValueError: input that makes no sense; the message names the argument.
+            TypeError, ValueError: input that makes no sense; the message names the argument.
+            RuntimeError: within torch.inference_mode().
         """
+        if not isinstance(structure, Structure):
+            raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
+        if torch.is_inference_mode_enabled():
+            raise RuntimeError("a minimum is found by derivatives, which torch.inference_mode() forbids: use torch.no_grad()")
         with torch.no_grad():
             problem = self.problem(structure)
             solver = self.chosen_solver(problem)
@@ -132,8 +137,12 @@ class Model(nn.Module):
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
                 first = start.minimum.x if isinstance(start, Solution) else start
-                fits = first is not None and first.shape == problem.index.shape
-                minimum = solver.minimise(problem, first if fits else None)
+                if first is not None and first.shape != problem.index.shape:
+                    raise ValueError(
+                        f"`start` must be of a structure with as many unknowns, {tuple(problem.index.shape)}, got "
+                        f"{tuple(first.shape)}"
+                    )
+                minimum = solver.minimise(problem, first)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]

@@ -62,7 +62,16 @@ class Minimum:
 
 
 class Solver(ABC):
-    """Settings in the constructor; the problem in the call. Everything runs without a graph."""
+    """Settings in the constructor; the problem in the call. Everything runs without a graph.
+
+    Raises:
+        ValueError: a `tolerance`, where there is one, that is not between 0 and 1.
+    """
+
+    def __post_init__(self) -> None:
+        tolerance = getattr(self, "tolerance", 1e-12)
+        if not 0 < tolerance < 1:
+            raise ValueError(f"`tolerance` must be between 0 and 1, got {tolerance!r}")
 
     @abstractmethod
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:

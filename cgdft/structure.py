@@ -41,7 +41,7 @@ class Structure:
         index: (n_atoms,), structure of each atom, ascending from 0; default: one structure.
 
     Raises:
-        ValueError: NaN or coincident positions, unknown element, singular or left-handed cell, wrong shape.
+        ValueError: what is no number or NaN, coincident positions, unknown element, singular or left-handed cell, wrong shape.
     """
 
     numbers: Int[Tensor, " n_atoms"]
@@ -53,8 +53,12 @@ class Structure:
     index: Int[Tensor, " n_atoms"] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        positions = torch.as_tensor(self.positions, dtype=torch.float64)
-        numbers = torch.as_tensor(self.numbers, dtype=torch.int64, device=positions.device)
+        positions = _tensor("positions", self.positions, torch.float64)
+        device = positions.device
+        stated = _tensor("numbers", self.numbers, None, device)
+        numbers = stated.to(torch.int64)
+        if (numbers != stated).any():
+            raise ValueError(f"`numbers` must be whole, got {stated[numbers != stated].tolist()[:3]}")
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise ValueError(f"`positions` must be (n_atoms, 3) in bohr, got shape {tuple(positions.shape)}")
         n_atoms = len(positions)
@@ -69,7 +73,7 @@ class Structure:
         n = int(index[-1]) + 1
 
         def per_structure(value: Any, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
-            tensor = torch.as_tensor(value, dtype=dtype, device=positions.device)
+            tensor = _tensor(name, value, dtype, device)
             try:
                 return tensor.expand(n, *shape) if tensor.ndim <= len(shape) else tensor.reshape(n, *shape)
             except RuntimeError:
@@ -92,7 +96,7 @@ class Structure:
         bad = self.numbers[(self.numbers < 1) | (self.numbers >= len(chemical_symbols))]
         if len(bad):
             raise ValueError(f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {int(bad[0])}")
-        for name in ("positions", "cell", "charge"):
+        for name in ("positions", "cell", "charge", "spin"):
             value = getattr(self, name).detach()
             if not torch.isfinite(value).all():
                 where = torch.nonzero(~torch.isfinite(value))[0].tolist()
@@ -245,10 +249,13 @@ class Structure:
         the spin is `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments.
 
         Raises:
+            TypeError: something else than Atoms.
             ValueError: two of these sources disagree, or the structure is invalid.
         """
-        if isinstance(atoms, Sequence):
+        if isinstance(atoms, Sequence) and not isinstance(atoms, str):
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
+        if not hasattr(atoms, "get_positions"):
+            raise TypeError(f"`atoms` must be ASE Atoms or a list of them, got {type(atoms).__name__}; see ase.io.read")
         q, s = stated_charge(atoms, charge) or 0.0, stated_spin(atoms, spin) or 0.0
         return cls(
             torch.from_numpy(atoms.numbers.copy()),
@@ -281,3 +288,10 @@ class Structure:
         pbc = sorted({"".join("TF"[not p] for p in row) for row in self.pbc.tolist()})
         charges = ", ".join(f"{q:g}" for q in self.charge[:3].tolist()) + (", ..." if len(self) > 3 else "")
         return f"Structure({head}{formula}, {self.n_atoms} atoms, positions in bohr, pbc {'/'.join(pbc)}, charge {charges} e)"
+
+
+def _tensor(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
+    try:
+        return torch.as_tensor(value, dtype=dtype, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"`{name}` must be of numbers, got {value!r:.60}") from error

@@ -187,7 +187,9 @@ class DensityIndependent(Term):
 
 
 class _FunctionTerm(Term):
-    def __init__(self, function: Callable[..., Tensor], parameters: dict[str, Any], flags: dict[str, bool]) -> None:
+    """Of what `term` made of a function, which is found again by its name where the term is pickled."""
+
+    def __init__(self, function: Any, parameters: dict[str, Any], flags: dict[str, bool]) -> None:
         super().__init__()
         self._function = function
         for name, value in parameters.items():
@@ -199,11 +201,18 @@ class _FunctionTerm(Term):
 
     @property
     def name(self) -> str:
-        return self._function.__name__
+        name: str = self._function.__name__
+        return name
 
     def energy(self, rho: Density) -> Tensor:
         values = {name: getattr(self, name)(rho.structure) for name in self._parameter_names}
-        return self._function(rho, **values)
+        energy: Tensor = self._function.__wrapped__(rho, **values)
+        if not isinstance(energy, Tensor):
+            raise ValueError(
+                f"`{self.name}` must return a tensor of one energy for each structure, such as rho.total(...), got "
+                f"{type(energy).__name__}"
+            )
+        return energy
 
 
 def term(
@@ -235,7 +244,7 @@ def term(
     def make(*args: Any, **kwargs: Any) -> Term:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        return _FunctionTerm(function, dict(bound.arguments), flags)
+        return _FunctionTerm(make, dict(bound.arguments), flags)
 
     return make
 

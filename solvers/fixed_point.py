@@ -39,6 +39,7 @@ class FixedPoint(Solver):
     inner: CG = field(default_factory=CG)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.mixing > 0:
             raise ValueError(f"`mixing` must be greater than zero, got {self.mixing!r}")
         if self.history < 0:

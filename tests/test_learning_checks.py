@@ -14,7 +14,9 @@ from cgdft import Structure, units
 from cgdft.learning import Frame
 from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
+from cgdft.learning.data.listing import markdown
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
 
 SUITES = Path(suites.__file__).parent
@@ -95,6 +97,29 @@ def test_wrong_signs_sums_and_orders(trajectory):
         check_set(wild)
     still = [Frame(f.name, f.structure, {"forces": 0 * f.labels["forces"]}) for f in frames]
     assert "all frames are relaxed" in check_set(still)[0]
+
+
+def test_lengths_stresses_and_polarizabilities(trajectory):
+    frames = list(FrameSet.read(trajectory))
+    far = [Frame(f.name, Structure(f.structure.numbers, 1.89 * f.structure.positions), {}) for f in frames]
+    assert "the nearest atoms are 1.9 bonds apart" in check_set(far)[0]
+    one = torch.eye(3, dtype=torch.float64)
+    pressed = [Frame(f.name, f.structure, {"stress": 0.02 * one}) for f in frames]
+    assert "340 GPa" in check_set(pressed)[0]
+    with pytest.raises(ValueError, match=f"frame {frames[0].name}: `polarizability` must be dD/dF, which is positive"):
+        check_set(changed(frames, polarizability=lambda f: -5.0 * one))
+    for labels, message in (
+        ({"charges": torch.zeros(3)}, "are `multipoles` of one column"),
+        ({"energy": 0.0}, "`energy` must be a torch tensor, got float"),
+        ({"forces": torch.zeros(3)}, "`forces` must be of shape"),
+    ):
+        with pytest.raises(ValueError, match=f"frame one: .*{message}"):
+            as_set([Frame("one", frames[0].structure, labels)], "train")
+
+
+def test_the_page_of_labels_is_generated():
+    """docs/labels.md: `python -m cgdft.learning.data.listing > docs/labels.md`."""
+    assert (Path(__file__).parents[1] / "docs" / "labels.md").read_text() == markdown()
 
 
 def test_dipoles_of_ions_about_their_centre():

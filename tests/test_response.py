@@ -319,7 +319,7 @@ RESPONSES = {
 @pytest.mark.parametrize("quartic", [0.0, 0.5])
 @pytest.mark.parametrize("name", RESPONSES)
 def test_responses_are_differentiable_twice(name, quartic):
-    """By a parameter of the functional, which has no part in the solve: against differences of first derivatives' own values."""
+    """By a parameter of the functional, against differences of values and of first derivatives."""
     generator = torch.Generator().manual_seed(0)
 
     def value(eta):

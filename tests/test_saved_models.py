@@ -7,6 +7,7 @@ import pytest
 import torch
 from ase.build import molecule
 from e3nn import o3
+from springs import water, written
 from waters import ATOMS, config, frames, network, process, stretched
 
 import cgdft
@@ -17,7 +18,9 @@ from cgdft.learning import Environment, MessagePassing
 from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.domain import OutsideTraining, ranges
+from cgdft.learning.training.evaluate_files import evaluate_files
 from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata, save
 from cgdft.validation.suites import stored
 
@@ -141,6 +144,7 @@ def test_other_files_are_refused(saved, tmp_path):
         ("architecture: qeq\ndata: {train: [a]}\nweights:\n  force: 1\n", ":4: weights.force: must be of energy, forces"),
         ("architecture: qeq\ndata: {train: [a]}\nschedule:\n  exact: 1\n", ":4: schedule.exact: must be 'direct'"),
         ("architecture: qeq\ndata: {train: [a]}\ndata: {}\n", ":3: data: must stand once"),
+        ("architecture: qeq\ndata: {train: [a]}\natoms: {h: -0.5}\n", ":3: atoms: must be of chemical symbols, got h"),
         ("architecture: qeq\ndata: {train: [a]}\ndevice: gpu\n", ":3: device: must be cpu, cuda or cuda:1, got 'gpu'"),
         ("architecture: qeq\ndata: {train: [a]}\ndevice: cuda:99\n", ":3: device: must be there, got 'cuda:99': torch"),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be YAML"),
@@ -183,9 +187,43 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     assert main(["evaluate", str(saved), str(stored("water")), "--architecture", str(tmp_path / "mine.py")]) == 0
     assert main(["evaluate", str(saved), str(stored("water"))]) == 2
     assert "give it as `architecture`" in capsys.readouterr().err
+    (tmp_path / "mine.py").write_text(f"{OWN}\n# edited")
+    with pytest.warns(UserWarning, match="mine.py is not as it was when .*model.safetensors was written"):
+        load(saved, architecture=str(tmp_path / "mine.py"))
+    assert main(["train", str(path)]) == 2
+    assert "`code` of its origin is" in capsys.readouterr().err
     (tmp_path / "mine.py").write_text("model = 3")
     assert main(["train", str(path)]) == 2
     assert "must define model(environment, atoms)" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
+def test_charges_of_another_definition_are_not_compared(tmp_path):
+    """Nor found better or worse than they are."""
+    (tmp_path / "set.yaml").write_text(
+        f"data: {{train: [{written(tmp_path / 'a.xyz', [water(seed) for seed in range(6)])}], validation: 0.34}}\n"
+        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
+        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
+    )
+    train(tmp_path / "set.yaml")
+    model = tmp_path / "run" / "model.safetensors"
+    others = [water(seed) for seed in range(10, 13)]
+    for atoms in others:
+        atoms.arrays = {"Another_charges": 2 * atoms.arrays["Test_charges"], **atoms.arrays}
+    both = evaluate_files(model, [written(tmp_path / "both.xyz", others)]).to_dict()["errors"]
+    plain = evaluate_files(model, [written(tmp_path / "plain.xyz", [water(seed) for seed in range(10, 13)])]).to_dict()[
+        "errors"
+    ]
+    assert both["charges"] == plain["charges"]
+    for atoms in others:
+        del atoms.arrays["Test_charges"]
+    with pytest.warns(UserWarning, match="multipoles are not compared: learnt by Test, in the files by Another"):
+        assert "charges" not in evaluate_files(model, [written(tmp_path / "other.xyz", others)]).to_dict()["errors"]
+    for atoms in others:
+        del atoms.arrays["Another_charges"]
+        atoms.calc = None
+    with pytest.raises(ValueError, match="`data` must have labels, got none in .*none.xyz"):
+        evaluate_files(model, [written(tmp_path / "none.xyz", others)])
 
 
 def test_evaluate(saved, tmp_path, capsys):

@@ -1,11 +1,14 @@
 """Structures, constraints and ansaetze: what they accept, what they refuse and how they say so."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
+import cgdft
 from cgdft import (
     Density,
     Fixed,
@@ -19,6 +22,7 @@ from cgdft import (
     TotalCharge,
 )
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq, UniformField
+from cgdft.solvers import CG, FixedPoint, Newton
 from cgdft.units import angstrom
 
 WATER = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.4, 1.7, 0.0]]
@@ -37,6 +41,13 @@ BAD = {
         dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, 0, 4.99]], cell=5 * np.eye(3), pbc=True),
         "`positions` must be distinct",
     ),
+    "symbols": (
+        dict(numbers=["O", "H"], positions=[[0.0, 0, 0], [0, 0, 2]]),
+        r"`numbers` must be of numbers, got \['O', 'H'\]",
+    ),
+    "half an element": (dict(numbers=[8.5], positions=[[0.0, 0, 0]]), r"`numbers` must be whole, got \[8.5\]"),
+    "charge in words": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge="one"), "`charge` must be of numbers, got 'one'"),
+    "NaN spin": (dict(numbers=[8], positions=[[0.0, 0, 0]], spin=float("nan")), "`spin` must be finite"),
     "unknown element": (dict(numbers=[8, 150], positions=[[0.0, 0, 0], [0, 0, 2]]), "`numbers` must be atomic numbers"),
     "no element": (dict(numbers=[0], positions=[[0.0, 0, 0]]), "`numbers` must be atomic numbers"),
     "shape": (dict(numbers=[8], positions=[0.0, 0, 0]), r"`positions` must be \(n_atoms, 3\)"),
@@ -274,3 +285,39 @@ def test_solution_prints_itself_and_goes_to_ase(structures):
     batch = QEq()(structures["batch"])
     assert str(batch).count("CONVERGED") == 3
     assert "CONVERGED" in repr(batch)
+
+
+@cgdft.term
+def nothing(rho, k=0.1):
+    """Forgets to return its energy."""
+    rho.total(k * rho.charges**4)
+
+
+@cgdft.term
+def quartic(rho, k=0.1):
+    """E = sum_i k q_i^4."""
+    return rho.total(k * rho.charges**4)
+
+
+def test_what_a_model_is_called_with():
+    water = Structure.from_ase(molecule("H2O"))
+    for atoms in ("water.xyz", iter([molecule("H2O")]), None):
+        with pytest.raises(TypeError, match="`atoms` must be ASE Atoms or a list of them, got "):
+            Structure.from_ase(atoms)
+    with pytest.raises(TypeError, match="`structure` must be a cgdft.Structure, got Atoms; see Structure.from_ase"):
+        QEq()(molecule("H2O"))
+    with pytest.raises(ValueError, match=r"`start` must be of a structure with as many unknowns, \(3,\), got \(7,\)"):
+        QEq()(water, start=torch.zeros(7, dtype=D))
+    with pytest.raises(ValueError, match="`nothing` must return a tensor of one energy for each structure.*got NoneType"):
+        (QEq() + nothing())(water)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match=r"use torch.no_grad\(\)"):
+        QEq()(water)
+    for solver in (CG, Newton, FixedPoint):
+        with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10"):
+            solver(tolerance=10)
+
+
+def test_models_with_terms_of_functions_are_pickled():
+    water = Structure.from_ase(molecule("H2O"))
+    model = QEq() + quartic(k={"O": 0.2, "H": 0.1})
+    assert torch.equal(pickle.loads(pickle.dumps(model))(water).charges, model(water).charges)

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import signal
 import time
 
@@ -161,8 +162,29 @@ def test_a_training_begins_with_a_trained_model(tmp_path):
         train(further("third", text.replace("architecture: nonlinear", "architecture: qeq")))
     with pytest.raises(ValueError, match="yaml:6: environment: must be left out, it is that of `start`, got"):
         train(further("fourth", text.replace("schedule:", "environment: {channels: 8}\nschedule:")))
-    with pytest.raises(ValueError, match="is of another training: its start is"):
+    with pytest.raises(ValueError, match="is of another training: `start` of its origin is"):
         train(further("second", text.replace(str(trained), str(tmp_path / "second" / "model.safetensors"))))
+
+
+@pytest.mark.parametrize(
+    ("stated", "now", "message"),
+    [
+        ("lmax: 1", "lmax: 1, cutoff: 4.0", "`cutoff` of its origin"),
+        ("O: -75.2", "O: -75.3", "`atoms` of its origin is {'H': -0.6, 'O': -75.2}, here {'H': -0.6, 'O': -75.3}"),
+        ("dtype: float64", "dtype: float32", "`network` of its origin"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")
+def test_a_training_goes_on_with_the_same_model_alone(tmp_path, stated, now, message):
+    path = config(tmp_path, "one", 0)
+    path.write_text(path.read_text().replace("channels: 4", "channels: 4, lmax: 1").replace("direct: 2", "direct: 1"))
+    train(path)
+    before = (tmp_path / "one" / "model.safetensors").read_bytes()
+    assert stated in path.read_text()
+    path.write_text(path.read_text().replace(stated, now))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        train(path)
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")

@@ -11,7 +11,7 @@ import numpy as np
 from cgdft.learning.data.duplicates import candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import DEFAULT_UNITS, check_labels
-from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces
+from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
 
 #: Frames of which positions and forces are kept for comparisons.
@@ -80,6 +80,8 @@ def check_set(
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"))
+        told += check_lengths(survey.sample)
+        told += check_stress(survey.sample)
     return list(dict.fromkeys(told + _check_duplicates(surveys)))
 
 

@@ -47,6 +47,8 @@ DEFAULT_UNITS = {
 }
 #: What an array of charges by some definition is called.
 CHARGES = "_charges"
+#: Arrays of multipoles that do not say by which definition.
+UNNAMED = ("multipoles", "charges")
 #: Means nothing along periodic axes, and is not read there.
 OPEN = ("dipole", "quadrupole", "potential")
 
@@ -124,7 +126,11 @@ class Reading:
         found: dict[str, Any] = {key: one for key in self.names(quantity) if (one := held(atoms, key)) is not None}
         first: Any = next(iter(found.values()), None)
         for key, one in found.items():
-            if np.shape(one) == np.shape(first) and not np.allclose(one, first, rtol=1e-9, atol=0, equal_nan=True):
+            if (
+                one is not first
+                and np.shape(one) == np.shape(first)
+                and not np.allclose(one, first, rtol=1e-9, atol=0, equal_nan=True)
+            ):
                 raise ValueError(
                     f"`{quantity}` must be told once, got different values in {', '.join(found)}; tell which with "
                     f"keys={{{quantity!r}: {key!r}}}"
@@ -136,7 +142,7 @@ class Reading:
             return held(atoms, self.keys["multipoles"])
         if definition is None:
             return None
-        if definition in ("multipoles", "charges"):
+        if definition in UNNAMED:
             return held(atoms, definition)
         shells = [held(atoms, f"{definition}_{what}") for what in ("charges", "dipoles", "quadrupoles")]
         known = [np.asarray(one, dtype=np.float64).reshape(len(atoms), -1) for one in shells if one is not None]
@@ -160,7 +166,7 @@ def definitions_in(names: Iterable[str]) -> list[str]:
     """Definitions of charges that arrays of these names hold, in their order."""
     names = list(names)
     by_prefix = [name.removesuffix(CHARGES) for name in names if name.endswith(CHARGES) and name != "initial_charges"]
-    return [*by_prefix, *(name for name in ("multipoles", "charges") if name in names)]
+    return [*by_prefix, *(name for name in UNNAMED if name in names)]
 
 
 def shaped(value: Any, quantity: str, n: int) -> NDArray[np.float64]:
@@ -169,7 +175,10 @@ def shaped(value: Any, quantity: str, n: int) -> NDArray[np.float64]:
     Raises:
         ValueError: not possible.
     """
-    array = np.asarray(value, dtype=np.float64)
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"`{quantity}` must be numbers, got {value!r:.60}") from None
     if quantity == "stress" and array.shape == (6,):
         array = array[[0, 5, 4, 5, 1, 3, 4, 3, 2]]
     if quantity == "susceptibility":
@@ -189,18 +198,25 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
     """Refuse what no label can be.
 
     Raises:
-        ValueError: an unknown name, a wrong shape, NaN or infinity, a quadrupole with a trace, a potential without points.
+        ValueError: an unknown name, a wrong shape, NaN or infinity, a quadrupole with a trace, a polarizability that is not
+            positive, a potential without points.
     """
     for name, value in labels.items():
         if name == "points":
             continue
         if name not in QUANTITIES:
+            if name == "charges":
+                raise ValueError("`labels` of charges are `multipoles` of one column, (n, 1), got 'charges'")
             raise ValueError(f"`labels` must be of {', '.join(QUANTITIES)}, got {name!r}")
+        if not isinstance(value, Tensor):
+            raise ValueError(f"`{name}` must be a torch tensor, got {type(value).__name__}")
         if shaped(value.numpy(), name, n).shape != tuple(value.shape):
             _misshapen(value.numpy(), name, n)
         if not torch.isfinite(value).all():
             bad = value[~torch.isfinite(value)][0]
             raise ValueError(f"`{name}` must be finite, got {float(bad)}; remove the label or the frame")
+    if (alpha := labels.get("polarizability")) is not None and float(torch.linalg.eigvalsh(alpha + alpha.T).min()) < 0:
+        raise ValueError(f"`polarizability` must be dD/dF, which is positive, got {alpha.tolist()}; change its sign")
     if "potential" in labels and labels.get("points", torch.empty(0)).shape != (*labels["potential"].shape, 3):
         raise ValueError(
             "`potential` must have as many `points` (m, 3), got others or none; tell them with keys={'points': ...}"

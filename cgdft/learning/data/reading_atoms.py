@@ -63,7 +63,7 @@ class AtomsFile:
         if self._format == "extxyz":
             with self.path.open("rb") as file:
                 file.seek(place)
-                return _parsed(_chunk(file, self.path))
+                return self._parsed(_chunk(file, self.path), int(self._places[k, 1]))
         if self._format == "traj":
             with TrajectoryReader(str(self.path)) as frames:
                 return frames[place]
@@ -92,7 +92,7 @@ class AtomsFile:
                     if not lines:
                         return
                     info, columns, fact = self._glance(lines)
-                    yield place, info, columns, None if fact else _parsed(lines), fact
+                    yield place, info, columns, None if fact else self._parsed(lines, self._found), fact
         for k, atoms in enumerate(self._all()):
             results = atoms.calc.results if atoms.calc is not None else {}
             yield k, atoms.info, [*atoms.arrays, *results], atoms, None
@@ -121,6 +121,12 @@ class AtomsFile:
             bool(atoms.pbc.any()),
             frozenset(numbers.tolist()),
         )
+
+    def _parsed(self, lines: list[bytes], number: int) -> Atoms:
+        try:
+            return _parsed(lines)
+        except (ValueError, KeyError, IndexError) as error:
+            raise ValueError(f"{self.path} must be whole, got frame {number} that cannot be read: {error}") from error
 
     def _glance(self, lines: list[bytes]) -> tuple[dict[str, Any], list[str], Fact | None]:
         """Comment line, names of columns and facts; no facts where initial charges or moments must be summed up for them."""

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from ase.data import atomic_masses, atomic_numbers
+from ase.data import atomic_masses, atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.units import multiplier
+from cgdft.units import angstrom, eV
 
 #: Units that are mistaken for each other.
 MISTAKEN = {
@@ -25,6 +27,10 @@ BOUND, FAR = 0.5, 3.0
 NEAR = 0.3
 #: Below this (bohr) nothing has moved.
 SAME_PLACE = 1e-5
+#: Neighbours are this many sums of covalent radii apart, wherever there is a bond; they are sought within so many bohr.
+BOND, SEARCHED = (0.5, 1.6), 10.0
+#: Stresses of this size, hartree/bohr^3, some 150 GPa, are found within planets.
+PRESSED = 0.005
 
 
 def looks_like(quantity: str, unit: str, factor: float, tolerance: float = 0.1) -> list[str]:
@@ -222,3 +228,30 @@ def _check_born(frames: Sequence[Frame]) -> list[str]:
             "keys={'born_charges': 'bec.T'}"
         )
     return []
+
+
+def check_lengths(frames: Sequence[Frame]) -> list[str]:
+    """Distances between neighbours against those of bonds."""
+    nearest = []
+    for frame in frames:
+        s = frame.structure
+        i, j, apart = near_pairs(s, SEARCHED)
+        if len(i):
+            radii = torch.from_numpy(covalent_radii).to(apart)[s.numbers] * angstrom
+            nearest.append(float((apart.norm(dim=1) / (radii[i] + radii[j])).min()))
+    middle = float(np.median(nearest)) if nearest else 1.0
+    if BOND[0] < middle < BOND[1]:
+        return []
+    return [f"the nearest atoms are {middle:.2g} bonds apart (median): positions must be in angstrom, look at their unit"]
+
+
+def check_stress(frames: Sequence[Frame]) -> list[str]:
+    """Stresses by their size."""
+    known = [frame.labels["stress"] for frame in frames if "stress" in frame.labels]
+    size = float(torch.stack(known).square().mean().sqrt()) if known else 0.0
+    if size < PRESSED:
+        return []
+    return [
+        f"stresses are {size * angstrom**3 / eV:.2g} eV/angstrom^3, {size / multiplier('GPa', 'stress'):.3g} GPa (root mean "
+        "square): the unit may be wrong, see `units`"
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import runpy
 import sys
 from collections.abc import Mapping
@@ -35,3 +36,9 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
     if not isinstance(made, Model):
         raise ValueError(f"{path}: model(environment, atoms) must return a cgdft.Model, got {type(made).__name__}")
     return made
+
+
+def code_of(architecture: str) -> str:
+    """sha256 of the file of a user's own architecture; "" for one of the package."""
+    path = Path(architecture)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if architecture.endswith(".py") and path.is_file() else ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from cgdft.learning.data.frames import Batch, Frame
+from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.loader import loader
 from cgdft.learning.data.sets import FrameSet, content
 from cgdft.learning.training.distributed import World
@@ -26,6 +27,11 @@ class Listed(Dataset[Frame]):
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = list(frames)
+        for frame in self.frames:
+            try:
+                check_labels(frame.labels, frame.structure.n_atoms)
+            except ValueError as error:
+                raise ValueError(f"frame {frame.name}: {error}") from error
         self.sizes: NDArray[np.int64] = np.array([frame.structure.n_atoms for frame in self.frames])
 
     def __len__(self) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 #: Of what a checkpoint holds; raised when that changes.
-FORMAT = 2
+FORMAT = 3
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -69,7 +69,7 @@ def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
     """
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         why = str(error).partition("\n")[0][:120]
         raise ValueError(
             f"{path} must be a checkpoint, got a file that cannot be read ({why}); remove it to begin anew"

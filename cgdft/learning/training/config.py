@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
+from ase.data import chemical_symbols
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from cgdft.learning.data.quantities import QUANTITIES
@@ -129,6 +130,14 @@ class Config(Settings):
     atoms: dict[str, float] | str | None = None
     device: Annotated[str, AfterValidator(_device)] = "cpu"
     output: Path = Path("run")
+
+    @field_validator("atoms")
+    @classmethod
+    def _of_elements(cls, atoms: dict[str, float] | str | None) -> dict[str, float] | str | None:
+        unknown = [one for one in atoms if one not in chemical_symbols[1:]] if isinstance(atoms, dict) else []
+        if unknown:
+            raise ValueError(f"must be of chemical symbols, got {', '.join(unknown)}")
+        return atoms
 
     @field_validator("environment")
     @classmethod

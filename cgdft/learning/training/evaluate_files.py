@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from cgdft.learning.data.labels import UNNAMED
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
@@ -17,7 +19,9 @@ from cgdft.learning.training.saving import environment_of, load, metadata
 BATCH = 16
 
 
-def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture: str | None = None) -> Evaluation:
+def evaluate_files(
+    model: str | Path, paths: Sequence[str | Path], architecture: str | None = None, environment: Environment | None = None
+) -> Evaluation:
     """Errors of a saved model on the frames of files, read with the keys, units, definition and charge of its training.
 
     Frames with elements that it does not know are left out with a warning; surroundings that it does not know get one.
@@ -25,15 +29,23 @@ def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture:
     Args:
         model: a file or a name, see `load`.
         architecture: the Python file of a model of a user's own.
+        environment: see `load`.
 
     Raises:
-        ValueError, FileNotFoundError: as `load` and `FrameSet.read`; no frame whose elements it knows.
+        ValueError, FileNotFoundError: as `load` and `FrameSet.read`; no frame whose elements it knows, or no label.
     """
     facts = metadata(model)
-    loaded = load(model, architecture)
+    loaded = load(model, architecture, environment)
     data = facts["provenance"].get("config", {}).get("data", {})
-    present = {name: data[name] for name in ("units", "definition", "charge") if data.get(name) is not None}
+    present = {name: data[name] for name in ("units", "charge") if data.get(name) is not None}
     frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), **present)
+    learnt = facts["provenance"].get("definition")
+    if learnt is not None and frames.definitions:
+        same = [one for one in (learnt, *UNNAMED) if one in frames.definitions]
+        if not same:
+            told = ", ".join(frames.definitions)
+            warnings.warn(f"multipoles are not compared: learnt by {learnt}, in the files by {told}", UserWarning, 2)
+        frames.definition = next(iter(same), None)
     environment = environment_of(loaded)
     unknown = set(frames.elements) - set(environment.elements)
     if unknown:
@@ -43,4 +55,9 @@ def evaluate_files(model: str | Path, paths: Sequence[str | Path], architecture:
             raise ValueError(f"`data` must have a frame without {told}, got none")
         warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 2)
         frames = frames.subset(known)
-    return evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
+    found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
+    if not found.errors and not found.failed:
+        raise ValueError(
+            f"`data` must have labels, got none in {', '.join(map(str, paths))}: see `keys` in the training's config"
+        )
+    return found

@@ -22,11 +22,16 @@ class Output:
     Args:
         folder: of them all.
         writes: whether this process writes, or only reads.
+
+    Raises:
+        ValueError: a file in the folder's place.
     """
 
     def __init__(self, folder: Path, writes: bool) -> None:
         self.folder, self.writes = folder, writes
         if writes:
+            if self.folder.exists() and not self.folder.is_dir():
+                raise ValueError(f"`output` must be a folder, got {self.folder}, which is a file")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._log_to_file()
 

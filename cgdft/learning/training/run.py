@@ -12,7 +12,7 @@ from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.message_passing import MessagePassing
-from cgdft.learning.training.architecture import build
+from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.config import Config, Network
 from cgdft.learning.training.distributed import World, world
 from cgdft.learning.training.domain import ranges, surroundings
@@ -47,6 +47,9 @@ def _train(config: Config, processes: World) -> Trained:
         frames, validation = frames.split([1 - data.validation, data.validation], config.seed)
     else:
         validation = FrameSet.read(data.validation, **reading)
+        if frames.definition is not None and validation.definition != frames.definition:
+            reading["definition"] = frames.definition
+            validation = FrameSet.read(data.validation, **reading)
 
     torch.manual_seed(config.seed)
     model, atoms, began = _begin(config, frames)
@@ -77,7 +80,12 @@ def _train(config: Config, processes: World) -> Trained:
         validation,
         config.settings,
         config.output,
-        start=began.get("hash", ""),
+        origin={
+            "network": (config.environment or Network()).model_dump(),
+            "atoms": atoms,
+            "code": code_of(config.architecture),
+            "start": began.get("hash", ""),
+        },
         world=processes,
         on_best=keep,
     ).run()

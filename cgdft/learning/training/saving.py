@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
-from cgdft.learning.training.architecture import build
+from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.checkpoint import write_whole
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.model import Model
@@ -57,6 +58,7 @@ def save(
     facts = {
         "format": FORMAT,
         "architecture": architecture,
+        "code": code_of(architecture),
         "environment": constructor(environment) if isinstance(environment, MessagePassing) else described(environment),
         "atoms": dict(atoms),
         "units": "hartree, bohr, e",
@@ -113,9 +115,15 @@ def restored(
     _compatible(path, facts)
     if str(facts["architecture"]).endswith(".py") and architecture is None:
         raise ValueError(
-            f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture`"
+            f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture` (cgdft "
+            "solve takes a file of one line, model = cgdft.learning.load(FILE, architecture), in place of the model)"
         )
     environment = _environment(path, facts["environment"], environment)
+    code = code_of(architecture or "")
+    if code and facts.get("code") and code != facts["code"]:
+        warnings.warn(
+            f"{architecture} is not as it was when {path} was written: this may not be what was trained", stacklevel=3
+        )
     facts["atoms"] |= atoms or {}
     model = build(architecture or facts["architecture"], environment, facts["atoms"])
     held = _distinct(model)

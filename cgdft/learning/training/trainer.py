@@ -24,6 +24,7 @@ from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.evaluation import SHOWN, Evaluation, evaluate
 from cgdft.learning.training.output import Output
+from cgdft.learning.training.saving import described
 from cgdft.learning.training.schedules import Way, direct, implicit, reference_density, unrolled
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
@@ -66,7 +67,7 @@ class Trainer:
         train, validation: frames, each with a name of its own; labels may be missing.
         settings: see `Settings`.
         output: folder of checkpoint.pt, log.csv, train.log, loss.png and parity.png; nothing is written without.
-        start: what the weights of `model` come from, if it is no chance; a run that goes on must have begun with the same.
+        origin: what `model` was made of, by name, beyond what is seen of it; a run that goes on must have begun with the same.
         world: the processes that train together.
         on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
 
@@ -83,11 +84,11 @@ class Trainer:
         settings: Settings | None = None,
         output: str | Path | None = None,
         *,
-        start: str = "",
+        origin: Mapping[str, Any] | None = None,
         world: World | None = None,
         on_best: Callable[[Model, Evaluation, int], None] | None = None,
     ) -> None:
-        self.model, self.environment, self.start = model, environment, start
+        self.model, self.environment, self.origin = model, environment, dict(origin or {})
         self.settings, self.world, self.on_best = settings or Settings(), world or World(), on_best
         self.train, self.validation = as_set(train, "train"), as_set(validation, "validation")
         self.weights = {name: weight for name, weight in self.settings.weights.items() if weight}
@@ -152,6 +153,9 @@ class Trainer:
             direct(self.model, Batch.of([self.train[0]]).beside(self.model), [], None)
             if isinstance(self.train, Listed):
                 reference_density(self.model, Batch.of(self.train.frames))
+            for k in range(len(self.train)):
+                if "multipoles" not in self.train[k].labels:
+                    return f"frame {self.train.name(k)} has no multipoles"
         except ValueError as error:
             return str(error)
         return ""
@@ -240,7 +244,7 @@ class Trainer:
             "settings": {**settings, "schedule": list(map(list, settings["schedule"].items()))},
             "data": f"{self.train.hash} {self.validation.hash}",
             "processes": self.world.size,
-            "start": self.start,
+            "origin": {**described(self.environment), **self.origin},
         }
 
     def _state(self) -> dict[str, Any]:
