@@ -190,6 +190,8 @@ class Problem:
         slope = start + torch.einsum("iab,ib->ia", blocks, rho.coefficients)
         for term in self._others:
             slope = slope + term.gradient(rho)
+        if not torch.isfinite(slope).all():
+            self._blame("first", lambda term: term.gradient(rho))
         slope = self.space.pull(slope)
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
 
@@ -205,6 +207,8 @@ class Problem:
             curved = torch.einsum("iab,ib->ia", blocks, moved)
             for one in products:
                 curved = curved + one(moved)
+            if not torch.isfinite(curved).all() and torch.isfinite(moved).all():
+                self._blame("second", lambda term: term.curvature(rho)(moved))
             pulled = self.space.pull(curved)
             return pulled if stiffness is None else pulled + stiffness * v
 
@@ -288,7 +292,19 @@ class Problem:
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """Hessian of all local terms together."""
-        return sum((term.blocks(rho) for term in self._others if term.local), self._harmonic[1])
+        found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic[1])
+        if not torch.isfinite(found).all():
+            self._blame("second", lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
+        return found
+
+    def _blame(self, which: str, derivative: Callable[[Term], Tensor]) -> None:
+        """Raise a ValueError that names the first term whose derivative is no number."""
+        for term in self.functional:
+            if not torch.isfinite(derivative(term)).all():
+                raise ValueError(
+                    f"the {which} derivative of `{term.name}` must be finite, got NaN or infinity: the density has passed where "
+                    "the term has none, such as a root or a norm at zero, or an overflow; make it smooth there"
+                )
 
     def kept(self, what: str, compute: Callable[[], Any]) -> Any:
         """`compute()`, or what it gave for this problem before."""

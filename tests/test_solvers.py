@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ase.build import molecule
 
 import cgdft
 from cgdft import (
@@ -100,6 +101,20 @@ MODELS = {
 
 
 SLOWLY_MIXED = [("water", "QEq"), ("salt", "QEq + dipoles"), ("batch", "response modes")]
+
+
+@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize("power", [-1.0, 0.5, 1.0, 3.0])
+def test_a_term_without_derivatives_is_named(power, local):
+    """Dipoles are zero at the start."""
+
+    @cgdft.term(local=local)
+    def rough(rho, k=0.1):
+        return rho.total(k * (rho.dipoles**2).sum(1) ** (power / 2))
+
+    water = Structure.from_ase(molecule("H2O"))
+    with pytest.raises(ValueError, match="the (first|second) derivative of `rough` must be finite"):
+        (QEqDipoles() + rough())(water)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

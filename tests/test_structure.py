@@ -313,8 +313,8 @@ def test_what_a_model_is_called_with():
     with torch.inference_mode(), pytest.raises(RuntimeError, match=r"use torch.no_grad\(\)"):
         QEq()(water)
     for solver in (CG, Newton, FixedPoint):
-        with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10"):
-            solver(tolerance=10)
+        with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10.0"):
+            solver(tolerance=10.0)
 
 
 def test_models_with_terms_of_functions_are_pickled():
