@@ -302,8 +302,8 @@ class Problem:
         for term in self.functional:
             if not torch.isfinite(derivative(term)).all():
                 raise ValueError(
-                    f"the {which} derivative of `{term.name}` must be finite, got NaN or infinity: the density has passed where "
-                    "the term has none, such as a root or a norm at zero, or an overflow; make it smooth there"
+                    f"the {which} derivative of `{term.name}` must be finite, got NaN or infinity: the density has been where "
+                    "it has none, such as a root or a norm at zero, or an overflow; make it smooth there"
                 )
 
     def kept(self, what: str, compute: Callable[[], Any]) -> Any:
