@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Solution:
     """What a model returns: density, energies, chemical potential, status, and the derivatives of the minimum.
 
-    Everything is in Hartree atomic units, and differentiable (twice) by whatever requires a gradient in model and structure.
+    Everything is in Hartree atomic units, and differentiable by whatever requires a gradient in model and structure: twice.
     Per atom: (n_atoms, ...); per structure: (n_structures, ...), also for a single one.
     """
 
