@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cgdft.structure import numbers_of
+
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.structure import Structure
@@ -192,7 +194,7 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
     def per_structure(value: PerStructure | None, what: str) -> Tensor | None:
         if value is None:
             return None
-        tensor = torch.as_tensor(value, dtype=weights.dtype, device=weights.device)
+        tensor = numbers_of(what, value, weights.dtype, weights.device)
         if tensor.ndim > 1 or (tensor.ndim == 1 and len(tensor) != len(structure)):
             raise ValueError(f"`{what}` must be one number or ({len(structure)},), got shape {tuple(tensor.shape)}")
         if not torch.isfinite(tensor.detach()).all():

@@ -7,7 +7,7 @@ less output at a fixed point. Steps of the chord Newton method
 
 do not change its value, since r = 0, but each makes one more order of its derivatives by everything in r exact. The adjoint of
 v -> K^-1 v is v -> K^-T v, at a minimum itself: one autograd function serves every solver. With L itself as the energy the
-first derivatives need no step and the second ones need one (the 2n + 1 theorem); any other energy needs one step more. L
+first derivatives need no step and the second ones need one (the 2n + 1 theorem); any other energy needs a step an order. L
 after a step is also L - 1/2 r.K^-1 r, with one derivative less that is exact and L evaluated once less.
 """
 

@@ -166,13 +166,13 @@ class Solution:
     @torch.enable_grad()
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
-        response = self._respond(int(self._graph) + self.problem.lag, "displacement")
+        response = self._respond("displacement", energy=True)
         return self._slope(-response.value.sum(), response.probe.displacement)
 
     @torch.enable_grad()
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        response = self._respond(int(self._graph) + self.problem.lag, "strain")
+        response = self._respond("strain", energy=True)
         slope = self._slope(response.value.sum(), response.probe.strain)
         return 0.5 * (slope + slope.transpose(1, 2))
 
@@ -198,7 +198,7 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes.
         """
-        response = self._respond(1 + 2 * int(self._graph), "field")
+        response = self._respond("field")
         dipole = self._open_part("polarizability", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
 
@@ -209,7 +209,7 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes.
         """
-        response = self._respond(1 + 2 * int(self._graph), "displacement")
+        response = self._respond("displacement")
         dipole = self._open_part("born_charges", response.density.dipole)
         return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
 
@@ -220,7 +220,7 @@ class Solution:
         Source: R. G. Parr, W. Yang, J. Am. Chem. Soc. 106, 4049 (1984).
         """
         k = self._total_row()
-        response = self._respond(1 + 2 * int(self._graph), "charge")
+        response = self._respond("charge")
         weight = torch.zeros_like(self.structure.positions[:, 0]).requires_grad_()
         slope = torch.autograd.grad((weight * response.density.charges).sum(), response.probe.charge, create_graph=True)[0]
         return self._slope(slope[:, k].sum(), weight)
@@ -229,7 +229,7 @@ class Solution:
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
         k = self._total_row()
-        response = self._respond(1 + 2 * int(self._graph), "charge")
+        response = self._respond("charge")
         return self._slope(response.multipliers[:, k].sum(), response.probe.charge)[:, k]
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
@@ -259,7 +259,7 @@ class Solution:
         size = self.model.basis.size
         most = int(self.structure.counts.max())
         local = torch.arange(self.structure.n_atoms) - self.structure.first[self.structure.index]
-        response = self._respond(1 + 2 * int(self._graph), "potential")
+        response = self._respond("potential")
         chi = self.structure.positions.new_zeros(len(self.structure), most * size, most, size)
         for atom in range(most):
             chosen = response.density.coefficients[local == atom]
@@ -278,19 +278,23 @@ class Solution:
     @cached_property
     def _state(self) -> Response:
         if self._graph:
-            return self._respond(2 + self.problem.lag)
+            return self._respond()
         x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
         with torch.no_grad():
             rho = problem.density(x)
             probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
             return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)
 
-    def _respond(self, order: int, *by: str) -> Response:
+    def _respond(self, *by: str, energy: bool = False) -> Response:
+        """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
+
         def solves(which: int) -> Inverse:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
 
+        orders = len(by) + 2 * int(self._graph)
+        steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
-        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, order, by)
+        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, steps, by)
 
     def _slope(self, value: Tensor, by: Tensor) -> Tensor:
         if not value.requires_grad:

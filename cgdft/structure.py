@@ -53,9 +53,9 @@ class Structure:
     index: Int[Tensor, " n_atoms"] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        positions = _tensor("positions", self.positions, torch.float64)
+        positions = numbers_of("positions", self.positions, torch.float64)
         device = positions.device
-        stated = _tensor("numbers", self.numbers, None, device)
+        stated = numbers_of("numbers", self.numbers, None, device)
         numbers = stated.to(torch.int64)
         if (numbers != stated).any():
             raise ValueError(f"`numbers` must be whole, got {stated[numbers != stated].tolist()[:3]}")
@@ -73,7 +73,7 @@ class Structure:
         n = int(index[-1]) + 1
 
         def per_structure(value: Any, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
-            tensor = _tensor(name, value, dtype, device)
+            tensor = numbers_of(name, value, dtype, device)
             try:
                 return tensor.expand(n, *shape) if tensor.ndim <= len(shape) else tensor.reshape(n, *shape)
             except RuntimeError:
@@ -290,7 +290,12 @@ class Structure:
         return f"Structure({head}{formula}, {self.n_atoms} atoms, positions in bohr, pbc {'/'.join(pbc)}, charge {charges} e)"
 
 
-def _tensor(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
+def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
+    """An argument as a tensor.
+
+    Raises:
+        ValueError: what is no number, with the argument's name.
+    """
     try:
         return torch.as_tensor(value, dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -306,7 +306,10 @@ def test_undefined_observables_say_why():
     assert float(fixed.forces().abs().max()) > 1e-3
 
 
-RESPONSES = {
+OBSERVABLES = {
+    "forces": lambda s: s.forces(),
+    "virial": lambda s: s.virial(),
+    "charges": lambda s: s.charges,
     "polarizability": lambda s: s.polarizability(),
     "Born charges": lambda s: s.born_charges(),
     "Fukui function": lambda s: s.fukui(),
@@ -316,21 +319,42 @@ RESPONSES = {
 }
 
 
-@pytest.mark.parametrize("quartic", [0.0, 0.5])
-@pytest.mark.parametrize("name", RESPONSES)
-def test_responses_are_differentiable_twice(name, quartic):
-    """By a parameter of the functional, against differences of values and of first derivatives."""
-    generator = torch.Generator().manual_seed(0)
+class Soft(cgdft.GrandPotential):
+    """Omega_s = -sum_i (v_i + chi)^2 (1 + v_i / 5) / (2 eta)."""
 
-    def value(eta):
-        functional = QUADRATIC + Hardness(eta)
-        model = Model(functional + Anharmonic(quartic=quartic) if quartic else functional, Multipoles(1, width=1.0))
-        found = RESPONSES[name](model(BOUNDARIES["open"]))
+    def __init__(self, eta):
+        super().__init__()
+        self.eta = eta
+
+    def forward(self, structure, v):
+        away = v[:, 0] + 0.3 - 0.13 * (structure.numbers == 1)
+        return -structure.total(away**2 * (1 + 0.2 * v[:, 0])) / (2 * self.eta)
+
+
+CHARGES = Hartree() + Electronegativity({"H": 0.17, "O": 0.32}) + Hardness(0.4)
+KINDS = {
+    "quadratic": lambda x: Model(QUADRATIC + Hardness(x), Multipoles(1, width=1.0)),
+    "anharmonic": lambda x: Model(CHARGES + Hardness(x) + Anharmonic(quartic=0.5), Multipoles(width=1.0)),
+    "energy reported in another's place": lambda x: Model(
+        CHARGES + Hardness(x), Multipoles(width=1.0), readout=Hartree(self_interaction=False) + Hardness(2 * x)
+    ),
+    "grand potential": lambda x: Model(Hartree(), Multipoles(width=1.0), cgdft.Response(Soft(0.3 + x))),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OBSERVABLES)
+def test_observables_are_differentiable_twice(name, kind):
+    """By a parameter of the functional, against differences of values and of first derivatives."""
+    generator = torch.Generator()
+
+    def value(x):
+        found = OBSERVABLES[name](KINDS[kind](x)(BOUNDARIES["open"]))
         return (found * torch.randn(found.shape, generator=generator.manual_seed(0), dtype=found.dtype)).sum()
 
-    eta = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
-    assert gradcheck(value, (eta,), atol=1e-6)
-    assert gradgradcheck(value, (eta,), atol=1e-6)
+    x = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(value, (x,), atol=1e-6)
+    assert gradgradcheck(value, (x,), atol=1e-6)
 
 
 @pytest.mark.parametrize("bond", [2.1, 2.2, 2.3])

@@ -312,6 +312,8 @@ def test_what_a_model_is_called_with():
         (QEq() + nothing())(water)
     with torch.inference_mode(), pytest.raises(RuntimeError, match=r"use torch.no_grad\(\)"):
         QEq()(water)
+    with pytest.raises(ValueError, match="`charge` must be of numbers, got 'one'"):
+        QEq().replace(constraints=[TotalCharge("one")])(water)
     for solver in (CG, Newton, FixedPoint):
         with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10.0"):
             solver(tolerance=10.0)

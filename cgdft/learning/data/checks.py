@@ -115,7 +115,7 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
 
 
 def _of_definitions(frames: FrameSet) -> list[str]:
-    if len(frames.definitions) < 2:
+    if len(frames.definitions) < 2 or frames.definition is None:
         return []
     others = ", ".join(one for one in frames.definitions if one != frames.definition)
     return [f"multipoles are by {frames.definition}; there are also {others}: see `definition`"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -16,7 +17,7 @@ from torch.utils.data import Dataset
 
 from cgdft.learning.data.facts import Missing, Source, symbols
 from cgdft.learning.data.frames import Frame
-from cgdft.learning.data.labels import Reading
+from cgdft.learning.data.labels import UNNAMED, Reading
 from cgdft.learning.data.loader import loader
 from cgdft.learning.data.reading_atoms import AtomsFile
 from cgdft.learning.data.reading_results import ResultsFile
@@ -150,6 +151,16 @@ class FrameSet(Dataset[Frame]):
     def subset(self, frames: Sequence[int] | NDArray[np.int64]) -> FrameSet:
         """The set of some of the frames, in this order."""
         return FrameSet(self._sources, self._places[np.asarray(frames, dtype=np.int64)], self.definition, self.reading)
+
+    def defined_as(self, definition: str | None) -> FrameSet:
+        """The same with multipoles by a definition or by arrays that name none; without any, and a warning, if all differ."""
+        if definition is None or not self.definitions:
+            return self
+        same = [one for one in (definition, *UNNAMED) if one in self.definitions]
+        if not same:
+            told = ", ".join(self.definitions)
+            warnings.warn(f"multipoles are not compared: learnt by {definition}, in the files by {told}", UserWarning, 3)
+        return FrameSet(self._sources, self._places, next(iter(same), None), self.reading)
 
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[FrameSet]:
         """Disjoint sets at random, of these fractions of the frames, which add up to at most 1.

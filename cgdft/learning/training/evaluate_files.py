@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from cgdft.learning.data.labels import UNNAMED
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
@@ -39,13 +38,7 @@ def evaluate_files(
     data = facts["provenance"].get("config", {}).get("data", {})
     present = {name: data[name] for name in ("units", "charge") if data.get(name) is not None}
     frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), **present)
-    learnt = facts["provenance"].get("definition")
-    if learnt is not None and frames.definitions:
-        same = [one for one in (learnt, *UNNAMED) if one in frames.definitions]
-        if not same:
-            told = ", ".join(frames.definitions)
-            warnings.warn(f"multipoles are not compared: learnt by {learnt}, in the files by {told}", UserWarning, 2)
-        frames.definition = next(iter(same), None)
+    frames = frames.defined_as(facts["provenance"].get("definition"))
     environment = environment_of(loaded)
     unknown = set(frames.elements) - set(environment.elements)
     if unknown:

@@ -46,10 +46,7 @@ def _train(config: Config, processes: World) -> Trained:
     if isinstance(data.validation, float):
         frames, validation = frames.split([1 - data.validation, data.validation], config.seed)
     else:
-        validation = FrameSet.read(data.validation, **reading)
-        if frames.definition is not None and validation.definition != frames.definition:
-            reading["definition"] = frames.definition
-            validation = FrameSet.read(data.validation, **reading)
+        validation = FrameSet.read(data.validation, **{**reading, "definition": None}).defined_as(frames.definition)
 
     torch.manual_seed(config.seed)
     model, atoms, began = _begin(config, frames)
