@@ -25,9 +25,10 @@ def bond_hardness(structure, bonds):
 
 
 def solved(model, structure):
-    """The lower of the minima from neutral atoms and from ions: a functional with kinks has both."""
+    """The lower of the minima from neutral atoms and from ions: a functional with kinks has both, a quadratic one has one."""
     ions = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    return min((model(structure), model(structure, start=ions)), key=lambda solution: float(solution.energy))
+    starts = [None] if model.functional.quadratic else [None, ions]
+    return min((model(structure, start=start) for start in starts), key=lambda solution: float(solution.energy))
 
 
 DISTANCES = (1.6, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0)  # angstrom
