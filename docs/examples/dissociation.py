@@ -26,8 +26,7 @@ def bond_hardness(structure, bonds):
 
 def solved(model, structure):
     """The lower of the minima from neutral atoms and from ions: a functional with kinks has both, a quadratic one has one."""
-    ions = torch.tensor([1.0, -1.0], dtype=torch.float64)
-    starts = [None] if model.functional.quadratic else [None, ions]
+    starts = [None] if model.functional.quadratic else [None, torch.tensor([1.0, -1.0], dtype=torch.float64)]
     return min((model(structure, start=start) for start in starts), key=lambda solution: float(solution.energy))
 
 
