@@ -143,7 +143,9 @@ class Model(nn.Module):
                         f"{tuple(first.shape)}"
                     )
                 minimum = solver.minimise(problem, first)
-        failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
+            failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
+            if not failed:
+                problem.check_quadratic(minimum.x)
         if failed and throw:
             s = failed[0]
             norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())

@@ -62,8 +62,7 @@ class Problem:
 
     Args:
         structure, basis, functional, ansatz, constraints, readout: of the model; everything that depends on the structure
-        alone is
-            computed here, once.
+            alone is computed here, once.
     """
 
     #: Whether solutions are stationary points of an energy; else see `ResponseProblem`.
@@ -224,12 +223,40 @@ class Problem:
         """Gradient at p = 0 and Hessian blocks of the quadratic local terms and the batteries together."""
         with torch.no_grad():
             rho = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
-            together = _Together([term for term in self.functional if term.quadratic and term.local])
-            start, blocks = together.gradient(rho), together.blocks(rho)
-            for row in self.held:
-                assert row.potential is not None
-                start -= row.potential[self.structure.index, None] * row.weights
-        return start, blocks
+            return self._together.gradient(rho) - self._given, self._together.blocks(rho)
+
+    @cached_property
+    def _together(self) -> _Together:
+        """The quadratic local terms."""
+        return _Together([term for term in self.functional if term.quadratic and term.local])
+
+    @cached_property
+    def _given(self) -> Tensor:
+        """sum_k V_k a_k, derivative of what the batteries give, (n_atoms, size)."""
+        given = torch.zeros_like(self.space.origin)
+        for row in self.held:
+            assert row.potential is not None
+            given += row.potential[self.structure.index, None] * row.weights
+        return given
+
+    def check_quadratic(self, x: Float[Tensor, " n_x"]) -> None:
+        """Raise a ValueError that names a local term that is declared quadratic and, seen at x, is not."""
+        rho = self.density(x)
+        start, blocks = self._harmonic
+
+        def differs(term: Term, expected: Tensor) -> bool:
+            return not torch.allclose(term.gradient(rho), expected, rtol=1e-6, atol=1e-6 * float(start.abs().max()) + 1e-12)
+
+        if not differs(self._together, start + self._given + torch.einsum("iab,ib->ia", blocks, rho.coefficients)):
+            return
+        nothing = Density(self.structure, self.basis, torch.zeros_like(rho.coefficients))
+        for term in self._together.terms:
+            slope = term.gradient(nothing) + torch.einsum("iab,ib->ia", term.blocks(nothing), rho.coefficients)
+            if differs(term, slope):
+                raise ValueError(
+                    f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
+                    "quadratic=True out, or see cgdft.check_term"
+                )
 
     def approximate(self) -> Problem | None:
         """The same problem with terms that are cheaper and nearly right; None if there are none."""

@@ -168,8 +168,7 @@ class ResponseProblem(Problem):
         return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers, probe)}
 
     def recursion(self, steps: int, probe: Probe) -> tuple[Tensor, Tensor, Tensor]:
-        """p, lambda and v of the last of so many answers, differentiable to second order by what the probe and law depend
-        on."""
+        """p, lambda and v of the last of so many answers, differentiable twice by what probe and law depend on."""
         p = torch.zeros_like(self.space.origin)
         none = p.new_zeros(self.n, len(self.fixed))
         multipliers, v = none, none
@@ -189,9 +188,10 @@ class ResponseProblem(Problem):
     def equilibrate(
         self, bare: Float[Tensor, "n_atoms size"], probe: Probe | None = None
     ) -> Float[Tensor, "n_structures n_rows"]:
-        """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for: Newton's method without a graph,
-        then
-        two chord steps with one, which make its first and second derivatives exact."""
+        """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for.
+
+        Newton's method without a graph, then two chord steps with one, which make first and second derivatives exact.
+        """
         multipliers = bare.new_zeros(self.n, len(self.fixed))
         if not len(self.fixed):
             return multipliers
@@ -266,8 +266,7 @@ class ResponseProblem(Problem):
     def jacobian(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
     ) -> Float[Tensor, "n_structures n n"]:
-        """[[1 - dF/dv K, dF/dv a], [-a, 0]] of each structure, a row at a time by autograd; padded with ones on the
-        diagonal."""
+        """[[1 - dF/dv K, dF/dv a], [-a, 0]] of each structure, by autograd; padded with ones on the diagonal."""
         rows, fixed = self.rows, len(self.fixed)
         n = rows.longest
         matrix = torch.diag_embed(x.new_ones(self.n, n + fixed))

@@ -121,8 +121,7 @@ class Solution:
 
     @property
     def energy(self) -> Float[Tensor, " n_structures"]:
-        """E, (n_structures,), hartree: the sum of all terms, without the work of batteries; of the readout where there is
-        one."""
+        """E, (n_structures,), hartree: the sum of all terms, or of the readout's, without the work of batteries."""
         return self._state.value + self._state.work
 
     @property

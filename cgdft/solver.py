@@ -129,6 +129,16 @@ def require_quadratic(problem: Problem, solver: Solver) -> None:
             )
 
 
+def require_stationary(problem: Problem, met: Tensor) -> None:
+    """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
+    if not met.all():
+        names = ", ".join(term.name for term in problem.functional)
+        raise ValueError(
+            f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of {names} is not; "
+            "check it with cgdft.check_term"
+        )
+
+
 def beginning(problem: Problem, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """x to begin with, the gradient there, and the norm of the projected gradient of a cold start, which sets the scale."""
     rows = problem.rows

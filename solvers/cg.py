@@ -18,6 +18,7 @@ from cgdft.solver import (
     beginning,
     norm_scale,
     require_quadratic,
+    require_stationary,
     saddle_point_inverse,
 )
 from cgdft.solvers.curvature import negative_curvature
@@ -57,8 +58,10 @@ class CG(Solver):
             Status.UNBOUNDED if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
             for bad, good in zip(negative.tolist(), result.converged.tolist(), strict=True)
         ]
-        multipliers = rows.multipliers(problem.gradient(x))
-        return Minimum(x, multipliers, status, len(result.history) - 1, torch.stack(result.history))
+        gradient = problem.gradient(x)
+        norm, floor = norm_scale(problem, gradient)
+        require_stationary(problem, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
+        return Minimum(x, rows.multipliers(gradient), status, len(result.history) - 1, torch.stack(result.history))
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""

@@ -8,7 +8,17 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.solver import Inverse, Minimum, Solver, SolverError, Status, norm_scale, require_quadratic, saddle_point_inverse
+from cgdft.solver import (
+    Inverse,
+    Minimum,
+    Solver,
+    SolverError,
+    Status,
+    norm_scale,
+    require_quadratic,
+    require_stationary,
+    saddle_point_inverse,
+)
 from cgdft.solvers.factors import factorise
 
 
@@ -36,10 +46,7 @@ class Direct(Solver):
             history.append(norm)
         met = norm <= 1e-9 * first + 1e3 * floor
         unbounded = factors.negative | ~met
-        if (~met & ~factors.negative & ~factors.singular).any():
-            names = ", ".join(term.name for term in problem.functional)
-            raise ValueError(f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of "
-                             f"{names} is not; check it with cgdft.check_term")  # fmt: skip
+        require_stationary(problem, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
         return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack(history))
 

@@ -211,9 +211,8 @@ def test_charges_of_another_definition_are_not_compared(tmp_path):
     for atoms in others:
         atoms.arrays = {"Another_charges": 2 * atoms.arrays["Test_charges"], **atoms.arrays}
     both = evaluate_files(model, [written(tmp_path / "both.xyz", others)]).to_dict()["errors"]
-    plain = evaluate_files(model, [written(tmp_path / "plain.xyz", [water(seed) for seed in range(10, 13)])]).to_dict()[
-        "errors"
-    ]
+    unchanged = [water(seed) for seed in range(10, 13)]
+    plain = evaluate_files(model, [written(tmp_path / "plain.xyz", unchanged)]).to_dict()["errors"]
     assert both["charges"] == plain["charges"]
     for atoms in others:
         del atoms.arrays["Test_charges"]
@@ -224,6 +223,25 @@ def test_charges_of_another_definition_are_not_compared(tmp_path):
         atoms.calc = None
     with pytest.raises(ValueError, match="`data` must have labels, got none in .*none.xyz"):
         evaluate_files(model, [written(tmp_path / "none.xyz", others)])
+
+
+@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
+def test_a_file_to_evaluate_on_may_lack_a_key_of_the_training(tmp_path):
+    frames = [water(seed) for seed in range(6)]
+    for atoms in frames:
+        atoms.info["mine"] = atoms.calc.results.pop("dipole")
+    (tmp_path / "set.yaml").write_text(
+        f"data: {{train: [{written(tmp_path / 'a.xyz', frames)}], validation: 0.34, keys: {{dipole: mine}}}}\n"
+        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
+        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
+    )
+    train(tmp_path / "set.yaml")
+    for atoms in frames:
+        del atoms.info["mine"]
+    with pytest.warns(UserWarning, match="`keys` of dipole must be a name in the files, got 'mine'"):
+        found = evaluate_files(tmp_path / "run" / "model.safetensors", [written(tmp_path / "b.xyz", frames)]).errors
+    assert "forces" in found
+    assert "dipole" not in found
 
 
 def test_evaluate(saved, tmp_path, capsys):

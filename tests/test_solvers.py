@@ -190,6 +190,20 @@ def test_quadratic_solvers_refuse_what_they_cannot_solve(solver, structures):
         (QEq() + Anharmonic(0.1)).replace(solver=solver)(structures["water"])
 
 
+@pytest.mark.parametrize("solver", [Direct(), CG(), None])
+@pytest.mark.parametrize("local", [True, False])
+def test_what_is_not_quadratic_is_told_apart(solver, local, structures):
+    """Whatever it says of itself; the charges would be wrong."""
+
+    @cgdft.term(quadratic=True, local=local)
+    def quartic(rho, k):
+        return rho.total(k * rho.charges**4)
+
+    with pytest.raises(ValueError, match="declared quadratic.* quartic.* is not|`quartic` is declared quadratic"):
+        (QEq() + quartic(k=0.3)).replace(solver=solver)(structures["water"])
+    assert (QEq() + quartic(k=0.0)).replace(solver=solver)(structures["water"]).total_charge.abs() < 1e-12
+
+
 @pytest.mark.parametrize("solver", [Direct(), CG(), Newton(), None])
 def test_unbounded_functional_says_so(solver):
     """Two dipoles closer than the cube root of four polarizabilities: the polarization catastrophe."""

@@ -130,8 +130,7 @@ class ExactFunctional:
         return tuple(by_index[k] for k in range(len(wanted)))
 
     def curvature(self, point: Constrained) -> NDArray[np.float64]:
-        """d2F/dc dc' (k, k), hartree/e^2: minus the inverse of dc/dv from coupled-perturbed Kohn-Sham at the constrained
-        minimum."""
+        """d2F/dc dc' (k, k), hartree/e^2: -(dc/dv)^-1 of coupled-perturbed Kohn-Sham at the constrained minimum."""
         if point.mean_field is None:
             raise ValueError(f"`point` must be converged, got one that is not: {point.reason}")
         chi = second_derivatives(point.mean_field, self._constrained_operators)

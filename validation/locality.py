@@ -77,8 +77,7 @@ class Locality:
     curves: tuple[Curve, ...]
 
     def spread(self) -> NDArray[np.float64]:
-        """Largest less smallest `local` over the distances, at each charge (n_charges,), hartree/e^2: zero for a local
-        hardness."""
+        """Largest less smallest `local` over the distances, of each charge (n_charges,), hartree/e^2; zero if it is local."""
         known = np.isfinite(self.local)
         highest, lowest = (np.where(known, self.local, sign * np.inf) for sign in (-1, 1))
         return np.where(known.sum(axis=0) > 1, highest.max(axis=0) - lowest.min(axis=0), np.nan)

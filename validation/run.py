@@ -74,8 +74,7 @@ def suite_results(
     threads: int | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> Results:
-    """The stored results of a suite, or of an HDF5 file of `cgdft reference`; else, or with another `method`, they are
-    computed."""
+    """Results of a suite, or of an HDF5 file of `cgdft reference`: as stored, or computed, as with another `method`."""
     if suite.endswith((".h5", ".hdf5")):
         if method is not None:
             raise ValueError(f"`method` must be left out for stored results, got {method} for {suite}")

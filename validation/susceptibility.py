@@ -63,8 +63,7 @@ class Susceptibility:
 
     @property
     def polarizability(self) -> NDArray[np.float64]:
-        """alpha = -X chi X^T (3, 3), bohr^3, with X the dipole of each unit multipole: of charges, and dipoles where there
-        are."""
+        """alpha = -X chi X^T (3, 3), bohr^3, with X the dipole of each unit charge, and of each dipole where there are."""
         lever = np.zeros((3, len(self.matrix)))
         lever[:, :: self.size] = self.positions.T
         for axis in range(3 if self.size > 1 else 0):
@@ -103,8 +102,7 @@ class Susceptibility:
         return np.asarray(neutral @ inverse @ neutral.T)
 
     def by_distance(self, edges: Sequence[float], matrix: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """rms of chi_ij (or of another (n, n) `matrix`) over pairs with R_ij between `edges`, bohr; NaN where there are
-        none."""
+        """rms of chi_ij (or of another (n, n) `matrix`) over pairs with R_ij between `edges`, bohr; NaN without any."""
         values = self.charges if matrix is None else matrix
         apart = ~np.eye(len(self.symbols), dtype=bool)
         pairs = [apart & (self.distances >= low) & (self.distances < high) for low, high in pairwise(edges)]

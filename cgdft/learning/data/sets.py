@@ -51,6 +51,7 @@ class FrameSet(Dataset[Frame]):
         units: Mapping[str, str] | None = None,
         definition: str | None = None,
         charge: float | None = None,
+        partial: bool = False,
     ) -> FrameSet:
         """Index files: extended xyz and ASE trajectories, HDF5 results of `cgdft reference`; others of ASE are kept in memory.
 
@@ -64,6 +65,7 @@ class FrameSet(Dataset[Frame]):
             definition: of the multipoles, by name: arrays <name>_charges, <name>_dipoles and <name>_quadrupoles, in
                 e3nn's order; default the first that there is.
             charge: total charge, e, of frames that state none; default neutral, and refused where that is a guess.
+            partial: whether the files may lack some of the `keys`, with a warning.
 
         Dipole, quadrupole and potential of periodic frames are not read.
 
@@ -87,9 +89,10 @@ class FrameSet(Dataset[Frame]):
         names = frozenset[str]().union(*(source.names for source in sources))
         for quantity, key in reading.keys.items():
             if key.removesuffix(".T") not in names:
-                raise ValueError(
-                    f"`keys` of {quantity} must be a name in the files, got {key!r}; they have {', '.join(sorted(names))}"
-                )
+                told = f"`keys` of {quantity} must be a name in the files, got {key!r}; they have {', '.join(sorted(names))}"
+                if not partial:
+                    raise ValueError(told)
+                warnings.warn(told, UserWarning, 2)
         made = cls(sources, places, definition, reading)
         if definition is not None and definition not in made.definitions:
             known = ", ".join(made.definitions) or "none"

@@ -71,8 +71,10 @@ class Guard:
             told = self._outside(symbol, count, near)
             if told:
                 self.warned = True
+                of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
                 warnings.warn(
-                    f"atom {k} ({symbol}) is in surroundings that the model was not trained on: {told}; others are not told",
+                    f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on: "
+                    f"{told}; others are not told",
                     OutsideTraining,
                     stacklevel=2,
                 )

@@ -37,7 +37,7 @@ def evaluate_files(
     loaded = load(model, architecture, environment)
     data = facts["provenance"].get("config", {}).get("data", {})
     present = {name: data[name] for name in ("units", "charge") if data.get(name) is not None}
-    frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), **present)
+    frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), partial=True, **present)
     frames = frames.defined_as(facts["provenance"].get("definition"))
     environment = environment_of(loaded)
     unknown = set(frames.elements) - set(environment.elements)
