@@ -17,7 +17,6 @@ from ase.calculators.calculator import (
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from cgdft.constraint import TotalCharge
 from cgdft.extrapolation import Extrapolation
 from cgdft.model import Model
 from cgdft.solution import Solution
@@ -68,7 +67,7 @@ class CGDFT(Calculator):
             raise CalculatorSetupError(f"`charge` or `potential` must be left out, got {charge} e and {potential} V")
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         try:
-            self.model = model if potential is None else at_potential(model, potential * volt)
+            self.model = model if potential is None else model.at_potential(potential * volt)
         except ValueError as error:
             raise CalculatorSetupError(str(error)) from None
         self.charge, self.potential, self.spin = charge, potential, spin
@@ -133,26 +132,17 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
 
 
 def annotated(atoms: Atoms, solution: Solution) -> Atoms:
-    """A copy of the atoms with the results of one structure as ASE keeps them, and atomic dipoles (e angstrom) in arrays."""
+    """A copy of the atoms with the results of one structure as ASE keeps them.
+
+    Dipoles (e angstrom) and quadrupoles (e angstrom^2) of atoms are in arrays, where the basis has them.
+    """
     pbc = solution.structure.pbc[0]
     wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
     copy: Atoms = atoms.copy()
-    if solution.model.basis.lmax > 0:
-        copy.arrays["dipoles"] = solution.dipoles.detach().numpy() / angstrom
+    for l, multipoles in ((1, solution.dipoles), (2, solution.quadrupoles)):  # noqa: E741
+        if solution.model.basis.lmax >= l:
+            copy.arrays["dipoles" if l == 1 else "quadrupoles"] = multipoles.detach().cpu().numpy() / angstrom**l
     copy.info["charge"] = float(solution.total_charge[0])
     copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
     return copy
-
-
-def at_potential(model: Model, potential: float) -> Model:
-    """The same model with its total charge replaced by a potential V = dE/dq, hartree / e: grand canonical.
-
-    Raises:
-        ValueError: a model without a constraint on its total charge, or with an infinite potential.
-    """
-    if not any(isinstance(one, TotalCharge) for one in model.constraints):
-        names = ", ".join(type(one).__name__ for one in model.constraints) or "none"
-        raise ValueError(f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}")
-    held = [TotalCharge(potential=potential) if isinstance(one, TotalCharge) else one for one in model.constraints]
-    return model.replace(constraints=held)

@@ -282,7 +282,6 @@ def _solve(
     field: tuple[float, float, float] | None,
     potential: float | None,
 ) -> Solution:
-    from cgdft.ase import at_potential
     from cgdft.functionals import UniformField
     from cgdft.structure import Structure
     from cgdft.units import volt, volt_per_angstrom
@@ -292,6 +291,6 @@ def _solve(
     if field is not None:
         model = model + UniformField([component * volt_per_angstrom for component in field])
     if potential is not None:
-        model = at_potential(model, potential * volt)
+        model = model.at_potential(potential * volt)
     solution: Solution = model(structure)
     return solution

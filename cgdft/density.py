@@ -143,7 +143,7 @@ class Density:
                 i, j, shift = point_pairs(points[rows], self.structure, s, 9 * float(widths.detach().max()))
                 moved = shift @ self.structure.cell[s]
             else:
-                i, j = all_pairs(torch.zeros_like(rows), torch.zeros(int(self.structure.counts[s]), dtype=torch.int64))
+                i, j = all_pairs(torch.zeros_like(rows), rows.new_zeros(int(self.structure.counts[s])))
                 j, moved = j + int(self.structure.first[s]), points.new_zeros(3)
             u = points[rows[i]] - self.structure.positions[j] - moved
             # g_lm = h_lm(d/dR) g_00, and (-1/u d/du)^n g_00 = g_00 / sigma^2n

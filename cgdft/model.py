@@ -94,6 +94,18 @@ class Model(nn.Module):
         }
         return Model(**{**kept, **changes})
 
+    def at_potential(self, potential: float) -> Model:
+        """The same model with its total charge replaced by a potential V = dE/dq, hartree / e: grand canonical.
+
+        Raises:
+            ValueError: a model without a constraint on its total charge, or with an infinite potential.
+        """
+        if not any(isinstance(one, TotalCharge) for one in self.constraints):
+            names = ", ".join(type(one).__name__ for one in self.constraints) or "none"
+            raise ValueError(f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}")
+        held = [TotalCharge(potential=potential) if isinstance(one, TotalCharge) else one for one in self.constraints]
+        return self.replace(constraints=held)
+
     def problem(self, structure: Structure) -> Problem:
         """What a solver sees of this model on a structure."""
         return self.ansatz.problem(structure, self.basis, self.functional, self.constraints, self.readout)
@@ -151,7 +163,7 @@ class Model(nn.Module):
             norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())
             where = f"structure {s} ({len(failed)} of {problem.n} failed)" if problem.n > 1 else "the structure"
             raise SolverError(
-                f"{type(solver).__name__} on {where}: {minimum.status[s].value}. Residuals (hartree / e), last of "
+                f"{type(solver).__name__} on {where}: {minimum.status[s].value}. Residuals ({solver.residual_unit}), last of "
                 f"{len(minimum.history)}: {norms}",
                 minimum.status,
                 minimum.history,

@@ -28,8 +28,8 @@ def as_text(solution: Solution) -> str:
         if len(structure) > LISTED:
             lines.append(f"      ... and {len(structure) - LISTED} more")
     worst = float(solution.history[-1].max())
-    name = type(solution.solver).__name__
-    lines.append(f"{name}: {solution.iterations} iteration(s), residual {worst:.1e} hartree/e")
+    solver = solution.solver
+    lines.append(f"{type(solver).__name__}: {solution.iterations} iteration(s), residual {worst:.1e} {solver.residual_unit}")
     lines += [f"{term.name}: {term.account}" for term in solution.problem.functional if term.account]
     lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][
         :LISTED

@@ -54,7 +54,7 @@ class Solution:
 
     @property
     def history(self) -> Float[Tensor, "n_iterations n_structures"]:
-        """Norm of the projected gradient at each iteration, hartree / e."""
+        """Norm of the residual at each iteration, in the solver's `residual_unit`: of the projected gradient, hartree / e."""
         return self.minimum.history
 
     # The density and what is read off it.
@@ -246,8 +246,7 @@ class Solution:
                 f"`hardness_matrix` needs a functional, got the response law of {self.model.name}; see `susceptibility`"
             )
         with torch.no_grad():
-            rho = self.problem.density(self.minimum.x)
-            return torch.stack([term.hessian(rho) for term in self.problem.functional]).sum(0)
+            return self.problem.hessian_of_coefficients(self.minimum.x)
 
     @torch.enable_grad()
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
@@ -257,14 +256,14 @@ class Solution:
         """
         size = self.model.basis.size
         most = int(self.structure.counts.max())
-        local = torch.arange(self.structure.n_atoms) - self.structure.first[self.structure.index]
+        local = self.structure.local
         response = self._respond("potential")
         chi = self.structure.positions.new_zeros(len(self.structure), most * size, most, size)
         for atom in range(most):
             chosen = response.density.coefficients[local == atom]
             for component in range(size):
                 slope = self._slope(chosen[:, component].sum(), response.probe.potential)
-                chi = chi.index_put((self.structure.index, torch.tensor(atom * size + component), local), slope)
+                chi = chi.index_put((self.structure.index, local.new_tensor(atom * size + component), local), slope)
         return chi.reshape(len(self.structure), most * size, most * size)
 
     # The mechanism.
@@ -317,14 +316,10 @@ class Solution:
     # Ways out.
 
     def to_atoms(self) -> Atoms:
-        """ASE Atoms of a single structure, with `charges` (e), `dipoles` (e bohr) and `quadrupoles` (e bohr^2) in arrays."""
-        atoms = self.structure.to_ase()
-        atoms.arrays["charges"] = self.charges.detach().numpy().copy()
-        if self.model.basis.lmax > 0:
-            atoms.arrays["dipoles"] = self.dipoles.detach().numpy().copy()
-        if self.model.basis.lmax > 1:
-            atoms.arrays["quadrupoles"] = self.quadrupoles.detach().numpy().copy()
-        return atoms
+        """ASE Atoms of a single structure with its results, in eV, angstrom, e; see `cgdft.ase.annotated`."""
+        from cgdft.ase import annotated
+
+        return annotated(self.structure.to_ase(), self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers for JSON, of a single structure; atomic units, named under "units"."""

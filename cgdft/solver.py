@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 #: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
 Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+#: What settings must be, where a solver has them.
+SETTINGS: dict[str, tuple[Callable[[float], bool], str]] = {
+    "tolerance": (lambda value: 0 < value < 1, "between 0 and 1"),
+    "max_iterations": (lambda value: value >= 1, "at least 1"),
+    "mixing": (lambda value: value > 0, "greater than zero"),
+    "history": (lambda value: value >= 0, "zero or more"),
+}
 #: Of a projection, relative to the norm of what is projected.
 ROUNDING = 2e-15
 
@@ -51,7 +58,8 @@ class Minimum:
         multipliers: (n_structures, n_rows), hartree / e.
         status: of each structure.
         iterations: of the solver's own kind.
-        history: norm of the projected gradient at each iteration, (iterations + 1, n_structures), hartree / e.
+        history: norm of the residual at each iteration, (iterations + 1, n_structures): of the projected gradient, hartree / e,
+            where the solver says nothing else.
     """
 
     x: Float[Tensor, " n_x"]
@@ -64,14 +72,20 @@ class Minimum:
 class Solver(ABC):
     """Settings in the constructor; the problem in the call. Everything runs without a graph.
 
+    Attributes:
+        residual_unit: of the history of its minima.
+
     Raises:
-        ValueError: a `tolerance`, where there is one, that is not between 0 and 1.
+        ValueError: at construction, a setting of a dataclass that makes no sense.
     """
 
+    residual_unit: ClassVar[str] = "hartree/e"
+
     def __post_init__(self) -> None:
-        tolerance = getattr(self, "tolerance", 1e-12)
-        if not 0 < tolerance < 1:
-            raise ValueError(f"`tolerance` must be between 0 and 1, got {tolerance!r}")
+        for name, (allowed, told) in SETTINGS.items():
+            value = getattr(self, name, None)
+            if value is not None and not allowed(value):
+                raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
     @abstractmethod
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:

@@ -177,6 +177,9 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
         rows = problem.rows
         minimum = solver.minimise(problem)
         x, multipliers = minimum.x, minimum.multipliers
+        expected = (minimum.iterations + 1, problem.n)
+        if tuple(minimum.history.shape) != expected:
+            raise AssertionError(f"{solver!r}: history: expected the shape {expected}, got {tuple(minimum.history.shape)}")
         bent = negative_curvature(problem, x)[0].tolist()
         called = sum(bad and s.name == "CONVERGED" for bad, s in zip(bent, minimum.status, strict=True))
         if called:

@@ -13,6 +13,3 @@ kcal_per_mol = 1.0 / 627.5094740631  # hartree * N_A / 4184 J, CODATA 2018 and 2
 debye = 1.0 / 2.541746473  # e bohr in debye, from CODATA 2018 e, a_0 and the exact c
 volt = eV  # a potential that raises the energy of +e by 1 eV
 volt_per_angstrom = eV / angstrom  # field, in hartree / (e bohr)
-kelvin = 1.0 / 315775.02480407  # hartree / k_B in kelvin, CODATA 2018
-femtosecond = 1.0 / 0.024188843265857  # atomic unit of time in fs, CODATA 2018
-dalton = 1822.888486  # electron masses in one atomic mass unit, CODATA 2018

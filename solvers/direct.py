@@ -38,17 +38,15 @@ class Direct(Solver):
         factors = factorise(problem, x)
         gradient = problem.gradient(x)
         first, _ = norm_scale(problem, gradient)
-        history = [first]
         for _ in range(2):
             x = x - factors.solve(rows.project(gradient))
             gradient = problem.gradient(x)
-            norm, floor = norm_scale(problem, gradient)
-            history.append(norm)
+        norm, floor = norm_scale(problem, gradient)
         met = norm <= 1e-9 * first + 1e3 * floor
         unbounded = factors.negative | ~met
         require_stationary(problem, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
-        return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack(history))
+        return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack([first, norm]))
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""

@@ -38,13 +38,6 @@ class FixedPoint(Solver):
     max_iterations: int = 1000
     inner: CG = field(default_factory=CG)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.mixing > 0:
-            raise ValueError(f"`mixing` must be greater than zero, got {self.mixing!r}")
-        if self.history < 0:
-            raise ValueError(f"`history` must be zero or more, got {self.history!r}")
-
     def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree."""
         rows = problem.rows

@@ -9,6 +9,7 @@ what others call Fukui functions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class SelfConsistent(Solver):
         max_iterations: more raise.
     """
 
+    residual_unit: ClassVar[str] = "e"
+
     mixing: float = 0.3
     history: int = 10
     tolerance: float = 1e-12
@@ -56,9 +59,8 @@ class SelfConsistent(Solver):
             with torch.no_grad():
                 probe = Probe.zero(problem.structure, problem.basis.size, len(problem.fixed), ())
                 p, multipliers, _ = problem.recursion(problem.steps, probe)
-            return Minimum(
-                p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, none.new_zeros(1, problem.n)
-            )
+            history = none.new_zeros(problem.steps + 1, problem.n)
+            return Minimum(p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, history)
         while True:
             bare = problem.potentials(problem.space.coefficients(x), none).detach()
             multipliers = problem.equilibrate(bare).detach()

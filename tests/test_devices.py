@@ -33,7 +33,11 @@ def frames(periodic, n=2):
 
         atoms = structure.n_atoms
         labels = {"energy": drawn(), "forces": drawn(atoms, 3), "multipoles": drawn(atoms, 4)}
-        more = {"stress": drawn(3, 3)} if periodic else {"dipole": drawn(3), "polarizability": drawn(3, 3)}
+        more = (
+            {"stress": drawn(3, 3)}
+            if periodic
+            else {"dipole": drawn(3), "polarizability": torch.eye(3, dtype=torch.float64) + drawn(3, 3)}
+        )
         found.append(Frame(f"{seed}", structure, labels | more))
     return found
 
@@ -95,7 +99,7 @@ MODELS = {record.name: record for record in models()}
 @pytest.mark.parametrize("periodic", [False, True], ids=["open", "periodic"])
 @pytest.mark.parametrize("name", MODELS)
 def test_named_models(name, periodic, kind):
-    """Charges, energy, forces and stress or polarizability."""
+    """Charges, energy, forces, responses, the density at points, and what is written."""
     record = MODELS[name]
     module = import_module(record.module)
     structure = frames(periodic, 1)[0].structure
@@ -106,7 +110,11 @@ def test_named_models(name, periodic, kind):
         solution = model(there)
         responses = [solution.stress()] if periodic else [solution.polarizability(), solution.born_charges()]
         values = [solution.charges, solution.energy, solution.forces(), *responses]
+        values += [solution.susceptibility(), solution.density.values(there.positions + 0.5)]
+        if solution.problem.stationary:
+            values.append(solution.hardness_matrix())
         assert all(value.device == torch.device(device) for value in values)
+        assert solution.to_atoms().get_charges() == pytest.approx(values[0].tolist())
         return [value.detach().cpu() for value in values]
 
     here = found("cpu")

@@ -170,9 +170,7 @@ def test_field_and_fixed_potential(structures):
     one, other = (Model(functional(1), basis(1)) + field)(structure), (dual(1) + field)(structure)
     torch.testing.assert_close(other.coefficients, one.coefficients, atol=1e-10, rtol=0)
     torch.testing.assert_close(other.energy, one.energy, atol=1e-10, rtol=0)
-    from cgdft.ase import at_potential
-
-    one, other = (at_potential(model, 0.1)(structure) for model in (Model(functional(0), basis(0)), dual(0)))
+    one, other = (model.at_potential(0.1)(structure) for model in (Model(functional(0), basis(0)), dual(0)))
     torch.testing.assert_close(other.total_charge, one.total_charge, atol=1e-9, rtol=0)
     torch.testing.assert_close(other.grand_potential, one.grand_potential, atol=1e-9, rtol=0)
     torch.testing.assert_close(other.forces(), one.forces(), atol=1e-8, rtol=0)

@@ -23,7 +23,7 @@ from cgdft import (
 )
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.solvers import CG, FixedPoint, Newton
-from cgdft.units import angstrom
+from cgdft.units import angstrom, eV
 
 WATER = [[0.0, 0.0, 0.0], [1.8, 0.0, 0.0], [-0.4, 1.7, 0.0]]
 D = torch.float64
@@ -277,11 +277,13 @@ def test_solution_prints_itself_and_goes_to_ase(structures):
         assert word in text
     atoms = water.to_atoms()
     assert isinstance(atoms, Atoms)
-    assert atoms.arrays["charges"] == pytest.approx(water.charges.tolist())
+    assert atoms.get_charges() == pytest.approx(water.charges.tolist())
     full = Model(QEq().functional + Hardness(0.2, l=1) + Hardness(0.2, l=2), Multipoles(2, width=1.6))
-    atoms = full(Structure.from_ase(molecule("H2O"))).to_atoms()
-    assert atoms.arrays["dipoles"].shape == (3, 3)
-    assert atoms.arrays["quadrupoles"].shape == (3, 5)
+    solution = full(Structure.from_ase(molecule("H2O")))
+    atoms = solution.to_atoms()
+    assert atoms.arrays["dipoles"] == pytest.approx(solution.dipoles.numpy() / angstrom)
+    assert atoms.arrays["quadrupoles"] == pytest.approx(solution.quadrupoles.numpy() / angstrom**2)
+    assert atoms.get_potential_energy() == pytest.approx(float(solution.energy[0]) / eV)
     batch = QEq()(structures["batch"])
     assert str(batch).count("CONVERGED") == 3
     assert "CONVERGED" in repr(batch)

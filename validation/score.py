@@ -125,7 +125,7 @@ def score_of(name: str, molecule: str, model: Model | Exception, reference: Refe
         bad = [what for what, value in score.numbers().items() if value is not None and not np.isfinite(value)]
         if bad:
             raise ArithmeticError(f"{', '.join(bad)} not finite")
-    except Exception as error:  # as above
+    except Exception as error:  # a user's model: whatever it raises
         return Score(name, molecule, reason=f"{type(error).__name__}: {error}")
     return score
 

@@ -24,7 +24,6 @@ class CompiledPairs:
 
     Args:
         structure, s: the structure and its place in the batch.
-        positions: (n, 3), of its sites, bohr.
         width, smooth: (n,), of the sites and of their smooth part, bohr.
         lmax: highest multipole.
         cutoff: bohr; may be longer than the cell; zero for no pairs but of each site with itself.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cgdft.learning.environment import Environment
-from cgdft.learning.message_passing import bessel
+from cgdft.learning.message_passing import BESSEL, bessel
 from cgdft.structure import Structure
 
 #: Width of the perceptrons on features.
@@ -146,7 +146,7 @@ class PairFunctions(nn.Module):
     def __init__(self, environment: Environment, n: int) -> None:
         super().__init__()
         width = environment.n_invariants
-        self.radial = nn.Sequential(nn.Linear(8, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
+        self.radial = nn.Sequential(nn.Linear(BESSEL, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
         self.first, self.second = nn.Linear(width, HIDDEN), nn.Linear(width, HIDDEN)
         self.last = nn.Linear(HIDDEN, n, bias=False)
         self.to(environment.precision)

@@ -27,7 +27,7 @@ from cgdft.solvers import CG
 from cgdft.units import eV
 
 LATTICE = 6.3  # angstrom: 1.49 g / cm^3, of the melt at 1150 K
-TEMPERATURE = 1500.0  # K; half of twice this goes into vibrations
+TEMPERATURE = 1500.0  # K; velocities start at twice this, half of which goes into vibrations
 #: Hartree and bohr: the range of M. P. Tosi, F. G. Fumi, J. Phys. Chem. Solids 25, 45 (1964), table 4, and a strength that
 #: puts the minimum of the crystal at 5.6 angstrom with the charges of QEq.
 REPULSION = {"strength": {"Na": 3.0, "Cl": 3.0}, "length": {"Na": 0.6, "Cl": 0.6}}

@@ -122,7 +122,7 @@ class FrameSet(Dataset[Frame]):
 
     @cached_property
     def facts(self) -> NDArray[np.void]:
-        """One row of `set_facts.ROW` for each frame; `kind` is a place in `kinds`."""
+        """One row of `facts.ROW` for each frame; `kind` is a place in `kinds`."""
         parts, first = [], 0
         for source in self._sources:
             part = source.facts.copy()

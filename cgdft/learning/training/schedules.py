@@ -48,7 +48,7 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
 
 
 def unrolled(steps: int = 20) -> Way:
-    """Through so many steps of preconditioned descent from the reference's density, or from equal charges: a baseline."""
+    """Through so many steps of preconditioned descent from equal charges: a baseline."""
 
     def way(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
         structure, displacement, strain = moved(batch, wanted)
