@@ -158,12 +158,17 @@ class Density:
         points, index = self._points(points, index)
         inputs = (self.coefficients, self.structure.positions, self.structure.cell, self.sites.width, points)
         graph = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
-        if not graph and points.device.type == "cpu" and self._many(points, index):
-            felt = points.new_zeros(len(points), (lmax + 1) ** 2)
-            for s in index.unique().tolist():
-                for rows in torch.nonzero(index == s).flatten().split(POINTS):
-                    felt[rows] = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax)
-            return felt
+        if graph or points.device.type != "cpu" or not self._many(points, index):
+            return self._summed(points, index, lmax)
+        felt = points.new_zeros(len(points), (lmax + 1) ** 2)
+        for s in index.unique().tolist():
+            for rows in torch.nonzero(index == s).flatten().split(POINTS):
+                found = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax)
+                felt[rows] = self._summed(points[rows], index[rows], lmax) if found is None else found
+        return felt
+
+    def _summed(self, points: Tensor, index: Tensor, lmax: int) -> Tensor:
+        """By explicit sums, as many points at once as memory holds."""
         length = max(1, CHUNK // (20 * max(1, self.structure.n_atoms)))
         parts = [
             Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.multipoles)

@@ -160,8 +160,8 @@ class _HartreeAt(Term):
         text = self.operator.value.split(":")[0]
         if isinstance(self.coulomb, CompiledCoulomb):
             plan = self.coulomb.plans[0]
-            points = " x ".join(map(str, plan.shape))
-            text += f"; {points} points, splines of order {plan.order}, estimated relative error {plan.error:.0e}"
+            points = f"{' x '.join(map(str, plan.shape))} points, splines of order {plan.order}" if plan.shape else "no mesh"
+            text += f"; {points}, estimated relative error {plan.error:.0e}"
         return text
 
     def energy(self, rho: Density) -> Tensor:

@@ -31,6 +31,8 @@ from cgdft.rows import ConstraintRows
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
+#: Mesh points an atom beyond which waves are left alone.
+MOST_POINTS = 1000
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
@@ -41,7 +43,7 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
     space = problem.space
     large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
-    meshes = [_LongWaves(problem, s) for s in large]
+    meshes = [mesh for s in large if (mesh := _long_waves(problem, s)) is not None]
     itself = torch.zeros_like(space.origin)
     for mesh in meshes:
         itself[mesh.sites, 0] = mesh.itself
@@ -126,6 +128,19 @@ def _screened(
     return phi
 
 
+def _long_waves(problem: Problem, s: int) -> _LongWaves | None:
+    """The coarse mesh of a structure; None of a long thin one, whose box is nearly empty and whose waves hardly grow."""
+    structure = problem.structure
+    first, count = int(structure.first[s]), int(structure.counts[s])
+    sites = slice(first, first + count)
+    width = problem.basis.width(structure)[sites].detach().cpu()
+    positions = structure.positions[sites].detach().cpu()
+    smooth = float((width**2).mean().sqrt())
+    box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
+    shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
+    return None if math.prod(shape) > MOST_POINTS * count else _LongWaves(sites, positions, smooth, box, shape)
+
+
 class _LongWaves:
     """The coarse mesh of one structure.
 
@@ -134,16 +149,9 @@ class _LongWaves:
         itself: what the long waves of a charge do to itself, hartree / e^2.
     """
 
-    def __init__(self, problem: Problem, s: int) -> None:
-        structure = problem.structure
-        first, count = int(structure.first[s]), int(structure.counts[s])
-        self.sites = slice(first, first + count)
-        width = problem.basis.width(structure)[self.sites].detach().cpu()
-        positions = structure.positions[self.sites].detach().cpu()
-        smooth = float((width**2).mean().sqrt())
-        box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
-        shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-        self.mesh = CompiledMesh(positions, torch.full_like(width, smooth), 0, box, shape, ORDER, np.float32)
+    def __init__(self, sites: slice, positions: Tensor, smooth: float, box: Box, shape: list[int]) -> None:
+        self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
+        self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
         self.points = math.prod(shape)
         # cut kernels are negative for the net charge of slabs and wires
         self.kernel = np.maximum(self.mesh.influence, 0)

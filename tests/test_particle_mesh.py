@@ -1,11 +1,14 @@
 """Both meshes against the exact sums: the accuracy asked for is the accuracy got, for every boundary, width and l."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from ase.build import bulk
 
 from cgdft import Density, Fixed, Model, Multipoles, Structure
+from cgdft.electrostatics import compiled
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled import CompiledCoulomb
 from cgdft.electrostatics.compiled_mesh import CompiledMesh
@@ -38,18 +41,26 @@ def box_of_sites(pbc, n=40):
 BOUNDARIES = {"bulk": [True] * 3, "slab": [True, False, True], "wire": [False, False, True], "open": [False] * 3}
 
 
-@pytest.mark.parametrize("boundary", BOUNDARIES)
-@pytest.mark.parametrize("lmax", [0, 1, 2])
-@pytest.mark.parametrize("accuracy", [1e-4, 1e-7, 1e-10])
-def test_accuracy_asked_is_accuracy_got(boundary, lmax, accuracy):
+CASES = [
+    (boundary, lmax, accuracy)
+    for boundary in BOUNDARIES
+    for lmax in (0, 1, 2)
+    for accuracy in (1e-4, 1e-7, 1e-10)
+    if boundary != "wire" or (lmax, accuracy) in [(1, 1e-7), (2, 1e-4)]  # whose exact sums in a large box take long
+]
+
+
+@pytest.mark.parametrize(("boundary", "lmax", "accuracy"), CASES)
+def test_accuracy_asked_is_accuracy_got(boundary, lmax, accuracy, monkeypatch):
     """Of the compiled mesh: potentials; forces and the virial within ten times of it, since they are derivatives."""
-    if boundary == "wire" and (lmax, accuracy) not in [(1, 1e-7), (2, 1e-4)]:
-        return  # exact sums in the large box of a wire take long, and what is tested is the same
+    if boundary == "open":
+        monkeypatch.setattr(compiled, "cost_of_all_pairs", lambda n, lmax: math.inf)  # as of many sites, which have a mesh
     structure, p, width = box_of_sites(BOUNDARIES[boundary])
     p, width = p[:, : (lmax + 1) ** 2], width.round(decimals=1)
     at = structure.deformed(torch.zeros(40, 3, dtype=D).requires_grad_(), torch.zeros(1, 3, 3, dtype=D).requires_grad_())
     sites = Sites(at.positions, at.index, width, lmax)
     exact, operator = Coulomb(at, sites, accuracy=1e-13), CompiledCoulomb(at, sites, accuracy=accuracy)
+    assert operator.plans[0].shape
     wanted, felt = exact.potential(p), operator.potential(p)
     assert relative(felt, wanted) < accuracy
     q = torch.randn(p.shape, generator=torch.Generator().manual_seed(5), dtype=D)
@@ -182,7 +193,7 @@ def test_on_a_gpu(dtype):
 def test_a_mesh_that_does_not_fit_is_refused_before_the_work():
     n = 300
     line = torch.arange(n, dtype=D)[:, None] * torch.tensor([3.0, 2.9, 2.8], dtype=D)
-    with pytest.raises(ValueError, match="fits into memory, got a mesh of"):
+    with pytest.raises(ValueError, match="fit into memory, got a mesh of"):
         Hartree(operator=Operator.COMPILED).energy(
             Density(Structure([8] * n, line, 2000 * torch.eye(3), True), Multipoles(2, width=0.1), torch.ones(n, 9, dtype=D))
         )

@@ -20,10 +20,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
+from ase.geometry import minkowski_reduce
 from jaxtyping import Bool, Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -31,7 +36,8 @@ from torch import Tensor
 class Box:
     """The periodic box of the waves: `cell` (3, 3), right-handed, and which of its axes are periodic in the structure, (3,).
 
-    `radius` is R above; it does not matter in bulk.
+    The lattice vectors are the shortest that there are, so that a mesh is as good in any cell of a lattice. `radius` is R
+    above; it does not matter in bulk.
     """
 
     cell: Float[Tensor, "3 3"]
@@ -42,6 +48,7 @@ class Box:
     def around(cls, cell: Float[Tensor, "3 3"], pbc: Bool[Tensor, " 3"], positions: Float[Tensor, "n 3"], tail: float) -> Box:
         """The box of a density that reaches `tail` (bohr, for pairs) beyond its centres at `positions`."""
         open_axes = torch.nonzero(~pbc).flatten().tolist()
+        cell = reduction(cell, pbc) @ cell
         if not open_axes:
             return cls(cell, pbc, math.inf)
         directions = perpendicular(cell, pbc)
@@ -98,6 +105,24 @@ class Box:
         return torch.where(zero, math.pi * r**2 * (1 - 2 * math.log(r)), 4 * math.pi / safe * cut)
 
 
+def reduction(cell: Tensor, pbc: Tensor) -> Float[Tensor, "3 3"]:
+    """The whole numbers by which the shortest lattice vectors are made of those of the cell, along periodic axes."""
+    rows = tuple(tuple(row) for row in cell.detach().cpu().tolist())
+    return torch.tensor(_reduction(rows, tuple(pbc.tolist()))).to(cell)
+
+
+@lru_cache(maxsize=256)
+def _reduction(rows: tuple[tuple[float, ...], ...], pbc: tuple[bool, ...]) -> list[list[float]]:
+    cell, axes = np.array(rows), [axis for axis in range(3) if pbc[axis]]
+    signs = np.array([one for one in product((-1, 0, 1), repeat=3) if not any(np.array(one)[[not p for p in pbc]])])
+    changed = [signs[(signs[:, axis] == 1)] @ cell for axis in axes]
+    lengths = [(cell[axis] ** 2).sum() for axis in axes]
+    if all((one**2).sum(1).min() > (1 - 1e-6) * length for one, length in zip(changed, lengths, strict=True)):
+        return np.eye(3).tolist()
+    found: NDArray[np.int64] = minkowski_reduce(cell, pbc)[1]
+    return found.astype(float).tolist()
+
+
 def square(v: Tensor) -> Tensor:
     """v . v of each row, (n, 3) to (n,); quick for columns that are contiguous, unlike a sum over short rows."""
     return v[:, 0] ** 2 + v[:, 1] ** 2 + v[:, 2] ** 2
@@ -116,6 +141,8 @@ def perpendicular(cell: Tensor, pbc: Tensor) -> Tensor:
     if not periodic:
         return torch.eye(3).to(cell)
     rows: list[Tensor] = [torch.nn.functional.normalize(cell[a], dim=0) if a in periodic else cell[a] for a in range(3)]
+    if len(periodic) == 3:
+        return torch.stack(rows)
     if len(periodic) == 2:
         (a,) = (axis for axis in range(3) if axis not in periodic)
         rows[a] = torch.nn.functional.normalize(torch.linalg.cross(cell[(a + 1) % 3], cell[(a + 2) % 3]), dim=0)

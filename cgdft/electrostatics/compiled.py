@@ -21,11 +21,11 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.boundary import Box, perpendicular
 from cgdft.electrostatics.compiled_mesh import CompiledMesh, mesh_axes
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
-from cgdft.electrostatics.mesh import choose
+from cgdft.electrostatics.mesh import choose, cosines_of
 from cgdft.electrostatics.mesh_error import estimated_error
 
 if TYPE_CHECKING:
@@ -35,8 +35,10 @@ Array = NDArray[Any]
 #: Measured times, ns: of a pair with its share of the setup, for each l; of a mesh point around a site; of the transforms of a
 #: mesh point, for each doubling of their number. Only the speed depends on them.
 PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32: 0.5}
-#: Numbers of the size of the mesh that are held at once.
-HELD = 6
+#: Numbers of the size of the mesh that are held at once, and numbers held of a pair of monopoles.
+HELD, HELD_OF_PAIR = 6, 6
+#: Width of a smooth part that is nothing, bohr.
+NOTHING = 1e30
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Plan:
 
     Attributes:
         split: width of the smooth part, bohr.
-        box, shape, order: of the mesh and its splines.
+        box, shape, order: of the mesh and its splines; no points where pairs are everything.
         error: estimated, relative, of potentials.
     """
 
@@ -63,7 +65,7 @@ class _Part:
     s: int
     sites: slice
     plan: Plan
-    mesh: CompiledMesh
+    mesh: CompiledMesh | None
     pairs: CompiledPairs | None
     excess: Array
 
@@ -135,14 +137,14 @@ class _Sums:
             positions, width = self.positions[here], self.width[here]
             plan = divide(self.cell[s], structure.pbc[s], positions, width, self.lmax, accuracy, dtype)
             smooth = width.clamp(min=plan.split)
-            mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype)
+            mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype) if plan.shape else None
             pairs = None
             tight = bool((width < plan.split).any())
             if tight or not self_interaction:
                 cutoff = decay(accuracy, 2 * self.lmax) * math.sqrt(2 * (plan.split**2 + float(smooth.max()) ** 2))
-                cutoff = cutoff if tight else 0.0
+                cutoff = min(cutoff, plan.box.radius + 1.0) if tight else 0.0
                 pairs = CompiledPairs(structure, s, width, smooth, self.lmax, cutoff, self_interaction, dtype)
-            excess = (smooth**2 - width**2).numpy() * plan.box.background
+            excess = (smooth**2 - width**2).numpy()
             self.parts.append(_Part(s, here, plan, mesh, pairs, excess))
 
     def holds(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> bool:
@@ -154,17 +156,22 @@ class _Sums:
     def fields(self, s: Array) -> tuple[Array, list[list[Array]]]:
         """A . s and the fields it came from; the last ones are kept."""
         if not s.any():
-            return np.zeros_like(s), [[np.zeros(part.mesh.shape)] * len(part.mesh.rows) for part in self.parts]
+            return np.zeros_like(s), [
+                [] if part.mesh is None else [np.zeros(part.mesh.shape)] * len(part.mesh.rows) for part in self.parts
+            ]
         if self.last is None or not np.array_equal(self.last[0], s):
             felt, fields = np.empty_like(s), []
             for part in self.parts:
                 mine = s[part.sites]
-                field = part.mesh.field(mine)
-                value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
+                field, value = [], np.zeros_like(mine)
+                if part.mesh is not None:
+                    field = part.mesh.field(mine)
+                    value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
                 if part.pairs is not None:
                     value += part.pairs.potential(mine)
-                q, per_volume = mine[:, 0], 2 * math.pi / float(part.plan.box.volume)
-                value[:, 0] -= per_volume * (part.excess * q.sum() + (part.excess * q).sum())
+                if part.plan.box.background:
+                    q, per_volume = mine[:, 0], 2 * math.pi / float(part.plan.box.volume)
+                    value[:, 0] -= per_volume * (part.excess * q.sum() + (part.excess * q).sum())
                 felt[part.sites] = value
                 fields.append(field)
             self.last = s.copy(), felt, fields
@@ -185,10 +192,12 @@ class _Sums:
                 tail = 2 * decay(self.settings[1], 2 * self.lmax) * max(part.plan.split, float(self.width[here].max()))
                 box = Box.around(cell, structure.pbc[k], positions, tail)
                 volume = box.volume
-            slope, cell_slope = part.mesh.slopes(mine, other, (one, two), positions, box)
+            slope, cell_slope = torch.zeros_like(positions), None
+            if part.mesh is not None:
+                slope, cell_slope = part.mesh.slopes(mine, other, (one, two), positions, box)
             if box.cell.requires_grad and cell_slope is not None:
                 excess, q, z = part.excess, mine[:, 0], other[:, 0]
-                moment = float((excess * q).sum() * z.sum() + q.sum() * (excess * z).sum())
+                moment = box.background * float((excess * q).sum() * z.sum() + q.sum() * (excess * z).sum())
                 with torch.enable_grad():
                     surrogate = (box.cell * cell_slope).sum() - 2 * math.pi * moment / volume
                 by_cell[k] += torch.autograd.grad(surrogate, cell)[0]
@@ -281,13 +290,17 @@ def divide(
 ) -> Plan:
     """The division of the sums that is expected to be fastest.
 
+    Open structures may do without a mesh, as small and long ones should.
+
     Raises:
-        ValueError: a mesh that does not fit into memory.
+        ValueError: a mesh or pairs that do not fit into memory.
     """
     n, widths = len(width), width.unique()
     narrow, wide = float(widths[0]), float(widths[-1])
     reach, inside = decay(accuracy, 2 * lmax), inner_volume(cell, pbc, positions)
     best: tuple[float, Plan] | None = None
+    if not pbc.any():
+        best = cost_of_all_pairs(n, lmax), Plan(NOTHING, Box.around(cell, pbc, positions, 0.0), [], 0, 1e-15)
     for step in range(16):
         split = narrow * 1.25**step
         cutoff = reach * split * 2
@@ -307,27 +320,32 @@ def divide(
         )
         if best is None or mesh + pairs < best[0]:
             spacing = float((1 / mesh_axes(box, shape).norm(dim=0)).max()) / split
+            rest = 0.5 * accuracy * (step > 0)
             best = (
                 mesh + pairs,
-                Plan(split, box, shape, order, estimated_error(order, spacing, lmax) + 0.5 * accuracy * (step > 0)),
+                Plan(split, box, shape, order, estimated_error(order, spacing, lmax, cosines_of(box)) + rest),
             )
     assert best is not None
     plan = best[1]
-    needed = math.prod(plan.shape) * 8 * HELD
+    needed = 8 * (math.prod(plan.shape) * HELD if plan.shape else n * n // 2 * (HELD_OF_PAIR + 2 * lmax))
     if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        what = f"a mesh of {plan.shape}" if plan.shape else "all pairs"
         raise ValueError(
-            f"`structure` must be such that the Coulomb mesh fits into memory, got a mesh of {plan.shape} for {n} sites of "
-            f"width {narrow:.3g} bohr, some {needed / 1e9:.0f} GB; take wider Gaussians, less accuracy or less vacuum"
+            f"`structure` must be such that its Coulomb sums fit into memory, got {what} for {n} sites of width {narrow:.3g} "
+            f"bohr, some {needed / 1e9:.0f} GB; take wider Gaussians, less accuracy or less vacuum"
         )
     return plan
 
 
+def cost_of_all_pairs(n: int, lmax: int) -> float:
+    """Of n sites without a mesh, ns."""
+    return n * n * PAIR[lmax]
+
+
 def inner_volume(cell: Tensor, pbc: Tensor, positions: Tensor) -> float:
     """Volume that holds the sites, bohr^3."""
-    box = Box.around(cell, pbc, positions, 0.0)
-    inside = box.cell.clone()
+    inside, directions = cell.clone(), perpendicular(cell, pbc)
     for axis in torch.nonzero(~pbc).flatten().tolist():
-        direction = torch.nn.functional.normalize(inside[axis], dim=0)
-        along = positions @ direction
-        inside[axis] = direction * (float(along.max() - along.min()) + 4.0)
+        along = positions @ directions[axis]
+        inside[axis] = directions[axis] * (float(along.max() - along.min()) + 4.0)
     return abs(float(torch.linalg.det(inside)))

@@ -24,8 +24,8 @@ from cgdft.electrostatics.pairs import point_pairs
 if TYPE_CHECKING:
     from cgdft.structure import Structure
 
-#: Measured time of a point with an atom near it, ns.
-PAIR = 300.0
+#: Measured times, ns: of a point with an atom near it beside a mesh; of a point with any atom in explicit sums.
+PAIR, EXPLICIT = 300.0, 100.0
 
 
 def felt_at(
@@ -36,8 +36,10 @@ def felt_at(
     points: Float[Tensor, "m 3"],
     lmax: int,
     accuracy: float = 1e-8,
-) -> Float[Tensor, "m felt"]:
+) -> Float[Tensor, "m felt"] | None:
     """Potential (l = 0) and derivatives (l = 1, ...) up to `lmax` of structure s at points, (m, (lmax + 1)^2), without a graph.
+
+    None of an open structure so long that explicit sums are faster.
 
     Args:
         sites, p: the atoms of the whole batch and their multipoles.
@@ -59,7 +61,9 @@ def felt_at(
         if best is None or cost < best[0]:
             best = cost, smooth, box, shape, order
     assert best is not None
-    _, smooth, box, shape, order = best
+    cost, smooth, box, shape, order = best
+    if not pbc.any() and cost > len(points) * len(positions) * EXPLICIT:
+        return None
     mesh = CompiledMesh(everything, torch.full_like(everything[:, 0], smooth / math.sqrt(2)), top, box, shape, order)
     sources = torch.zeros(len(everything), (top + 1) ** 2, dtype=torch.float64)
     sources[: len(positions), : mine.shape[1]] = mine

@@ -22,7 +22,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.mesh_error import ORDERS, coarsest_spacing
+from cgdft.electrostatics.mesh_error import ORDERS, Cosines, coarsest_spacing
 from cgdft.electrostatics.multipole import QUADRUPOLE, theta
 
 #: Mesh values held at once while the potential is gathered.
@@ -188,6 +188,13 @@ def mesh_shape(box: Box, spacing: float) -> list[int]:
     return [next_fast_len(max(4, math.ceil(float(h) / spacing)), real=True) for h in heights]
 
 
+def cosines_of(box: Box) -> Cosines:
+    """Between reciprocal vectors, to a tenth: so many boxes share an estimate."""
+    vectors = torch.nn.functional.normalize(torch.linalg.inv(box.cell.detach()), dim=0)
+    a, b, c = (round(10 * float(vectors[:, i] @ vectors[:, j])) / 10 for i, j in ((1, 2), (2, 0), (0, 1)))
+    return a, b, c
+
+
 def choose(
     box: Box, width: float, lmax: int, accuracy: float, site_cost: float = 1.0, point_cost: float = 1.0
 ) -> tuple[float, list[int], int]:
@@ -202,8 +209,9 @@ def choose(
         ValueError: an accuracy out of reach.
     """
     best: tuple[float, list[int], int] | None = None
+    cosines = cosines_of(box)
     for order in ORDERS:
-        spacing = coarsest_spacing(order, lmax, accuracy) if order >= 3 + lmax else None
+        spacing = coarsest_spacing(order, lmax, accuracy, cosines) if order >= 3 + lmax else None
         if spacing is None:
             continue
         shape = [max(order, points) for points in mesh_shape(box, spacing * width)]

@@ -12,26 +12,32 @@ Source: V. Ballenegger, J. J. Cerda, C. Holm, J. Chem. Theory Comput. 8, 936 (20
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import cache
 
 import numpy as np
 
 #: Waves along each axis of an octant of the reciprocal cell of the mesh.
-WAVES = 12
+WAVES = 8
 #: Orders of splines that are offered (each is compiled at its first use), and mesh spacings over widths, coarsest first.
 ORDERS = (4, 6, 8, 10, 12)
 SPACINGS = tuple(float(x) for x in np.geomspace(1.3, 0.15, 64))
+#: Cosines between the reciprocal vectors of a mesh, of b and c, c and a, a and b.
+Cosines = tuple[float, float, float]
+RIGHT: Cosines = (0.0, 0.0, 0.0)
 
 
 @cache
-def estimated_error(order: int, spacing: float, lmax: int) -> float:
-    """Relative error of potentials for a mesh spacing in units of the smallest width."""
-    axis = (np.arange(WAVES) + 0.5) * np.pi / WAVES
-    k = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 1, 3)
+def estimated_error(order: int, spacing: float, lmax: int, cosines: Cosines = RIGHT) -> float:
+    """Relative error of potentials for a distance of mesh planes in units of the smallest width."""
+    axis = (np.arange(-WAVES, WAVES) + 0.5) / (2 * WAVES)
+    fraction = np.stack(np.meshgrid(axis, axis, axis[WAVES:], indexing="ij"), -1).reshape(-1, 1, 3)  # k, not its opposite
     aliases = np.stack(np.meshgrid(*[[0, -1, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
-    km = k + 2 * np.pi * aliases
-    k2 = (km**2).sum(-1)
-    spline = np.prod(np.sinc(km / (2 * np.pi)) ** (2 * order), -1)
+    m = fraction + aliases
+    a, b, c = cosines
+    metric = np.array([[1, c, b], [c, 1, a], [b, a, 1]])
+    k2 = (2 * np.pi) ** 2 * np.einsum("kma,ab,kmb->km", m, metric, m, optimize=True)
+    spline = np.prod(np.sinc(m) ** (2 * order), -1)
     kernel = np.exp(-k2 / spacing**2) / k2
     b2 = k2**lmax
     c2 = spline * b2
@@ -46,6 +52,7 @@ def estimated_error(order: int, spacing: float, lmax: int) -> float:
 
 
 @cache
-def coarsest_spacing(order: int, lmax: int, accuracy: float) -> float | None:
+def coarsest_spacing(order: int, lmax: int, accuracy: float, cosines: Cosines = RIGHT) -> float | None:
     """The largest spacing, in units of the smallest width, that reaches a relative accuracy; None if none offered does."""
-    return next((x for x in SPACINGS if estimated_error(order, x, lmax) <= accuracy), None)
+    place = bisect_left(SPACINGS, -accuracy, key=lambda spacing: -estimated_error(order, spacing, lmax, cosines))
+    return SPACINGS[place] if place < len(SPACINGS) else None

@@ -1,0 +1,110 @@
+"""Coulomb sums of structures of any shape: skewed cells, flat sheets, straight chains, lone atoms."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, graphene
+
+from cgdft import Density, Multipoles, Structure
+from cgdft.electrostatics.compiled_points import felt_at
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
+from cgdft.functionals.models.qeq import CHI, HARDNESS
+
+D = torch.float64
+SKEWED = {
+    "face-centred": ([[0, 5.7, 5.7], [5.7, 0, 5.7], [5.7, 5.7, 0]], [True] * 3),
+    "hexagonal": ([[8, 0, 0], [-4, 6.93, 0], [0, 0, 8]], [True] * 3),
+    "rhombohedral, 33 degrees": ([[8, 0, 0], [6.71, 4.36, 0], [6.71, 1.99, 3.88]], [True] * 3),
+    "sheared": ([[8, 0, 0], [24, 8, 0], [-16, 8, 8]], [True] * 3),
+    "slab, 18 degrees": ([[8, 0, 0], [24, 8, 0], [0, 0, 30]], [True, True, False]),
+}
+
+
+def relative(found, wanted):
+    return float((found - wanted).detach().norm() / wanted.detach().norm())
+
+
+def derivatives(structure, basis, p, operator):
+    """Energy, its slope by positions, and the virial."""
+    changes = [torch.zeros_like(one).requires_grad_() for one in (structure.positions, structure.cell)]
+    energy = Hartree(operator=operator).energy(Density(structure.deformed(*changes), basis, p))
+    return [energy.detach(), *torch.autograd.grad(energy.sum(), changes)]
+
+
+def random_multipoles(structure, lmax):
+    p = torch.randn(structure.n_atoms, (lmax + 1) ** 2, generator=torch.Generator().manual_seed(3), dtype=D)
+    return p - p.mean(0)
+
+
+@pytest.mark.parametrize("name", SKEWED)
+def test_skewed_cells_are_no_worse(name):
+    """Energy, forces and virial of both meshes, and potentials at points, as of exact sums."""
+    cell, pbc = SKEWED[name]
+    fraction = torch.rand(60, 3, generator=torch.Generator().manual_seed(3), dtype=D)
+    structure = Structure([8] * 60, fraction @ torch.tensor(cell, dtype=D), cell, pbc)
+    basis, p = Multipoles(1, width=0.5), random_multipoles(structure, 1)
+    exact = derivatives(structure, basis, p, Operator.EWALD)
+    for operator in (Operator.COMPILED, Operator.MESH):
+        for one, two in zip(derivatives(structure, basis, p, operator), exact, strict=True):
+            assert relative(one, two) < 1e-7
+    rho, points = Density(structure, basis, p), structure.positions[:20] + 0.7
+    here = felt_at(structure, 0, rho.sites, rho.multipoles, points, 0)
+    assert relative(here[:, 0], rho.potential(points)) < 1e-7
+
+
+def test_a_lattice_in_other_cells():
+    """Charges, energy and stress of a crystal, in as many iterations, with lattice vectors at 90 to 27 degrees."""
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True).repeat(3)
+    atoms.rattle(0.1, seed=1)
+    cell, found = atoms.cell.array.copy(), []
+    for vectors in ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [2, 1, 0], [0, 0, 1]], [[1, 0, 0], [1, 1, 0], [-1, 1, 1]]):
+        atoms.set_cell(np.array(vectors) @ cell)
+        found.append(QEq()(Structure.from_ase(atoms)))
+    for one in found[1:]:
+        assert relative(one.charges, found[0].charges) < 1e-7
+        assert relative(one.energy, found[0].energy) < 1e-9
+        assert relative(one.stress(), found[0].stress()) < 1e-6
+        assert one.iterations == found[0].iterations
+
+
+def sheet():
+    atoms = graphene(size=(5, 5, 1))
+    atoms.pbc = [True, True, False]
+    return Structure.from_ase(atoms)
+
+
+def chain(n, pbc):
+    return Structure.from_ase(Atoms("HF" * (n // 2), [[0, 0, 1.2 * i] for i in range(n)], cell=[0, 0, 1.2 * n], pbc=pbc))
+
+
+THIN = {
+    "sheet": sheet,
+    "wire": lambda: chain(40, [False, False, True]),
+    "chain": lambda: chain(40, False),
+    "long chain": lambda: chain(1600, False),
+    "cluster and atom": lambda: Structure.batch(
+        [Structure([8] * 60, 12 * torch.rand(60, 3, generator=torch.Generator().manual_seed(1))), Structure([8], [[0.0, 0, 0]])]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THIN)
+def test_what_is_thin_along_open_axes(name):
+    structure = THIN[name]()
+    basis, p = Multipoles(1, width=1.0), random_multipoles(structure, 1)
+    found, exact = (derivatives(structure, basis, p, which) for which in (Operator.COMPILED, Operator.EWALD))
+    for one, two in zip(found, exact, strict=True):
+        assert float((one - two).abs().max()) < 1e-7 * float(two.abs().max())
+    rho, points = Density(structure, basis, p), structure.positions[:20] + 0.3
+    here = felt_at(structure, 0, rho.sites, rho.multipoles, points, 0)
+    assert here is None or relative(here[:, 0], rho.potential(points, torch.zeros(20, dtype=torch.int64))) < 1e-7
+
+
+def test_long_chains_need_no_mesh():
+    """Whose box would be as wide as they are long."""
+    structure = chain(1600, False)
+    solution = QEq()(structure)
+    assert "no mesh" in str(solution)
+    functional = Hartree(self_interaction=False, operator=Operator.DENSE) + Electronegativity(CHI) + Hardness(HARDNESS)
+    assert relative(solution.charges, QEq().replace(functional=functional)(structure).charges) < 1e-8
