@@ -163,7 +163,7 @@ class SplitCharges(Ansatz):
 
     Args:
         bonds: (n_bonds, 2) atoms (numbered within the batch); default: atoms closer than `reach` times the sum of their
-            covalent radii, images included.
+            covalent radii, one for each image.
         hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`), a
             tensor per bond, or a module (structure, bonds) -> (n_bonds,).
         p0: reference charges q0; default: the total charge shared equally by the atoms.
@@ -217,8 +217,7 @@ class SplitCharges(Ansatz):
 
         radius = self.reach * angstrom * torch.from_numpy(covalent_radii).to(structure.positions)[structure.numbers]
         i, j, apart = near_pairs(structure, 2 * float(radius.max()))
-        pairs = torch.stack([i, j], 1)[(apart.detach().norm(dim=1) < radius[i] + radius[j]) & (i < j)]
-        return torch.unique(pairs, dim=0)
+        return torch.stack([i, j], 1)[(apart.detach().norm(dim=1) < radius[i] + radius[j]) & (i < j)]
 
     def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
         like = structure.positions

@@ -20,7 +20,7 @@ STEP, FIELD = 1e-3, 1e-4  # bohr, and hartree / (e bohr), of four-point differen
 
 
 def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, seed: int = 0) -> dict[str, float]:
-    """Check what the package promises of a model: charge, invariance, batches, forces, virial, response to a field.
+    """Check what the package promises of a model: charge, invariance, supercells, batches, forces, virial, response to a field.
 
     Args:
         model: of which nothing but the structure decides (no field, no parameters per atom).
@@ -73,6 +73,10 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     )
     compare("permutation of charges", model(permuted).charges, solution.charges[order])
     compare("permutation of the energy", model(permuted).energy, solution.energy)
+    if structure.pbc.any():
+        twice = model(doubled(structure))
+        compare("supercell", twice.energy, 2 * solution.energy)
+        compare("charges in a supercell", twice.charges, solution.charges.repeat(2))
     noise = 0.1 * torch.randn(zero.shape, generator=generator, dtype=zero.dtype)
     pushed = structure.deformed(noise, torch.zeros_like(structure.cell))
     both = model(Structure.batch([structure, pushed]))
@@ -101,6 +105,17 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         errors["size consistency"] = float(together.energy) - float(solution.energy) - float(lone.energy)
         errors["charge on a far atom"] = float(together.charges[-1])
     return errors
+
+
+def doubled(structure: Structure) -> Structure:
+    """Two cells along the first periodic axis as one."""
+    axis = int(structure.pbc[0].int().argmax())
+    cell = structure.cell[0].clone()
+    cell[axis] *= 2
+    positions = torch.cat([structure.positions, structure.positions + structure.cell[0, axis]])
+    return Structure(
+        structure.numbers.repeat(2), positions, cell, structure.pbc[0], charge=2 * structure.charge, spin=2 * structure.spin
+    )
 
 
 def beside(structure: Structure, other: Structure) -> Structure:

@@ -6,7 +6,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
@@ -32,13 +32,20 @@ def structures():
     cell = atoms.copy()
     cell.set_cell([[7.0, 0, 0], [0.8, 7.5, 0], [0.2, -0.3, 8.0]])
     cell.pbc = True
-    return {"open": Structure.from_ase(atoms), "cation": Structure.from_ase(atoms, charge=1), "cell": Structure.from_ase(cell)}
+    crystal = bulk("CO", "zincblende", 3.6)  # two atoms, bonded to images of each other
+    crystal.rattle(0.1, seed=1)
+    return {
+        "open": Structure.from_ase(atoms),
+        "cation": Structure.from_ase(atoms, charge=1),
+        "cell": Structure.from_ase(cell),
+        "crystal": Structure.from_ase(crystal),
+    }
 
 
 def cases():
     """Every model on every structure; what takes ten seconds and more a case is seen on one in the usual run."""
     for name in MODELS:
-        for where in ("open", "cation", "cell"):
+        for where in ("open", "cation", "cell", "crystal"):
             long = name == "fixed-point-response" and where != "open"
             yield pytest.param(name, where, marks=[pytest.mark.slow] if long else [], id=f"{name}-{where}")
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from jaxtyping import Float
+import torch
 from torch import Tensor, nn
 
-from cgdft.ansatz import CoefficientsLike, ResponseModes
+from cgdft.ansatz import CoefficientsLike, Entries, ResponseModes
 from cgdft.basis import Multipoles
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.electronegativity import Electronegativity
@@ -41,20 +41,20 @@ class BondSoftness(nn.Module):
             raise ValueError(f"`softness` must be zero or positive, got {softness!r}")
         self.softness, self.cutoff = softness, AtomParameter(cutoff, "cutoff", positive=True)
 
-    def forward(self, structure: Structure) -> Float[Tensor, "n_atoms n_modes"]:
-        """L, one column for each pair and image."""
+    def forward(self, structure: Structure) -> Entries:
+        """L, (n_atoms, n_modes), one column for each pair and image."""
         cutoff = self.cutoff(structure)
         i, j, apart = near_pairs(structure, float(cutoff.detach().max()))
         x = 2 * apart.norm(dim=1) / (cutoff[i] + cutoff[j])
         bond = (i < j) & (x < 1)
         i, j, x = i[bond], j[bond], x[bond]
         root = self.softness**0.5 * x**1.5 * (1 - x) ** 3
-        factor = root.new_zeros(len(root), structure.n_atoms)
-        return factor.scatter(1, i[:, None], root[:, None]).scatter(1, j[:, None], -root[:, None]).T
+        column = torch.arange(len(root), device=root.device)
+        return Entries(torch.cat([i, j]), column.repeat(2), torch.cat([root, -root]), len(root))
 
 
 def ACKS2(
-    factor: Tensor | Callable[[Structure], Tensor],
+    factor: Tensor | Entries | Callable[[Structure], Tensor | Entries],
     chi: ParameterLike = CHI,
     hardness: ParameterLike = HARDNESS,
     width: ParameterLike = WIDTH,
