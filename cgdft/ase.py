@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -39,6 +40,8 @@ class CGDFT(Calculator):
             the atoms not used.
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the sum of the initial magnetic moments.
 
+    These may be changed later, as attributes or by `set`; what follows is then computed anew.
+
     Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
     little to do.
 
@@ -61,24 +64,58 @@ class CGDFT(Calculator):
     def __init__(
         self, model: Model, charge: float | None = None, potential: float | None = None, spin: float | None = None
     ) -> None:
-        if not isinstance(model, Model):
-            raise CalculatorSetupError(f"`model` must be a cgdft.Model, got {model!r}; QEq() makes one, QEq does not")
-        if charge is not None and potential is not None:
-            raise CalculatorSetupError(f"`charge` or `potential` must be left out, got {charge} e and {potential} V")
         super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
-        try:
-            self.model = model if potential is None else model.at_potential(potential * volt)
-        except ValueError as error:
-            raise CalculatorSetupError(str(error)) from None
-        self.charge, self.potential, self.spin = charge, potential, spin
+        self.model, self.charge, self.potential, self.spin = model, charge, potential, spin
         self.solution: Solution | None = None
         self.past = Extrapolation()
+        self._used: dict[str, Any] = {}
+        self._model()
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of the constructor as they are now."""
+        return {name: getattr(self, name) for name in ("model", "charge", "potential", "spin")}
+
+    def set(self, **settings: Any) -> dict[str, Any]:
+        """Change some of the settings, as ASE does; returns those that changed.
+
+        Raises:
+            CalculatorSetupError: a setting that there is not, or one that makes no sense.
+        """
+        for name in settings:
+            if name not in ("model", "charge", "potential", "spin"):
+                raise CalculatorSetupError(f"`set` must be given some of {', '.join(self.settings)}, got {name}")
+        changed = {name: value for name, value in settings.items() if getattr(self, name) is not value}
+        for name, value in changed.items():
+            setattr(self, name, value)
+        if changed:
+            self._model()
+        return changed
+
+    def _model(self) -> Model:
+        """The model at the charge or potential asked for."""
+        if not isinstance(self.model, Model):
+            raise CalculatorSetupError(f"`model` must be a cgdft.Model, got {self.model!r}; QEq() makes one, QEq does not")
+        if self.charge is not None and self.potential is not None:
+            raise CalculatorSetupError(f"`charge` or `potential` must be left out, got {self.charge} e and {self.potential} V")
+        for name in ("charge", "potential", "spin"):
+            value = self.settings[name]
+            if value is not None and not isinstance(value, numbers.Real):
+                raise CalculatorSetupError(f"`{name}` must be a number, got {value!r}")
+        try:
+            return self.model if self.potential is None else self.model.at_potential(self.potential * volt)
+        except ValueError as error:
+            raise CalculatorSetupError(str(error)) from None
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE itself does not look at charge and spin in `atoms.info`."""
+        """What has changed since the last calculation; ASE itself looks neither at `atoms.info` nor at the settings."""
         changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call,unused-ignore]
-        told = [{key: a.info.get(key) for key in ("charge", "spin")} for a in (self.atoms, atoms) if a is not None]
-        return changes if len(told) < 2 or told[0] == told[1] else [*changes, "info"]
+        told = [
+            repr([a.info.get(key) for key in ("charge", "total_charge", "spin")]) for a in (self.atoms, atoms) if a is not None
+        ]
+        changes += ["info"] if len({*told}) > 1 else []
+        same = all(self._used.get(name) is value for name, value in self.settings.items())
+        return changes if same or self.solution is None else [*changes, "settings"]
 
     def calculate(
         self,
@@ -87,8 +124,13 @@ class CGDFT(Calculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Called by ASE: solves where something has changed, then derives the properties asked for."""
+        if atoms is None and self.atoms is None:
+            raise CalculatorSetupError("`atoms` must be given, got none: attach the calculator with atoms.calc = ...")
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call,unused-ignore]
         if self.solution is None or system_changes:
+            self.solution = None  # that of other atoms must not outlive a failure
+            if self._used.get("model") is not self.model:
+                self.past = Extrapolation()
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
         if "stress" in properties and not periodic.all():
@@ -101,12 +143,13 @@ class CGDFT(Calculator):
         assert self.atoms is not None
         try:
             structure = Structure.from_ase(self.atoms, self.charge, self.spin)
-            solution = self.model(structure, start=self.past.start(structure))
+            solution = self._model()(structure, start=self.past.start(structure))
         except SolverError as error:
             raise SCFError(str(error)) from error
         except ValueError as error:
             raise InputError(str(error)) from error
         self.past.add(solution)
+        self._used = self.settings
         return solution
 
 

@@ -9,27 +9,34 @@ if TYPE_CHECKING:
 
 
 def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
-    """Total charge, e: `charge`, else `atoms.info["charge"]`, else the sum of the initial charges if any; None if none is said.
+    """Total charge, e: `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else None.
 
     Raises:
-        ValueError: two of them disagree.
+        ValueError: two of them disagree, or one is no number.
     """
-    return _agreed("charge", charge, atoms.info.get("charge"), atoms.arrays.get("initial_charges"))
+    return _agreed("charge", charge, atoms, ("charge", "total_charge"), "initial_charges")
 
 
 def stated_spin(atoms: Atoms, spin: float | None) -> float | None:
     """Number of unpaired electrons: `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments, else None.
 
     Raises:
-        ValueError: two of them disagree.
+        ValueError: two of them disagree, or one is no number.
     """
-    return _agreed("spin", spin, atoms.info.get("spin"), atoms.arrays.get("initial_magmoms"))
+    return _agreed("spin", spin, atoms, ("spin",), "initial_magmoms")
 
 
-def _agreed(name: str, argument: float | None, info: float | None, initial: object) -> float | None:
-    total = None if initial is None else float(initial.sum())  # type: ignore[attr-defined]
-    given = {f"`{name}`": argument, f"atoms.info['{name}']": info, f"the sum of the initial {name}s": total}
-    values = {source: float(value) for source, value in given.items() if value is not None}
+def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ...], initial: str) -> float | None:
+    given = {f"`{name}`": argument, **{f"atoms.info[{key!r}]": atoms.info.get(key) for key in keys}}
+    if initial in atoms.arrays:
+        given[f"the sum of the {initial.replace('_', ' ')}"] = atoms.arrays[initial].sum()
+    values: dict[str, float] = {}
+    for source, value in given.items():
+        if value is not None:
+            try:
+                values[source] = float(value)
+            except (TypeError, ValueError):
+                raise ValueError(f"{source} must be a number, got {value!r}") from None
     if not values:
         return None
     if max(values.values()) - min(values.values()) > 1e-6:

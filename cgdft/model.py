@@ -15,6 +15,7 @@ from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.functional import Functional
 from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
+from cgdft.response import forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.structure import Structure
@@ -137,8 +138,7 @@ class Model(nn.Module):
         """
         if not isinstance(structure, Structure):
             raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
-        if torch.is_inference_mode_enabled():
-            raise RuntimeError("a minimum is found by derivatives, which torch.inference_mode() forbids: use torch.no_grad()")
+        forbid_inference()
         with torch.no_grad():
             problem = self.problem(structure)
             solver = self.chosen_solver(problem)
@@ -207,14 +207,10 @@ def _check_covered(problem: Problem) -> None:
     for row in rows:
         free = free & (row.weights[:, 0] == 0)
     loose = torch.nonzero(free).flatten().tolist()
-    if loose and _moves(problem, loose):
+    weights = torch.zeros_like(problem.space.origin)
+    weights[loose, 0] = 1.0
+    if loose and problem.moves(weights):
         raise ValueError(
             f"`constraints` must cover every atom whose charge may change, got none for atoms {loose[:6]}; add TotalCharge() "
             f"or a FragmentCharge for them (constraints=[] leaves all charges to the functional)"
         )
-
-
-def _moves(problem: Problem, atoms: list[int]) -> bool:
-    weights = torch.zeros_like(problem.space.origin)
-    weights[atoms, 0] = 1.0
-    return bool(problem.space.pull(weights).abs().max() > 1e-12)

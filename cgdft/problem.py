@@ -87,9 +87,20 @@ class Problem:
         check(rows, structure)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
+        for row in self.held:
+            if not self.moves(row.weights):
+                raise ValueError(
+                    f"`potential` must be of a charge that the ansatz can change, got {row.name} of {type(ansatz).__name__}, "
+                    "which keeps it; fix the charge instead"
+                )
         self.index = self.space.index
         self.n = len(structure)
         self._kept: dict[str, Any] = {}
+
+    def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
+        """Whether the ansatz can change the linear charge a.p of these weights a."""
+        pulled = self.space.pull(weights)
+        return bool(len(pulled)) and bool(pulled.detach().abs().max() > 1e-12)
 
     def density(self, x: Float[Tensor, " n_x"]) -> Density:
         """The density of x."""

@@ -109,6 +109,12 @@ class Response:
     x: Float[Tensor, " n_x"]
 
 
+def forbid_inference() -> None:
+    """Raise a RuntimeError within torch.inference_mode(), where derivatives would be zero or fail."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode() forbids derivatives, by which minima are found: use torch.no_grad()")
+
+
 def respond(
     model: Model,
     structure: Structure,

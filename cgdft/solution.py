@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Probe, Response, respond
+from cgdft.response import Probe, Response, forbid_inference, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -33,6 +34,7 @@ class Solution:
     def __init__(self, model: Model, structure: Structure, problem: Problem, solver: Solver, minimum: Minimum) -> None:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
         self._grad_mode = torch.is_grad_enabled()
+        self._versions = self._current_versions()
 
     @cached_property
     def _graph(self) -> bool:
@@ -268,6 +270,11 @@ class Solution:
 
     # The mechanism.
 
+    def _current_versions(self) -> list[int]:
+        """How often what the solution depends on has been changed in place."""
+        structure = [getattr(self.structure, one.name) for one in fields(self.structure)]
+        return [one._version for one in (*structure, *self.model.parameters(), *self.model.buffers())]
+
     @cached_property
     def _linearised(self) -> tuple[Inverse, Inverse]:
         with torch.no_grad():
@@ -285,6 +292,10 @@ class Solution:
 
     def _respond(self, *by: str, energy: bool = False) -> Response:
         """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
+
+        forbid_inference()
+        if self._current_versions() != self._versions:
+            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
         def solves(which: int) -> Inverse:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))

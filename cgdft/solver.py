@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from numbers import Real
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -84,7 +85,7 @@ class Solver(ABC):
     def __post_init__(self) -> None:
         for name, (allowed, told) in SETTINGS.items():
             value = getattr(self, name, None)
-            if value is not None and not allowed(value):
+            if value is not None and not (isinstance(value, Real) and allowed(float(value))):
                 raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
     @abstractmethod

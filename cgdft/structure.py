@@ -106,6 +106,16 @@ class Structure:
                 raise ValueError(
                     f"`{name}` must be below {LARGEST:g} bohr, got {float(getattr(self, name).detach().abs().max()):g}"
                 )
+        protons = self.total(self.numbers)
+        for name, least, most in (("charge", -torch.inf, protons), ("spin", 0.0, protons - self.charge.detach())):
+            value = getattr(self, name).detach()
+            wrong = torch.nonzero((value < least) | (value > most)).flatten().tolist()
+            if wrong:
+                s = wrong[0]
+                raise ValueError(
+                    f"`{name}` must be one that {int(protons[s])} protons and their electrons can have, got "
+                    f"{float(value[s]):g} in structure {s}"
+                )
         for s in torch.nonzero(self.pbc.any(1)).flatten().tolist():
             cell, axes = self.cell[s].detach(), self.pbc[s]
             lengths = cell.norm(dim=1)
@@ -245,8 +255,8 @@ class Structure:
     def from_ase(cls, atoms: Atoms | Sequence[Atoms], charge: float | None = None, spin: float | None = None) -> Structure:
         """Structure of ASE Atoms (angstrom), or a batch of a sequence of them.
 
-        The total charge is `charge`, else `atoms.info["charge"]`, else the sum of the initial charges, else 0;
-        the spin is `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments.
+        The charge is `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else 0; the
+        spin is `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments.
 
         Raises:
             TypeError: something else than Atoms.

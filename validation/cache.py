@@ -1,6 +1,7 @@
 """Records in HDF5 files: written whole or not at all, and checked by their content when read."""
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -84,10 +85,15 @@ def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> No
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    whole = io.BytesIO()  # HDF5 itself ends the process on a full disk
+    with h5py.File(whole, "w", libver="v110") as file:
+        put(file)
     try:
-        with h5py.File(temporary, "w", libver="v110") as file:
-            put(file)
+        temporary.write_bytes(whole.getbuffer())
         os.replace(temporary, path)
+    except OSError as error:
+        why = f"{path} cannot be written ({error.strerror}); make room or choose another folder"
+        raise OSError(error.errno, why) from error
     finally:
         temporary.unlink(missing_ok=True)
 
