@@ -5,14 +5,14 @@ from __future__ import annotations
 import json as jsonlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from cgdft import __version__, listing, training_commands
-from cgdft.making import Choice
+from cgdft.making import Choice, told
 from cgdft.terminal import complain, models_and_files, progress, read, show, suite_names, write
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def solve(
     """
     if charge is not None and potential is not None:
         raise ValueError(f"`--charge` or `--potential` must be left out, got {charge} e and {potential} V")
-    from cgdft.printing import one_line_each
+    from cgdft.printing import notes_on, one_line_each
 
     choice = Choice(model)
     for name, path, suffixes in (("--output", output, {".xyz", ".extxyz"}), ("--plot", plot, {".png", ".pdf", ".svg"})):
@@ -112,22 +112,35 @@ def solve(
     if plot is not None and len(structures) > 1:
         raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
 
+    if output is not None and output.exists() and output.samefile(file):
+        raise ValueError(f"`--output` must be another file than the one that is read, got {output} for both")
+
     # as a batch where a table is enough, one by one where each has its own derivatives
     size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
     listed: list[Any] = []
+    failed, written, notes = [], False, dict.fromkeys([choice.note] if choice.note else [])
     with progress() as bar:
         task = bar.add_task("solving", total=len(structures), visible=len(structures) > 1)
-        for first in range(0, len(structures), size):
-            part = structures[first : first + size]
-            solution = _solve(part, choice, charge, spin, field, potential)
-            if output is not None:
-                write(output, part[0], solution, append=first > 0)
-            if plot is not None:
-                solution.plot(plot)
-            listed += [solution.to_dict()] if json else one_line_each(solution, part, first)
-            bar.advance(task, len(part))
-    if choice.note:
-        complain(choice.note)
+        for numbers in (range(first, min(first + size, len(structures))) for first in range(0, len(structures), size)):
+            for some in _solved(structures, numbers, lambda atoms: _solve(atoms, choice, charge, spin, field, potential)):
+                part = [structures[number] for number in some.numbers]
+                if isinstance(some.solution, Exception):
+                    failed.append(f"structure {some.numbers[0]} of {file} ({part[0].get_chemical_formula()}): {some.solution}")
+                    listed += [{"error": str(some.solution)}] if json else []
+                    continue
+                if output is not None:
+                    write(output, part[0], some.solution, append=written)
+                    written = True
+                if plot is not None:
+                    some.solution.plot(plot)
+                notes.update(dict.fromkeys(notes_on(some.solution)))
+                listed += [some.solution.to_dict()] if json else one_line_each(some.solution, part, some.numbers[0])
+                solution = some.solution
+            bar.advance(task, len(numbers))
+    if len(structures) == 1 and failed:
+        raise ValueError(failed[0].partition("): ")[2])
+    for note in (*notes, *failed):
+        complain(note)
     if json:
         print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
     elif len(structures) == 1:
@@ -136,6 +149,8 @@ def solve(
         print(f"{choice.label} on {len(structures)} structures of {file}")
         print(f"{'structure':>9} {'formula':<16} {'atoms':>6} {'energy (hartree)':>18} {'charge (e)':>11}")
         print("\n".join(listed))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(structures)} structures failed")
 
 
 @app.command(
@@ -165,6 +180,9 @@ def validate(
     definition: Annotated[
         str | None, typer.Option(help="Definition of the charges compared with, such as MBIS; default: Hirshfeld's.")
     ] = None,
+    index: Annotated[
+        str, typer.Option(metavar="INDEX", help="Which structures of each FILE: a number, or a slice such as : or ::10.")
+    ] = "-1",
     html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file, and JSON beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use; default: all.")] = None,
@@ -175,14 +193,17 @@ def validate(
         raise ValueError(f"`--html` must be in a folder that exists, got {html}")
     if files and suite is not None:
         raise ValueError(f"`--suite` or FILE must be left out, got {suite} and {', '.join(files)}")
-    structures = [(Path(file).stem, atoms) for file in files or [] for atoms in read(file, "-1")]
+    structures = []
+    for file in files or []:
+        found = read(file, index)
+        structures += [(f"{Path(file).stem}{f' {k}' if len(found) > 1 else ''}", atoms) for k, atoms in enumerate(found)]
     for one in choices:
         one.check([atoms for _, atoms in structures])
 
     from cgdft.validation import baselines, run
 
     if structures:
-        results = run.references(structures, method or "pbe/def2-svp", sys.stderr.isatty(), threads)
+        results = run.references(structures, method or "pbe/def2-svp", sys.stderr.isatty(), threads, definition=definition)
     else:
         results = run.suite_results(suite or "small", method, sys.stderr.isatty(), threads)
     chosen = [one.for_references(results.references, dict(structures)) for one in choices] or baselines.demo_models()
@@ -194,6 +215,8 @@ def validate(
         print(jsonlib.dumps(report.to_dict(), indent=2))
     else:
         show(report.table())
+    if all(score.reason for score in report.scores):
+        raise ValueError("nothing could be compared: every reference or every model failed, see above")
 
 
 @app.command(
@@ -220,8 +243,8 @@ def reference(
     from cgdft.validation import suites
     from cgdft.validation.campaign import campaign
 
-    if export is not None and export.suffix not in (".xyz", ".extxyz"):
-        raise ValueError(f"`--export` must end in .xyz or .extxyz, got {export}")
+    if export is not None and (export.suffix not in (".xyz", ".extxyz") or not export.parent.is_dir()):
+        raise ValueError(f"`--export` must end in .xyz or .extxyz and be in a folder that exists, got {export}")
     points = suites.from_file(Path(suite)) if suite.endswith(".py") else suites.load(suite)
     path = output or Path(f"{Path(suite).stem}.h5")
     results = campaign(points, path, workers=workers, scheduler=scheduler, retry=retry)
@@ -230,6 +253,8 @@ def reference(
         print(f"  {name} failed: {reason}")
     if export is not None:
         print(results.export(export))
+    if results.failed and not results.references:
+        raise ValueError(f"all {len(results.failed)} calculations failed, see above")
 
 
 app.command()(listing.suites)
@@ -264,6 +289,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+class _Solved(NamedTuple):
+    """The places of some structures, and their solution or why there is none."""
+
+    numbers: Sequence[int]
+    solution: Solution | Exception
+
+
+def _solved(atoms: list[Atoms], numbers: Sequence[int], solve: Callable[[list[Atoms]], Solution]) -> Iterator[_Solved]:
+    """Some structures as a batch, or one by one where the batch fails."""
+    try:
+        yield _Solved(numbers, solve([atoms[number] for number in numbers]))
+    except EXPECTED as error:
+        if len(numbers) == 1:
+            yield _Solved(numbers, error)
+            return
+        for number in numbers:
+            yield from _solved(atoms, [number], solve)
+
+
 def _failed(message: str) -> int:
     complain(message)
     return 2
@@ -292,5 +336,13 @@ def _solve(
         model = model + UniformField([component * volt_per_angstrom for component in field])
     if potential is not None:
         model = model.at_potential(potential * volt)
-    solution: Solution = model(structure)
+    if spin and not model.basis.spin:
+        raise ValueError(f"`--spin` must be left out, got {spin:g}: {model.name} has no spin")
+    try:
+        solution: Solution = model(structure)
+        _ = solution.energy
+    except EXPECTED:
+        raise
+    except Exception as error:  # a term of a user's own: whatever it raises
+        raise ValueError(f"{choice.name}: its energy failed ({told(error, Path(choice.name))})") from error
     return solution

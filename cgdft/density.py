@@ -20,7 +20,10 @@ from cgdft.units import angstrom
 
 #: Points whose potential is gathered from a mesh at once.
 POINTS = 200_000
-#: From so many pairs of atom and point in open structures, and so many times an atom more in periodic ones, a mesh is used.
+#: Relative errors by default: of explicit sums, and of those on a mesh.
+EXPLICIT, ON_A_MESH = 1e-12, 1e-8
+#: A mesh is used from so many pairs of atom and point in open structures, and so many triples of two atoms and a point in
+#: periodic ones, whose sums run over waves as well.
 WORK = (20_000_000, 1_000_000)
 
 
@@ -112,17 +115,20 @@ class Density:
         return self.structure.total(1.5 * second - 0.5 * trace + torch.einsum("im,mab->iab", self.quadrupoles, QUADRUPOLE))
 
     def potential(
-        self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
+        self,
+        points: Float[Tensor, "n_points 3"],
+        index: Int[Tensor, " n_points"] | None = None,
+        accuracy: float | None = None,
     ) -> Float[Tensor, " n_points"]:
         """Electrostatic potential felt by a unit positive charge at points, (n_points,), hartree / e.
-
-        Explicit sums, to 1e-12; for large structures or many points, where no graph is asked for, by a mesh to 1e-8.
 
         Args:
             points: (n_points, 3), bohr.
             index: structure of each point, (n_points,), ascending; needed for a batch.
+            accuracy: relative error; default: 1e-12 by explicit sums, and 1e-8 by a mesh, which large structures and many
+                points have where no graph is asked for.
         """
-        return self._felt(points, index, 0)[:, 0]
+        return self._felt(points, index, 0, accuracy)[:, 0]
 
     def field(
         self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
@@ -154,24 +160,28 @@ class Density:
             result = result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j].T, u.T, radial))
         return result
 
-    def _felt(self, points: Tensor, index: Tensor | None, lmax: int) -> Tensor:
+    def _felt(self, points: Tensor, index: Tensor | None, lmax: int, accuracy: float | None = None) -> Tensor:
         points, index = self._points(points, index)
         inputs = (self.coefficients, self.structure.positions, self.structure.cell, self.sites.width, points)
         graph = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
         if graph or points.device.type != "cpu" or not self._many(points, index):
-            return self._summed(points, index, lmax)
+            return self._summed(points, index, lmax, accuracy or EXPLICIT)
         felt = points.new_zeros(len(points), (lmax + 1) ** 2)
         for s in index.unique().tolist():
             for rows in torch.nonzero(index == s).flatten().split(POINTS):
-                found = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax)
-                felt[rows] = self._summed(points[rows], index[rows], lmax) if found is None else found
+                found = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax, accuracy or ON_A_MESH)
+                if found is None:
+                    found = self._summed(points[rows], index[rows], lmax, accuracy or EXPLICIT)
+                felt[rows] = found
         return felt
 
-    def _summed(self, points: Tensor, index: Tensor, lmax: int) -> Tensor:
+    def _summed(self, points: Tensor, index: Tensor, lmax: int, accuracy: float) -> Tensor:
         """By explicit sums, as many points at once as memory holds."""
         length = max(1, CHUNK // (20 * max(1, self.structure.n_atoms)))
         parts = [
-            Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax)).potential(self.multipoles)
+            Coulomb(self.structure, self.sites, Sites(p, i, p.new_zeros(len(p)), lmax), accuracy=accuracy).potential(
+                self.multipoles
+            )
             for p, i in zip(points.split(length), index.split(length), strict=True)
         ]
         return torch.cat(parts)

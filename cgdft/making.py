@@ -134,8 +134,8 @@ class Choice:
             return self._found
         try:
             made = self._found(structure)
-        except Exception as error:  # user code: whatever it raises
-            raise ValueError(f"{self.name}: model(structure) failed ({type(error).__name__}: {error})") from error
+        except (Exception, SystemExit) as error:  # user code: whatever it raises
+            raise ValueError(f"{self.name}: model(structure) failed ({told(error, Path(self.name))})") from error
         if not isinstance(made, Model):
             raise TypeError(f"{self.name}: model(structure) must return a cgdft.Model, got {_kind(made)}")
         return made
@@ -165,20 +165,37 @@ def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:
     return torch.from_numpy(np.concatenate(found))
 
 
-def _run(path: Path) -> Model | Callable[[Structure], Model]:
-    """The variable or function `model` of a file, which may import its neighbours."""
+def names_of(path: Path) -> dict[str, Any]:
+    """What a user's Python file defines, which may import its neighbours.
+
+    Raises:
+        ValueError: whatever the code raises.
+    """
     import runpy
     import sys
-
-    from cgdft.model import Model
 
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
     try:
-        names = runpy.run_path(str(path))
+        return runpy.run_path(str(path))
     except (Exception, SystemExit) as error:  # user code: whatever it raises
-        raise ValueError(f"{path}: not readable as a Python file ({type(error).__name__}: {error})") from error
+        raise ValueError(f"{path}: not readable as a Python file ({told(error, path)})") from error
+
+
+def told(error: BaseException, path: Path) -> str:
+    """An error in a user's code: its kind, its text, and the last line of the file on the way to it."""
+    import traceback
+
+    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).resolve() == path.resolve()]
+    return f"{type(error).__name__}: {error}{f', line {lines[-1]}' if lines else ''}"
+
+
+def _run(path: Path) -> Model | Callable[[Structure], Model]:
+    """The variable or function `model` of a file."""
+    from cgdft.model import Model
+
+    names = names_of(path)
     if "model" not in names:
         raise ValueError(f"{path} must define model, a cgdft.Model or a function structure -> cgdft.Model, got none")
     model: Model | Callable[[Structure], Model] = names["model"]

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
-from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.units import angstrom
 
 if TYPE_CHECKING:
@@ -192,7 +191,9 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
 def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
     """The potential on the plane as colours and contours, with the atoms: dots in the plane, rings off it."""
     structure = density.structure
-    values = _potential(density, where.points).reshape(len(where.up), len(where.across))
+    with torch.no_grad():
+        found = density.potential(where.points.to(structure.positions), accuracy=ACCURACY)
+    values = found.cpu().numpy().reshape(len(where.up), len(where.across))
     most = max(float(np.percentile(np.abs(values), 98)), 1e-9)
     image = axes.imshow(
         values, extent=where.extent, origin="lower", cmap=COLOURS, norm=Normalize(-most, most), interpolation="bicubic"
@@ -210,18 +211,6 @@ def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
     _frame(axes, np.array([left, low]), np.array([right, high]))
     axes.set_title("potential in a plane through the structure")
     _bar(axes, image, "potential (hartree/e)", extend="both")
-
-
-def _potential(density: Density, points: torch.Tensor) -> NDArray[np.float64]:
-    """The density's potential, hartree / e, as accurately as a colour shows."""
-    with torch.no_grad():
-        parts = []
-        for some in points.split(max(1, 400_000 // max(1, density.structure.n_atoms) // 100)):
-            targets = Sites(some, torch.zeros(len(some), dtype=torch.int64), some.new_zeros(len(some)), 0)
-            operator = Coulomb(density.structure, density.sites, targets, accuracy=ACCURACY)
-            parts.append(operator.potential(density.multipoles)[:, 0])
-        values: NDArray[np.float64] = torch.cat(parts).detach().cpu().numpy()
-        return values
 
 
 def _axes_of_cell(cell: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -109,6 +109,22 @@ def as_dict(solution: Solution) -> dict[str, Any]:
     return result
 
 
+def notes_on(solution: Solution) -> list[str]:
+    """What a user may not expect of the charges of solutions."""
+    notes, held = [], {row.name for row in solution.problem.held}
+    got, asked = solution.total_charge.detach(), solution.structure.charge.detach()
+    off = ((got - asked).abs() > 1e-6) & (asked != 0)
+    if off.any() and "total" not in held:
+        s = int(off.int().argmax())
+        notes.append(
+            f"the charges of {solution.model.name} add up to {float(got[s]):.3f} e in place of {float(asked[s]):g} e: it does "
+            "not know the total charge"
+        )
+    if ((got.abs() > 1e-6) & solution.structure.pbc.all(1)).any():
+        notes.append("the net charge of a crystal is neutralised by a uniform background, which is in its energy")
+    return notes
+
+
 def one_line_each(solution: Solution, atoms: Sequence[Atoms], first: int) -> list[str]:
     """Number, formula, atoms, energy (hartree) and charge (e) of every structure of a batch, counted from `first`."""
     energies, charges = solution.energy.tolist(), solution.total_charge.tolist()

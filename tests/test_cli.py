@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 from importlib import import_module
 
 import numpy as np
@@ -225,60 +224,50 @@ def test_version_help_and_examples(capsys):
         assert "Examples" in out
 
 
-def test_validate_hands_over_what_it_was_given(capsys, water_file, tmp_path, monkeypatch):
-    from cgdft.validation import baselines
-    from cgdft.validation import run as runner
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CGDFT_CACHE", str(tmp_path / "cache"))
 
-    called = {}
-    comparison = types.SimpleNamespace(table=lambda: "the table", to_dict=lambda: {"a": 1.0})
-    atoms = molecule("H2O")
-    reference = types.SimpleNamespace(atoms=atoms.copy, structure=lambda: Structure.from_ase(atoms))
-    found = types.SimpleNamespace(references={"water": reference})
 
-    def keep(name, answer):
-        def function(*arguments):
-            called[name] = arguments
-            return answer
+QUICK = ["--method", "hf/sto-3g", "--threads", "1"]
 
-        return function
 
-    monkeypatch.setattr(runner, "references", keep("references", found))
-    monkeypatch.setattr(runner, "suite_results", keep("suite_results", found))
-    monkeypatch.setattr(runner, "report", keep("report", comparison))
-    monkeypatch.setattr(baselines, "demo_models", lambda: ["demo"])
-    page = tmp_path / "r.html"
-    arguments = ["validate", water_file, "--model", "qeq", "--method", "hf/sto-3g", "--html", page, "--definition", "MBIS"]
-    assert run(capsys, *arguments)[1] == "the table\n"
-    structures, *rest = called["references"]
-    assert ([name for name, _ in structures], rest) == (["water"], ["hf/sto-3g", False, None])
-    _, models, *rest = called["report"]
-    assert ([model.name for model in models], rest) == (["QEq"], [page, "", "MBIS"])
-    assert json.loads(run(capsys, *arguments, "--json")[1]) == {"a": 1.0}
-    run(capsys, "validate")
-    assert called["suite_results"] == ("small", None, False, None)
-    assert called["report"][1:] == (["demo"], None, "small", None)
-    run(capsys, "validate", "--suite", "molecules")
-    assert called["suite_results"][0] == "molecules"
+def test_validate_files(capsys, water_file, tmp_path, cache):
+    """Named models, those of a file and examples, on one molecule, by two definitions, as table, JSON and page."""
     (tmp_path / "mine.py").write_text("from cgdft.functionals import QEq\ndef model(structure): return QEq()\n")
-    chosen = ["--model", tmp_path / "mine.py", "--model", "sqe"]
-    code, _, complaint = run(capsys, "validate", water_file, *chosen)
+    models = ["--model", "qeq", "--model", tmp_path / "mine.py", "--model", "sqe"]
+    code, out, complaint = run(capsys, "validate", water_file, *models, *QUICK, "--html", tmp_path / "r.html")
     assert (code, complaint.count("\n")) == (0, 1)
     assert "of sqe for general use" in complaint
-    made = [one(reference) for one in called["report"][1]]
-    assert [one.name for one in made] == ["QEq", "SQE (example)"]
-    assert "initial charges" in error(capsys, "validate", "--model", "latent-charges")
-    assert "initial charges" in error(capsys, "validate", water_file, "--model", "latent-charges")
-    assert "no file" in error(capsys, "validate", water_file, "--model", "none.py")
+    assert "Reference: hf/sto-3g, Hirshfeld charges" in " ".join(out.split())
+    assert "water" in (tmp_path / "r.html").read_text()
+    again = json.loads(run(capsys, "validate", water_file, *models, *QUICK, "--json")[1])
+    scores = again["molecules"]["water"]["models"]
+    assert list(scores) == ["QEq", "QEq 2", "SQE (example)"]
+    charges = [score["charges"] for score in scores.values()]
+    assert charges[0] == charges[1] != charges[2]
+    other = json.loads(run(capsys, "validate", water_file, "--model", "qeq", *QUICK, "--definition", "MBIS", "--json")[1])
+    assert (again["definition"], other["definition"]) == ("Hirshfeld", "MBIS")
+    assert set(other["molecules"]["water"]["reference"]["charges"]) == {"Hirshfeld", "MBIS"}
+
+
+def test_validate_takes_charges_and_frames_of_files(capsys, trajectory_file, tmp_path, cache):
     charged = molecule("H2O")
     charged.set_initial_charges([-0.8, 0.4, 0.4])
     write(tmp_path / "water.extxyz", charged)
-    run(capsys, "validate", tmp_path / "water.extxyz", "--model", "latent-charges")
-    (latent,) = called["report"][1]
-    solution = latent(reference)(reference.structure())
-    assert solution.charges.tolist() == pytest.approx([-0.8, 0.4, 0.4])
-    code, _, complaint = run(capsys, "validate", water_file, "--suite", "small")
-    assert code == 2
-    assert "`--suite` or FILE must be left out" in complaint
+    found = json.loads(run(capsys, "validate", tmp_path / "water.extxyz", "--model", "latent-charges", *QUICK, "--json")[1])
+    (score,) = found["molecules"]["water"]["models"].values()
+    assert score["charges"] == pytest.approx([-0.8, 0.4, 0.4])
+    some = json.loads(run(capsys, "validate", trajectory_file, "--index", ":2", "--model", "qeq", *QUICK, "--json")[1])
+    assert list(some["molecules"]) == ["run 0", "run 1"]
+
+
+def test_validate_refuses(capsys, water_file):
+    assert "initial charges" in error(capsys, "validate", "--model", "latent-charges")
+    assert "initial charges" in error(capsys, "validate", water_file, "--model", "latent-charges")
+    assert "no file" in error(capsys, "validate", water_file, "--model", "none.py")
+    assert "`--suite` or FILE must be left out" in error(capsys, "validate", water_file, "--suite", "small")
+    assert "`definition` must be one of" in error(capsys, "validate", water_file, "--definition", "Mulliken")
 
 
 # In a process of its own.

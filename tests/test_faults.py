@@ -1,16 +1,23 @@
 """What goes wrong is told, and nothing of before is shown in its place."""
 
+import errno
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculatorSetupError, InputError
+from ase.io import read, write
 
 from cgdft import Structure
 from cgdft.ase import CGDFT
+from cgdft.cli import main
 from cgdft.functionals import SQE, QEq, QEqDipoles
 from cgdft.units import eV
+from cgdft.validation.cache import write_record
 
 
 def water(**info):
@@ -110,3 +117,99 @@ def test_a_charge_that_cannot_change_is_held_at_no_potential():
         ValueError, match="`potential` must be of a charge that the ansatz can change, got total of SplitCharges"
     ):
         SQE(0.3).at_potential(0.1)(Structure.from_ase(Atoms("OH2", [[0, 0, 0], [0, 0, 0.96], [0.93, 0, -0.24]])))
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Four of them, of which the third has two atoms in one place."""
+    broken = Atoms("HH", [[0, 0, 0], [0, 0, 1e-7]])
+    path = tmp_path / "frames.extxyz"
+    write(path, [molecule("H2O"), molecule("NH3"), broken, molecule("CH4")])
+    return path
+
+
+def test_one_bad_frame_of_many(frames, tmp_path, capsys):
+    """It is named by its place in the file; the others are solved, printed and written."""
+    told = f"structure 2 of {frames} (H2): `positions` must be distinct"
+    assert main(["solve", str(frames), "--index", ":"]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert "1 of 4 structures failed" in captured.err
+    assert [line.split()[:2] for line in captured.out.splitlines()[2:]] == [["0", "H2O"], ["1", "H3N"], ["3", "CH4"]]
+    assert main(["solve", str(frames), "--index", ":", "--json"]) == 2
+    listed = json.loads(capsys.readouterr().out)
+    assert ["error" in one for one in listed] == [False, False, True, False]
+    assert main(["solve", str(frames), "--index", ":", "--output", str(tmp_path / "out.xyz")]) == 2
+    assert len(read(tmp_path / "out.xyz", ":")) == 3
+
+
+def test_what_is_read_is_not_written_over(frames, capsys):
+    before = frames.read_bytes()
+    assert main(["solve", str(frames), "--output", str(frames)]) == 2
+    assert "`--output` must be another file" in capsys.readouterr().err
+    assert frames.read_bytes() == before
+
+
+WRONG_TERM = """
+import cgdft
+from cgdft.functionals import QEq
+
+@cgdft.term(local=True)
+def quartic(rho, k):
+    return rho.total(kk * rho.charges**4)
+
+model = QEq() + quartic(k=1.0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (WRONG_TERM, "its energy failed (NameError: name 'kk' is not defined, line 7)"),
+        ("import sys\ndef model(structure):\n    sys.exit(3)\n", "model(structure) failed (SystemExit: 3, line 3)"),
+    ],
+)
+def test_mistakes_in_a_users_file_have_its_line(code, message, tmp_path, water_file, capsys):
+    (tmp_path / "mine.py").write_text(code)
+    assert main(["solve", water_file, "--model", str(tmp_path / "mine.py")]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--spin", "2"], "`--spin` must be left out, got 2: QEq has no spin"),
+        (["--model", "sqe", "--potential", "0.2"], "`potential` must be of a charge that the ansatz can change"),
+    ],
+)
+def test_states_that_would_be_ignored(arguments, message, water_file, capsys):
+    assert main(["solve", water_file, *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_charges_that_are_not_those_asked_for_are_told(tmp_path, water_file, capsys):
+    assert main(["solve", water_file, "--model", "les", "--charge", "2"]) == 0
+    assert "in place of 2 e: it does not know the total charge" in capsys.readouterr().err
+    write(tmp_path / "salt.xyz", bulk("NaCl", "rocksalt", 5.64, cubic=True))
+    assert main(["solve", str(tmp_path / "salt.xyz"), "--charge", "1"]) == 0
+    assert "neutralised by a uniform background" in capsys.readouterr().err
+
+
+def test_nothing_compared_is_no_success(tmp_path, water_file, capsys):
+    assert main(["validate", water_file, "--method", "nonsense", "--threads", "1"]) == 2
+    assert "nothing could be compared" in capsys.readouterr().err
+    (tmp_path / "none.py").write_text("suite = [(atoms, 0, 0, None, None)]\n")
+    assert main(["reference", str(tmp_path / "none.py")]) == 2
+    assert "NameError: name 'atoms' is not defined, line 1" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    """HDF5 itself would end the process."""
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"x.h5 cannot be written \(No space left on device\); make room"):
+        write_record(tmp_path / "x.h5", {"array": np.ones(1000)})
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from ase.build import bulk, molecule
 
 from cgdft import Structure
 from cgdft.functionals import LatentCharges, QEq, QEqDipoles
-from cgdft.plotting import _potential, plane, plot_solution
+from cgdft.plotting import ACCURACY, plane, plot_solution
 
 
 def solved(atoms, model=QEqDipoles):
@@ -72,7 +72,7 @@ def test_the_potential_drawn_is_that_of_the_density():
         points = torch.rand(9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 6
         exact = density.potential(points).numpy()
         assert np.abs(exact).max() > 1e-3
-        np.testing.assert_allclose(_potential(density, points), exact, atol=1e-5)
+        np.testing.assert_allclose(density.potential(points, accuracy=ACCURACY), exact, atol=1e-5)
 
 
 def test_a_batch_is_refused_with_what_to_do():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cgdft.validation import suites
 from cgdft.validation.campaign import Results, cores, gather
 from cgdft.validation.compare import Comparison, ModelLike, compare
+from cgdft.validation.definitions import Hirshfeld, named
 from cgdft.validation.point import Point
 from cgdft.validation.workers import on_processes
 
@@ -55,15 +56,21 @@ def references(
     progress: bool = True,
     threads: int | None = None,
     cache: str | os.PathLike[str] | None = None,
+    definition: str | None = None,
 ) -> Results:
-    """Their references, stored or computed by processes of this machine; arguments as for `validate`."""
+    """Their references, stored or computed by processes of this machine; arguments as for `validate`.
+
+    With the multipoles of one more definition beside Hirshfeld's, where it is named.
+    """
     names = [name for name, _ in structures]
     if not names:
         raise ValueError("`structures` must hold at least one, got none")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"`structures` must have different names, got {', '.join(twice)} more than once")
-    points = [Point(atoms, None, None, None, method, name) for name, atoms in structures]
+    usual = Hirshfeld()
+    wanted = (usual,) if definition in (None, usual.name) else (usual, named(str(definition)))
+    points = [Point(atoms, None, None, None, method, name, wanted) for name, atoms in structures]
     return _computed(points, progress, threads, cache)
 
 

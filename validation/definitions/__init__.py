@@ -6,4 +6,15 @@ from cgdft.validation.definitions.esp_fit import ESPFit
 from cgdft.validation.definitions.hirshfeld import Hirshfeld
 from cgdft.validation.definitions.mbis import MBIS
 
-__all__ = ["MBIS", "CoulombFit", "Definition", "ESPFit", "Hirshfeld", "LinearDefinition"]
+__all__ = ["MBIS", "CoulombFit", "Definition", "ESPFit", "Hirshfeld", "LinearDefinition", "named"]
+
+
+def named(name: str) -> Definition:
+    """The definition of this name, with its usual settings.
+
+    Raises ValueError for another name.
+    """
+    known: dict[str, type[Definition]] = {one.__name__: one for one in (CoulombFit, ESPFit, Hirshfeld, MBIS)}
+    if name not in known:
+        raise ValueError(f"`definition` must be one of {', '.join(known)}, got {name!r}")
+    return known[name]()

@@ -41,11 +41,11 @@ def stored(name: str) -> Path | None:
 def from_file(path: Path) -> Sequence[object]:
     """The list `suite` of a user's Python file.
 
-    Raises ValueError where the file has none.
+    Raises ValueError where the file has none, or fails.
     """
-    import runpy
+    from cgdft.making import names_of
 
-    found = runpy.run_path(str(path)).get("suite")
+    found = names_of(path).get("suite")
     if not isinstance(found, list) or not found:
         raise ValueError(f"`SUITE` must be a Python file with a list named suite, got {path}, where suite is {found!r}")
     return found
@@ -53,5 +53,5 @@ def from_file(path: Path) -> Sequence[object]:
 
 def _known(name: str) -> str:
     if name not in names():
-        raise ValueError(f"`suite` must be one of {', '.join(names())}, or a Python file with a list named suite, got {name!r}")
+        raise ValueError(f"`suite` must be one of {', '.join(names())}, got {name!r}; cgdft reference takes files of one's own")
     return name

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import runpy
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from cgdft.learning.architectures import make
 from cgdft.learning.environment import Environment
+from cgdft.making import names_of, told
 from cgdft.model import Model
 
 
@@ -24,13 +23,12 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
     path = Path(architecture)
     if not path.is_file():
         raise ValueError(f"`architecture` must be a name or a file, got {architecture!r}: there is no such file")
-    if str(path.resolve().parent) not in sys.path:
-        sys.path.append(str(path.resolve().parent))
+    defined = names_of(path)
     try:
-        made = runpy.run_path(str(path))["model"](environment, dict(atoms))
+        made = defined["model"](environment, dict(atoms))
     except (Exception, SystemExit) as error:  # user code: whatever it raises
         raise ValueError(
-            f"{path} must define model(environment, atoms), got {type(error).__name__}: {error}; see the files in "
+            f"{path} must define model(environment, atoms), got {told(error, path)}; see the files in "
             f"cgdft/learning/architectures"
         ) from error
     if not isinstance(made, Model):
