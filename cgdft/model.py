@@ -208,7 +208,7 @@ def _check_covered(problem: Problem) -> None:
         free = free & (row.weights[:, 0] == 0)
     loose = torch.nonzero(free).flatten().tolist()
     weights = torch.zeros_like(problem.space.origin)
-    weights[loose, 0] = 1.0
+    weights[:, 0] = free.to(weights)
     if loose and problem.moves(weights):
         raise ValueError(
             f"`constraints` must cover every atom whose charge may change, got none for atoms {loose[:6]}; add TotalCharge() "

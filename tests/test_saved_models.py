@@ -118,7 +118,12 @@ def test_other_files_are_refused(saved, tmp_path):
         (tmp_path / "cut.safetensors").write_bytes(content[:cut])
         with pytest.raises(ValueError, match=r"cut.safetensors must be a model that cgdft wrote, got a damaged"):
             load(tmp_path / "cut.safetensors")
-    with pytest.raises(ValueError, match="must be of format 1, got 7"):
+    flipped = bytearray(content)
+    flipped[-9] ^= 1
+    (tmp_path / "flipped.safetensors").write_bytes(flipped)
+    with pytest.raises(ValueError, match="flipped.safetensors must be as it was written, got a damaged file"):
+        load(tmp_path / "flipped.safetensors")
+    with pytest.raises(ValueError, match="must be of format 2, got 7"):
         load(changed(path, format=7))
     with pytest.raises(ValueError, match=r"must be read with e3nn 0.4.4, with which it was written"):
         load(changed(path, versions={"e3nn": "0.4.4", "cgdft": "0.1.0"}))

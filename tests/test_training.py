@@ -16,12 +16,14 @@ from cgdft.cli import main
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
+from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata
 from cgdft.learning.training.step import TrainingError
 from cgdft.learning.training.trainer import Trainer
 from cgdft.solver import Status
 from cgdft.validation.suites import stored
+from cgdft.writing import alone
 
 
 @pytest.mark.parametrize("name", names())
@@ -119,6 +121,13 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
             trainer(output=tmp_path).run()
     path.write_bytes(good)
     assert len(trainer(output=tmp_path).run().history) == 3
+
+
+def test_two_trainings_do_not_share_a_folder(tmp_path):
+    path = config(tmp_path, "run", epochs=1)
+    folder = read_config(path).output
+    with alone(folder), pytest.raises(ValueError, match="must be a folder of its own, got .*, where another training is running"):
+        train(path)
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):

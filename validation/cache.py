@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import os
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+
+from cgdft.writing import write_whole
 
 #: Of the stored values: the names of arrays in mappings, in their order, which HDF5 does not keep.
 KEYS = "keys of mappings"
@@ -84,18 +85,10 @@ def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str,
 def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     whole = io.BytesIO()  # HDF5 itself ends the process on a full disk
     with h5py.File(whole, "w", libver="v110") as file:
         put(file)
-    try:
-        temporary.write_bytes(whole.getbuffer())
-        os.replace(temporary, path)
-    except OSError as error:
-        why = f"{path} cannot be written ({error.strerror}); make room or choose another folder"
-        raise OSError(error.errno, why) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, whole.getbuffer())
 
 
 def _read(path: str | os.PathLike[str], take: Callable[[h5py.File], Any]) -> Any:

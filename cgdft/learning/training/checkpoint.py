@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,30 +10,10 @@ from typing import Any
 
 import torch
 
+from cgdft.writing import write_whole
+
 #: Of what a checkpoint holds; raised when that changes.
 FORMAT = 3
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """A file under its name only once all of it is on disk.
-
-    Raises:
-        OSError: it cannot be written, as on a full disk; what was there before stays.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OSError(
-            error.errno,
-            f"{path} cannot be written ({error.strerror}); what was there before is intact: make room and run again",
-        ) from error
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:

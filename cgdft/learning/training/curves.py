@@ -12,8 +12,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cgdft.learning.training.checkpoint import write_whole
 from cgdft.learning.training.evaluation import SHOWN, Evaluation
+from cgdft.writing import write_whole
 
 
 def loss_figure(history: Sequence[Mapping[str, Any]]) -> Figure:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cgdft.learning.training import checkpoint, curves
 from cgdft.learning.training.evaluation import Evaluation
+from cgdft.writing import write_whole
 
 #: Figures are drawn after so many epochs.
 EVERY = 10
@@ -22,16 +23,11 @@ class Output:
     Args:
         folder: of them all.
         writes: whether this process writes, or only reads.
-
-    Raises:
-        ValueError: a file in the folder's place.
     """
 
     def __init__(self, folder: Path, writes: bool) -> None:
         self.folder, self.writes = folder, writes
         if writes:
-            if self.folder.exists() and not self.folder.is_dir():
-                raise ValueError(f"`output` must be a folder, got {self.folder}, which is a file")
             self.folder.mkdir(parents=True, exist_ok=True)
             self._log_to_file()
 
@@ -70,7 +66,7 @@ class Output:
         table = csv.DictWriter(text, columns, lineterminator="\n")
         table.writeheader()
         table.writerows(history)
-        checkpoint.write_whole(self.folder / "log.csv", text.getvalue().encode())
+        write_whole(self.folder / "log.csv", text.getvalue().encode())
 
     def _log_to_file(self) -> None:
         log = logging.getLogger("cgdft.learning")

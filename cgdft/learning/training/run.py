@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cgdft.learning.training.saving import environment_of, restored, save
 from cgdft.learning.training.trainer import Trained, Trainer
 from cgdft.model import Model
 from cgdft.units import angstrom
+from cgdft.writing import alone
 
 #: Frames over which neighbours are averaged, at most.
 SAMPLE = 500
@@ -35,7 +37,7 @@ def train(config: Config | str | Path) -> Trained:
         TrainingError, OSError: as `Trainer.run`.
     """
     stated = config if isinstance(config, Config) else read_config(config)
-    with world() as processes:
+    with world() as processes, alone(stated.output) if processes.writes else nullcontext():
         return _train(stated, processes)
 
 

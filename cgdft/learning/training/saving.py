@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
-from cgdft.learning.training.checkpoint import write_whole
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.model import Model
+from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 1
+FORMAT = 2
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 PACKAGES = ("cgdft", "torch", "e3nn")
 
@@ -67,7 +67,17 @@ def save(
         "provenance": dict(provenance or {}),
     }
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _distinct(model).items()}
-    write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps(facts)}))
+    write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps({**facts, "checksum": checksum(weights)})}))
+
+
+def checksum(weights: Mapping[str, Tensor]) -> str:
+    """sha256 of names, kinds and numbers."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        array = weights[name].numpy()
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def metadata(path_or_name: str | Path) -> dict[str, Any]:
@@ -113,6 +123,8 @@ def restored(
     path = _found(path_or_name)
     facts, weights = _read(path)
     _compatible(path, facts)
+    if facts["checksum"] != checksum(weights):
+        raise ValueError(f"{path} must be as it was written, got a damaged file: its weights have changed")
     if str(facts["architecture"]).endswith(".py") and architecture is None:
         raise ValueError(
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture` (cgdft "

@@ -1,0 +1,55 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """A file under its name only once all of it is on disk.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; what was there before stays.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        why = f"{path} cannot be written ({error.strerror}); what was there before is intact: make room and run again"
+        raise OSError(error.errno, why) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder meanwhile, where the system can; the lock goes with the process.
+
+    Raises:
+        ValueError: another one is in it, or it is a file.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    if folder.is_file():
+        raise ValueError(f"`output` must be a folder, got {folder}, which is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"`output` must be a folder of its own, got {folder}, where another training is running") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
