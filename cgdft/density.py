@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgdft.basis import Multipoles
+from cgdft.electrostatics.boundary import perpendicular
 from cgdft.electrostatics.compiled_points import felt_at
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
@@ -209,7 +210,7 @@ class Density:
             path: the file.
             what: "density" or "potential".
             spacing: of the grid, bohr.
-            margin: space around the atoms of an open structure, bohr; a periodic one is drawn on its cell.
+            margin: space around the atoms along open axes, bohr; along periodic ones the cell is drawn.
         """
         from ase.io.cube import write_cube
 
@@ -217,11 +218,12 @@ class Density:
             raise ValueError(f"`what` must be 'density' or 'potential', got {what!r}")
         atoms = self.structure.to_ase()
         positions = self.structure.positions.detach()
-        if self.structure.pbc[0].all():
-            origin, box = positions.new_zeros(3), self.structure.cell[0].detach()
-        else:
-            origin = positions.min(0).values - margin
-            box = torch.diag(positions.max(0).values + margin - origin)
+        pbc, cell = self.structure.pbc[0], self.structure.cell[0].detach()
+        directions, box, origin = perpendicular(cell, pbc), cell.clone(), positions.new_zeros(3)
+        for axis in torch.nonzero(~pbc).flatten().tolist():
+            along = positions @ directions[axis]
+            box[axis] = directions[axis] * (along.max() - along.min() + 2 * margin)
+            origin = origin + directions[axis] * (along.min() - margin)
         counts = (box.norm(dim=1) / spacing).ceil().long().clamp(min=2).tolist()
         fractions = torch.cartesian_prod(*[torch.arange(n, dtype=torch.float64) / n for n in counts])
         points = origin + fractions @ box

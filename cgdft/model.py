@@ -37,7 +37,7 @@ class Model(nn.Module):
         constraints: linear charges, fixed or held at a potential; default: the total charge of the structure, and its spin in a
             spin-resolved basis. An empty list leaves every charge to the functional.
         solver: default: Direct for quadratic functionals whose Hessian is a matrix (see `Hartree`), CG to a residual of
-            1e-10 for larger ones, Newton for the rest.
+            1e-10 for larger ones, Newton for the rest, SelfConsistent for response laws.
         name: how reports call it.
         references: keys of the literature in `references.bib`.
         readout: the energy that is reported, where it is another than the one that is minimised (4G-HDNNP); its derivatives

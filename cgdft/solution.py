@@ -321,7 +321,11 @@ class Solution:
     def _total_row(self) -> int:
         names = [row.name for row in self.problem.fixed]
         if "total" not in names or not self.problem.rows.active[:, names.index("total")].all():
-            raise ValueError(f"this derivative needs a total charge that may change under TotalCharge(), got {names}")
+            held = [row.name for row in self.problem.held]
+            raise ValueError(
+                "this derivative needs a fixed total charge that the ansatz can change, under TotalCharge(), got "
+                f"fixed {names} and at potentials {held}; solve at the charge found"
+            )
         return names.index("total")
 
     # Ways out.

@@ -90,6 +90,10 @@ class Structure:
             "spin": per_structure(self.spin, (), torch.float64, "spin"),
         }.items():
             object.__setattr__(self, name, value)
+        left = (torch.linalg.det(self.cell.detach()) < 0) & self.pbc.any(1) & ~self.pbc.all(1)
+        if left.any():  # a vector along an open axis, of which nothing depends but the sign of the volume
+            which = torch.nn.functional.one_hot((~self.pbc).int().argmax(1), 3).bool() & left[:, None]
+            object.__setattr__(self, "cell", torch.where(which[..., None], -self.cell, self.cell))
         self._check()
 
     def _check(self) -> None:
@@ -125,7 +129,7 @@ class Structure:
                     f"`cell` must have independent lattice vectors along the periodic axes, got a singular cell "
                     f"{cell.tolist()} with pbc {axes.tolist()} in structure {s}"
                 )
-            if bool((lengths > 0).all()) and float(torch.linalg.det(cell)) < 0:
+            if bool(axes.all()) and float(torch.linalg.det(cell)) < 0:
                 raise ValueError(
                     f"`cell` must be right-handed, got volume {float(torch.linalg.det(cell)):.6g} bohr^3 in structure {s}; "
                     f"exchange two lattice vectors"

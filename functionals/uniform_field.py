@@ -43,6 +43,10 @@ class UniformField(Term):
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
         """Checked against the periodic axes."""
+        if self.field.ndim == 2 and len(self.field) != len(structure):
+            raise ValueError(
+                f"`field` must be (3,), or (n_structures, 3) = ({len(structure)}, 3) here, got shape {tuple(self.field.shape)}"
+            )
         along = (structure.cell.detach() @ self.field.detach().expand(len(structure), 3)[..., None])[..., 0]
         scale = structure.cell.detach().norm(dim=2) * self.field.detach().norm(dim=-1, keepdim=True) + 1e-300
         wrong = torch.nonzero(structure.pbc & (along.abs() > 1e-10 * scale))

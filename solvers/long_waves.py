@@ -31,8 +31,8 @@ from cgdft.rows import ConstraintRows
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
-#: Mesh points an atom beyond which waves are left alone.
-MOST_POINTS = 1000
+#: Waves are left alone on a mesh of more points than these, and of more than these an atom.
+MOST_POINTS, MOST_OF_ATOM = 2_000_000, 1000
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
@@ -138,7 +138,7 @@ def _long_waves(problem: Problem, s: int) -> _LongWaves | None:
     smooth = float((width**2).mean().sqrt())
     box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
     shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-    return None if math.prod(shape) > MOST_POINTS * count else _LongWaves(sites, positions, smooth, box, shape)
+    return None if math.prod(shape) > max(MOST_POINTS, MOST_OF_ATOM * count) else _LongWaves(sites, positions, smooth, box, shape)
 
 
 class _LongWaves:

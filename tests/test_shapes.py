@@ -5,11 +5,13 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, graphene
+from ase.io.cube import read_cube
 
 from cgdft import Density, Multipoles, Structure
 from cgdft.electrostatics.compiled_points import felt_at
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.functionals.models.qeq import CHI, HARDNESS
+from cgdft.units import angstrom
 
 D = torch.float64
 SKEWED = {
@@ -108,3 +110,26 @@ def test_long_chains_need_no_mesh():
     assert "no mesh" in str(solution)
     functional = Hartree(self_interaction=False, operator=Operator.DENSE) + Electronegativity(CHI) + Hardness(HARDNESS)
     assert relative(solution.charges, QEq().replace(functional=functional)(structure).charges) < 1e-8
+
+
+def test_vectors_along_open_axes_do_not_matter():
+    """Not their length, their direction, or their sense."""
+    found = []
+    for third in ([0, 0, 20.0], [3.0, 1.0, 9.0], [0, 0, -1.0], [0, 0, 0]):
+        structure = Structure([8, 1, 1], [[0, 0, 0], [1.8, 0, 0.3], [0, 1.8, -0.4]], [[7, 0, 0], [1, 8, 0], third], [1, 1, 0])
+        solution = QEq()(structure)
+        found.append(torch.cat([solution.energy, solution.charges, solution.virial().flatten()]))
+    for one in found[1:]:
+        assert torch.allclose(one, found[0], rtol=1e-9, atol=1e-12)
+
+
+def test_a_cube_of_a_slab_has_its_cell(tmp_path):
+    structure = Structure([8, 1], [[0, 0, 0], [1.8, 0, 0.3]], [[7, 0, 0], [1, 8, 0], [0, 0, 1]], [True, True, False])
+    density = Density(structure, Multipoles(width=1.0), torch.tensor([[0.4], [-0.1]], dtype=D))
+    density.write_cube(tmp_path / "slab.cube", spacing=0.25)
+    with (tmp_path / "slab.cube").open() as file:
+        cube = read_cube(file)
+    box = cube["atoms"].cell.array * angstrom
+    assert box[:2] == pytest.approx(structure.cell[0, :2].numpy(), abs=0.1)  # a multiple of the rounded steps
+    total = cube["data"].sum() * abs(np.linalg.det(box)) / cube["data"].size
+    assert total == pytest.approx(0.3, abs=1e-4)

@@ -126,7 +126,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     path = config(tmp_path, "run", epochs=1)
     folder = read_config(path).output
-    with alone(folder), pytest.raises(ValueError, match="must be a folder of its own, got .*, where another training is running"):
+    with alone(folder), pytest.raises(ValueError, match="a folder of its own, got .*, where another training is running"):
         train(path)
 
 
