@@ -91,7 +91,9 @@ class Probe:
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """The solution as a differentiable function of a probe and of everything that requires a gradient.
+    """The solution as a differentiable function of a probe and of everything that requires a gradient; its derivatives.
+
+    Observables are with a graph where grad mode is on, and of the whole batch.
 
     Attributes:
         density: at the solution.
@@ -107,6 +109,64 @@ class Response:
     value: Float[Tensor, " n_structures"]
     work: Float[Tensor, " n_structures"]
     x: Float[Tensor, " n_x"]
+
+    @property
+    def dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """D about the origin along open directions, (n_structures, 3), e bohr."""
+        structure, dipole = self.density.structure, self.density.dipole
+        return (structure.open_projector @ dipole[:, :, None])[:, :, 0] if structure.pbc.any() else dipole
+
+    def forces(self) -> Float[Tensor, "n_atoms 3"]:
+        """-d(value)/dR, (n_atoms, 3), hartree / bohr."""
+        return -self.slope(self.value, "displacement") + 0.0  # no negative zeros in tables
+
+    def virial(self) -> Float[Tensor, "n_structures 3 3"]:
+        """d(value)/d(strain), (n_structures, 3, 3), hartree, symmetric."""
+        slope = self.slope(self.value, "strain")
+        return 0.5 * (slope + slope.transpose(1, 2))
+
+    def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
+        """dD/dF, (n_structures, 3, 3), bohr^3."""
+        return self._slopes_of_dipole("field")
+
+    def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
+        """dD_a/dR_ib, (n_atoms, 3, 3), e."""
+        return self._slopes_of_dipole("displacement")
+
+    def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
+        """dp_a/dv_b, (n_structures, n, n), e^2 / hartree; padded with zeros, coefficients of an atom adjoin."""
+        structure, p = self.density.structure, self.density.coefficients
+        size, most, local = p.shape[1], int(structure.counts.max()), structure.local
+        chi = p.new_zeros(len(structure), most * size, most, size)
+        for atom in range(most):
+            for component in range(size):
+                one = torch.zeros_like(p)
+                one[local == atom, component] = 1.0
+                slope = self.slope(p, "potential", one)
+                chi = chi.index_put((structure.index, local.new_tensor(atom * size + component), local), slope)
+        return chi.reshape(len(structure), most * size, most * size)
+
+    def slope(self, value: Tensor, by: str, weight: Tensor | None = None) -> Tensor:
+        """Derivative of the sum of some values, or of weighted ones, by a change of the probe, of the change's shape.
+
+        Raises:
+            ValueError: a change that the response was not asked for.
+        """
+        change = getattr(self.probe, by)
+        if not change.requires_grad:
+            raise ValueError(f"`by` must be among the changes that the response was asked for, got {by}")
+        if not value.requires_grad:
+            return torch.zeros_like(change)
+        weight = torch.ones_like(value) if weight is None else weight
+        options = {"create_graph": torch.is_grad_enabled(), "retain_graph": True, "materialize_grads": True}
+        slope: Tensor = torch.autograd.grad(value, change, weight, allow_unused=True, **options)[0]
+        return slope + 0.0
+
+    def _slopes_of_dipole(self, by: str) -> Tensor:
+        with torch.enable_grad():
+            dipole = self.dipole
+        axes = torch.eye(3, dtype=dipole.dtype, device=dipole.device)
+        return torch.stack([self.slope(dipole, by, axis.expand_as(dipole)) for axis in axes], 1)
 
 
 def forbid_inference() -> None:

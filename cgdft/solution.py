@@ -37,12 +37,17 @@ class Solution:
         self._versions = self._current_versions()
 
     @cached_property
-    def _graph(self) -> bool:
-        """Whether the energy depends on something that requires a gradient."""
+    def _with_graph(self) -> Problem | None:
+        """The problem with a graph, where the energy depends on something that requires a gradient."""
         if not (self._grad_mode and self.model.wants_graph(self.structure)):
-            return False
+            return None
         with torch.enable_grad():
-            return self.model.problem(self.structure).requires_grad(self.minimum.x, self.minimum.multipliers)
+            problem = self.model.problem(self.structure)
+            return problem if problem.requires_grad(self.minimum.x, self.minimum.multipliers) else None
+
+    @property
+    def _graph(self) -> bool:
+        return self._with_graph is not None
 
     @property
     def status(self) -> list[Status]:
@@ -103,7 +108,8 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes, whose dipole depends on the choice of the cell.
         """
-        return self._open_part("dipole", self.density.dipole)
+        self._require_open("dipole")
+        return self._state.dipole
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -164,18 +170,17 @@ class Solution:
 
     # First derivatives.
 
-    @torch.enable_grad()
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
         response = self._respond("displacement", energy=True)
-        return self._slope(-response.value.sum(), response.probe.displacement)
+        with self._graph_mode:
+            return response.forces()
 
-    @torch.enable_grad()
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
         response = self._respond("strain", energy=True)
-        slope = self._slope(response.value.sum(), response.probe.strain)
-        return 0.5 * (slope + slope.transpose(1, 2))
+        with self._graph_mode:
+            return response.virial()
 
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
         """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric; V is that of the cell, vacuum included.
@@ -192,29 +197,28 @@ class Solution:
 
     # Response: derivatives of the density and of the chemical potential.
 
-    @torch.enable_grad()
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
         """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; of slabs and wires along open directions.
 
         Raises:
             ValueError: a structure periodic along all axes.
         """
+        self._require_open("polarizability")
         response = self._respond("field")
-        dipole = self._open_part("polarizability", response.density.dipole)
-        return torch.stack([self._slope(dipole[:, a].sum(), response.probe.field) for a in range(3)], 1)
+        with self._graph_mode:
+            return response.polarizability()
 
-    @torch.enable_grad()
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
         """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; of slabs and wires for a along open directions.
 
         Raises:
             ValueError: a structure periodic along all axes.
         """
+        self._require_open("born_charges")
         response = self._respond("displacement")
-        dipole = self._open_part("born_charges", response.density.dipole)
-        return torch.stack([self._slope(dipole[:, a].sum(), response.probe.displacement) for a in range(3)], 1)
+        with self._graph_mode:
+            return response.born_charges()
 
-    @torch.enable_grad()
     def fukui(self) -> Float[Tensor, " n_atoms"]:
         """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.
 
@@ -222,16 +226,21 @@ class Solution:
         """
         k = self._total_row()
         response = self._respond("charge")
-        weight = torch.zeros_like(self.structure.positions[:, 0]).requires_grad_()
-        slope = torch.autograd.grad((weight * response.density.charges).sum(), response.probe.charge, create_graph=True)[0]
-        return self._slope(slope[:, k].sum(), weight)
+        p = response.density.coefficients
+        weight = torch.zeros_like(p).requires_grad_()
+        with torch.enable_grad():
+            slope = response.slope(p, "charge", weight)[:, k].sum()
+        (found,) = torch.autograd.grad(slope, weight, create_graph=self._graph, allow_unused=True, materialize_grads=True)
+        return found[:, 0]
 
-    @torch.enable_grad()
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
         k = self._total_row()
         response = self._respond("charge")
-        return self._slope(response.multipliers[:, k].sum(), response.probe.charge)[:, k]
+        with self._graph_mode:
+            one = torch.zeros_like(response.multipliers)
+            one[:, k] = 1.0
+            return response.slope(response.multipliers, "charge", one)[:, k]
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
         """s_i = dN_i/dmu = f_i / eta, (n_atoms,), e^2 / hartree; sums to dN/dmu."""
@@ -250,23 +259,14 @@ class Solution:
         with torch.no_grad():
             return self.problem.hessian_of_coefficients(self.minimum.x)
 
-    @torch.enable_grad()
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """chi_ab = dp_a/dv_b at fixed charges or potentials, (n_structures, n, n), e^2 / hartree; padded with zeros.
 
         v is the potential conjugate to each coefficient (E gains sum_a v_a p_a), so chi is negative semidefinite.
         """
-        size = self.model.basis.size
-        most = int(self.structure.counts.max())
-        local = self.structure.local
         response = self._respond("potential")
-        chi = self.structure.positions.new_zeros(len(self.structure), most * size, most, size)
-        for atom in range(most):
-            chosen = response.density.coefficients[local == atom]
-            for component in range(size):
-                slope = self._slope(chosen[:, component].sum(), response.probe.potential)
-                chi = chi.index_put((self.structure.index, local.new_tensor(atom * size + component), local), slope)
-        return chi.reshape(len(self.structure), most * size, most * size)
+        with self._graph_mode:
+            return response.susceptibility()
 
     # The mechanism.
 
@@ -303,27 +303,24 @@ class Solution:
         orders = len(by) + 2 * int(self._graph)
         steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
-        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, steps, by)
+        problem = None if {"displacement", "strain"} & {*by} else self._with_graph or self.problem
+        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, steps, by, problem)
 
-    def _slope(self, value: Tensor, by: Tensor) -> Tensor:
-        if not value.requires_grad:
-            return torch.zeros_like(by)
-        (slope,) = torch.autograd.grad(
-            value, by, create_graph=self._graph, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return slope + 0.0 if self._graph else slope.detach() + 0.0  # no negative zeros in tables
+    @property
+    def _graph_mode(self) -> torch.set_grad_enabled:
+        """Whether what is returned has a graph."""
+        return torch.set_grad_enabled(self._graph)
 
-    def _open_part(self, what: str, dipole: Tensor) -> Tensor:
+    def _require_open(self, what: str) -> None:
         if self.structure.pbc.all(1).any():
             raise ValueError(f"`{what}` is defined for structures with an open axis, got pbc {self.structure.pbc.tolist()[:3]}")
-        return (self.structure.open_projector @ dipole[:, :, None])[:, :, 0] if self.structure.pbc.any() else dipole
 
     def _total_row(self) -> int:
         names = [row.name for row in self.problem.fixed]
         if "total" not in names or not self.problem.rows.active[:, names.index("total")].all():
             held = [row.name for row in self.problem.held]
             raise ValueError(
-                "this derivative needs a fixed total charge that the ansatz can change, under TotalCharge(), got "
+                "this derivative needs a total charge that is fixed and that the ansatz can change, under TotalCharge(), got "
                 f"fixed {names} and at potentials {held}; solve at the charge found"
             )
         return names.index("total")

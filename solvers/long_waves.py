@@ -138,7 +138,9 @@ def _long_waves(problem: Problem, s: int) -> _LongWaves | None:
     smooth = float((width**2).mean().sqrt())
     box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
     shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-    return None if math.prod(shape) > max(MOST_POINTS, MOST_OF_ATOM * count) else _LongWaves(sites, positions, smooth, box, shape)
+    return (
+        None if math.prod(shape) > max(MOST_POINTS, MOST_OF_ATOM * count) else _LongWaves(sites, positions, smooth, box, shape)
+    )
 
 
 class _LongWaves:

@@ -191,7 +191,7 @@ def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
 
 def _of_free_atoms(prediction: Prediction) -> Tensor:
     """The E0 that the model knows, of the atoms of each frame that has an energy, on the average."""
-    structure, functional = prediction.structure, prediction.response.problem.functional
+    structure, functional = prediction.response.density.structure, prediction.response.problem.functional
     known = [term.atoms for term in functional if isinstance(term, ShortRange) and term.atoms is not None]
     total = sum((structure.total(atoms(structure)) for atoms in known), structure.positions.new_zeros(len(structure)))
     return (total / structure.counts)[prediction.batch.having("energy")].detach()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,17 +29,13 @@ class Prediction:
 
     Attributes:
         batch: with the frames that were solved.
-        structure: the batch's, moved by nothing: with a graph to `displacement` and `strain` as far as they are wanted.
-        response: of the minimum, or the same at another density.
+        response: of the minimum, or the same at another density; its probe has what is wanted to be differentiated by.
         minimum: x without a graph, to begin the next solve with; None where nothing was solved.
         failed: names of frames without a minimum, and why.
         extra: further losses of this way of training, by name: what should vanish.
     """
 
     batch: Batch
-    structure: Structure
-    displacement: Tensor
-    strain: Tensor
     response: Response
     minimum: Tensor | None
     failed: dict[str, str]
@@ -60,26 +55,17 @@ class Prediction:
             ValueError: no such quantity.
             Undefined: one that the model does not have.
         """
-        graph = torch.is_grad_enabled()
-        with torch.enable_grad():  # of derivatives by displacement or field there is none otherwise
-            found = self._get(quantity, structures, graph)
-        if graph:
-            return found
-        return [one.detach() for one in found] if isinstance(found, list) else found.detach()
-
-    def _get(self, quantity: str, structures: Sequence[int], graph: bool) -> Tensor | list[Tensor]:
         response, rho = self.response, self.response.density
         s = torch.as_tensor(list(structures))
         atoms = self.batch.atoms_of(structures)
         if quantity == "energy":
             return self.energy[s]
         if quantity == "forces":
-            return -self._slope(response.value.sum(), self.displacement, graph)[atoms]
+            return response.forces()[atoms]
         if quantity == "stress":
-            slope = self._slope(response.value.sum(), self.strain, graph)[s]
-            return 0.5 * (slope + slope.transpose(1, 2)) / self.batch.structure.volume[s, None, None]
+            return response.virial()[s] / self.batch.structure.volume[s, None, None]
         if quantity == "dipole":
-            return rho.dipole[s]
+            return response.dipole[s]
         if quantity == "quadrupole":
             return rho.quadrupole[s]
         if quantity == "multipoles":
@@ -95,23 +81,13 @@ class Prediction:
         if quantity == "potential":
             return [self._potential(k) for k in structures]
         if quantity == "polarizability":
-            return torch.stack([self._slope(rho.dipole[:, a].sum(), response.probe.field, graph) for a in range(3)], 1)[s]
+            return response.polarizability()[s]
         if quantity == "born_charges":
-            rows = [self._slope(rho.dipole[:, a].sum(), self.displacement, graph) for a in range(3)]
-            return torch.stack(rows, 1)[atoms]
+            return response.born_charges()[atoms]
         if quantity == "susceptibility":
-            return [self._susceptibility(k, graph) for k in structures]
+            chi, sizes = response.susceptibility(), self.batch.structure.counts * rho.basis.size
+            return [chi[k, : sizes[k], : sizes[k]] for k in structures]
         raise ValueError(f"`quantity` must be one of {', '.join(QUANTITIES)}, got {quantity!r}")
-
-    def _slope(self, value: Tensor, by: Tensor, graph: bool) -> Tensor:
-        if not by.requires_grad:
-            raise ValueError("`quantity` must be among those that the prediction was asked for")
-        if not value.requires_grad:
-            return torch.zeros_like(by)
-        (slope,) = torch.autograd.grad(
-            value, by, create_graph=graph, retain_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return slope
 
     def _potential(self, s: int) -> Tensor:
         part = self.batch.frames[s]
@@ -122,11 +98,6 @@ class Prediction:
 
         rho = Density(part.structure, Multipoles(basis.lmax, width=widths), self.response.density.multipoles[atoms])
         return rho.potential(part.labels["points"])
-
-    def _susceptibility(self, s: int, graph: bool) -> Tensor:
-        atoms = self.batch.atoms_of([s])
-        p = self.response.density.coefficients[atoms].reshape(-1)
-        return torch.stack([self._slope(one, self.response.probe.potential, graph)[atoms].reshape(-1) for one in p])
 
 
 def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
@@ -139,7 +110,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
     """
     failed: dict[str, str] = {}
     while True:
-        structure, displacement, strain = moved(batch, wanted)
+        structure, changes = moved(batch, wanted)
         with batch.remembering(structure):
             # first, so that the solver finds features that are known
             whole = model.problem(structure) if torch.is_grad_enabled() else None
@@ -161,23 +132,28 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
                 steps = order if len(x) else 0
                 response = respond(model, structure, x, multipliers, both, steps, by, whole, economical=True)
-                return Prediction(batch, structure, displacement, strain, response, x, failed, {})
+                return Prediction(batch, probed(response, changes), x, failed, {})
         failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
         if len(bad) == len(batch):
             raise SolverError(f"no frame of a batch has a minimum: {failed}", solution.status, solution.history)
         batch, start = batch.without(bad), None
 
 
-def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, Tensor, Tensor]:
-    """The batch's structure, displaced and strained by nothing, with a graph to those of both that are wanted."""
+def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, dict[str, Tensor]]:
+    """The batch's structure, displaced and strained by nothing, with a graph to those of both that are wanted; and both."""
     by = {one for name in wanted for one in QUANTITIES[name].by}
     displacement = torch.zeros_like(batch.structure.positions).requires_grad_("displacement" in by)
     strain = torch.zeros_like(batch.structure.cell).requires_grad_("strain" in by)
     with torch.enable_grad():
-        return batch.structure.deformed(displacement, strain), displacement, strain
+        return batch.structure.deformed(displacement, strain), {"displacement": displacement, "strain": strain}
 
 
-def at_density(model: Model, structure: Structure, p: Tensor, **extra: Any) -> tuple[Problem, Response]:
+def probed(response: Response, changes: dict[str, Tensor]) -> Response:
+    """The same response with these changes in its probe."""
+    return replace(response, probe=replace(response.probe, **changes))
+
+
+def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, Response]:
     """The energy at a given density, as if it were the minimum."""
     problem = model.problem(structure)
     rho = Density(structure, problem.basis, p)

@@ -10,7 +10,7 @@ from torch import Tensor
 from cgdft.ansatz import Free, ResponseModes
 from cgdft.density import Density
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved
+from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved, probed
 from cgdft.model import Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response
@@ -38,20 +38,20 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
     if not len(model.problem(batch.structure).index):
         return minimised(model, batch, wanted, start)
     p = reference_density(model, batch)
-    structure, displacement, strain = moved(batch, wanted)
+    structure, changes = moved(batch, wanted)
     with batch.remembering(structure):
         problem, response = at_density(model, structure, p)
         residual = _residual(model, problem, p)
         if isinstance(model.ansatz, ResponseModes) and model.readout is None:
             response = _of_modes(problem, response, p)
-    return Prediction(batch, structure, displacement, strain, response, None, {}, {"stationarity": residual})
+    return Prediction(batch, probed(response, changes), None, {}, {"stationarity": residual})
 
 
 def unrolled(steps: int = 20) -> Way:
     """Through so many steps of preconditioned descent from equal charges: a baseline."""
 
     def way(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
-        structure, displacement, strain = moved(batch, wanted)
+        structure, changes = moved(batch, wanted)
         with batch.remembering(structure), torch.enable_grad():
             problem = model.problem(structure)
             if not len(problem.index):
@@ -73,7 +73,7 @@ def unrolled(steps: int = 20) -> Way:
             multipliers = rows.multipliers(slope)
             value = problem.value(x, multipliers, probe)
             response = Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
-        return Prediction(batch, structure, displacement, strain, response, x.detach(), {}, {})
+        return Prediction(batch, probed(response, changes), x.detach(), {}, {})
 
     return way
 
