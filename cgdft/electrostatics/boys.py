@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
@@ -49,24 +50,23 @@ def _table_end(n: int) -> float:
     return 40.0 + 4 * n
 
 
-def _table(n: int, _cache: dict[int, Tensor] = {}) -> Tensor:  # noqa: B006
+@cache
+def _table(n: int) -> Tensor:
     """F_(n+k)(t_i) (-1)^k / k!, (grid, TAYLOR): coefficients of the Taylor step from t_i."""
-    if n not in _cache:
-        t = torch.arange(0.0, _table_end(n) + STEP, STEP, dtype=torch.float64)[:, None]
-        top = n + TAYLOR - 1
-        # F_top = exp(-t) sum_j (2t)^j (2 top - 1)!! / (2 top + 2 j + 1)!!, all terms positive
-        term = torch.full_like(t, 1.0 / (2 * top + 1))
-        total = term.clone()
-        for j in range(1, 200):
-            term = term * 2 * t / (2 * top + 2 * j + 1)
-            total += term
-        orders = [total * torch.exp(-t)]
-        for m in range(top, n, -1):
-            orders.append((2 * t * orders[-1] + torch.exp(-t)) / (2 * m - 1))
-        orders.reverse()
-        scale = torch.tensor([(-1) ** k / math.factorial(k) for k in range(TAYLOR)], dtype=torch.float64)
-        _cache[n] = torch.cat(orders, 1) * scale
-    return _cache[n]
+    t = torch.arange(0.0, _table_end(n) + STEP, STEP, dtype=torch.float64)[:, None]
+    top = n + TAYLOR - 1
+    # F_top = exp(-t) sum_j (2t)^j (2 top - 1)!! / (2 top + 2 j + 1)!!, all terms positive
+    term = torch.full_like(t, 1.0 / (2 * top + 1))
+    total = term.clone()
+    for j in range(1, 200):
+        term = term * 2 * t / (2 * top + 2 * j + 1)
+        total += term
+    orders = [total * torch.exp(-t)]
+    for m in range(top, n, -1):
+        orders.append((2 * t * orders[-1] + torch.exp(-t)) / (2 * m - 1))
+    orders.reverse()
+    scale = torch.tensor([(-1) ** k / math.factorial(k) for k in range(TAYLOR)], dtype=torch.float64)
+    return torch.cat(orders, 1) * scale
 
 
 def _values(t: Tensor, n: int) -> Tensor:

@@ -36,11 +36,6 @@ QUADRUPOLE = torch.tensor(
 )
 
 
-def lmax_of(p: Tensor) -> int:
-    """Highest l of coefficients (..., (lmax + 1)^2)."""
-    return math.isqrt(p.shape[-1]) - 1
-
-
 def theta(p: Tensor) -> Tensor:
     """The polynomial sum_m p_2m h_2m(u) = u . theta . u as a traceless matrix, (9, ...) -> (3, 3, ...)."""
     return torch.einsum("m...,mab->ab...", p[4:9], QUADRUPOLE.to(p) / 3)

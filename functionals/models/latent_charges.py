@@ -14,7 +14,7 @@ from cgdft.parameter import ParameterLike
 from cgdft.structure import Structure
 
 
-def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "Fixed") -> Model:
+def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 0, name: str = "latent charges") -> Model:
     """E = Hartree energy of the multipoles p0, which stay as they are.
 
     Args:
@@ -23,6 +23,8 @@ def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 
         width: of the Gaussians, bohr.
         lmax: highest multipole of p0.
         name: how reports call it.
+
+    Source: B. Cheng, npj Comput. Mater. 11, 80 (2025), with p0 learnt; any charges that are known will do.
     """
     return Model(Hartree(), Multipoles(lmax, width=width), ansatz=Fixed(p0), name=name, references=("cheng2025",))
 

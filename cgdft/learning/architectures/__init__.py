@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from cgdft.learning.environment import Environment
 from cgdft.model import Model
-
-#: environment, E0 of each element (hartree) -> model.
-Architecture = Callable[..., Model]
 
 
 def names() -> tuple[str, ...]:

@@ -19,13 +19,13 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.averaging import Average
-from cgdft.learning.training.batches import Frames, Listed, as_set, batches
+from cgdft.learning.training.batches import Frames, as_set, batches
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.evaluation import SHOWN, Evaluation, evaluate
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.saving import described
-from cgdft.learning.training.schedules import Way, direct, implicit, reference_density, unrolled
+from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.model import Model
@@ -151,8 +151,6 @@ class Trainer:
             return ""
         try:
             direct(self.model, Batch.of([self.train[0]]).beside(self.model), [], None)
-            if isinstance(self.train, Listed):
-                reference_density(self.model, Batch.of(self.train.frames))
             for k in range(len(self.train)):
                 if "multipoles" not in self.train[k].labels:
                     return f"frame {self.train.name(k)} has no multipoles"
