@@ -83,13 +83,18 @@ def observables(functional, solver, start):
     return value, inputs
 
 
-@pytest.mark.parametrize("where", BOUNDARIES)
-@pytest.mark.parametrize("kind", TERMS)
-@pytest.mark.parametrize("solver", SOLVERS)
+LINES = [
+    (solver, kind, where)
+    for solver in SOLVERS
+    for kind in TERMS
+    for where in BOUNDARIES
+    if not (kind == "anharmonic" and solver in ("Direct", "CG")) and not (kind == "field" and where != "open")
+]
+
+
+@pytest.mark.parametrize(("solver", "kind", "where"), LINES)
 def test_first_and_second_derivatives(solver, kind, where):
     """Along a random line through positions, cell and parameters: autograd against differences, to second order."""
-    if (kind == "anharmonic" and solver in ("Direct", "CG")) or (kind == "field" and where != "open"):
-        return
     value, inputs = observables(TERMS[kind], SOLVERS[solver], BOUNDARIES[where])
     generator = torch.Generator().manual_seed(5)
     line = [scale * torch.randn(x.shape, generator=generator, dtype=torch.float64)
