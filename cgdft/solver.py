@@ -21,7 +21,7 @@ Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 #: What settings must be, where a solver has them.
 SETTINGS: dict[str, tuple[Callable[[float], bool], str]] = {
     "tolerance": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "max_iterations": (lambda value: value >= 1, "at least 1"),
+    "max_iterations": (lambda value: value >= 0, "zero or more"),
     "mixing": (lambda value: value > 0, "greater than zero"),
     "history": (lambda value: value >= 0, "zero or more"),
 }

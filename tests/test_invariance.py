@@ -25,7 +25,7 @@ SETTINGS = settings(max_examples=25, deadline=None, suppress_health_check=[Healt
 
 @st.composite
 def structures(draw, periodic=None):
-    """One to six atoms on a jittered grid, open or in any right-handed cell, with any charge."""
+    """One to six atoms on a jittered grid, open or in any right-handed cell, with any charge that it can have."""
     n = draw(st.integers(1, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     periodic = draw(st.booleans()) if periodic is None else periodic
@@ -33,8 +33,9 @@ def structures(draw, periodic=None):
     grid = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) / 2
     chosen = grid[rng.permutation(8)[:n]] + rng.uniform(-0.1, 0.1, (n, 3))
     positions = chosen @ (cell if periodic else 6.0 * np.eye(3))
-    charge = draw(st.floats(-2, 2))
-    return Structure(rng.choice(ELEMENTS, n), positions, cell, periodic, charge)
+    numbers = rng.choice(ELEMENTS, n)
+    charge = draw(st.floats(-2, min(2, int(numbers.sum()))))
+    return Structure(numbers, positions, cell, periodic, charge)
 
 
 @SETTINGS

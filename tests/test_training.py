@@ -48,7 +48,7 @@ def test_unrolled_and_early_stopping():
 def test_what_cannot_be_trained_directly_is_trained_implicitly():
     bare = frames()
     del bare[2].labels["multipoles"]
-    with pytest.warns(UserWarning, match="needs multipoles of every frame, got none for water 2"):
+    with pytest.warns(UserWarning, match="trained implicitly from the start: frame water 2 has no multipoles"):
         assert trainer(train=bare, schedule={"direct": 1}).run().history[0]["way"] == "implicit"
 
     def split(environment):
