@@ -83,7 +83,7 @@ class CGDFT(Calculator):
             CalculatorSetupError: a setting that there is not, or one that makes no sense.
         """
         for name in settings:
-            if name not in ("model", "charge", "potential", "spin"):
+            if name not in self.settings:
                 raise CalculatorSetupError(f"`set` must be given some of {', '.join(self.settings)}, got {name}")
         changed = {name: value for name, value in settings.items() if getattr(self, name) is not value}
         for name, value in changed.items():
@@ -182,9 +182,8 @@ def annotated(atoms: Atoms, solution: Solution) -> Atoms:
     pbc = solution.structure.pbc[0]
     wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
     copy: Atoms = atoms.copy()
-    for l, multipoles in ((1, solution.dipoles), (2, solution.quadrupoles)):  # noqa: E741
-        if solution.model.basis.lmax >= l:
-            copy.arrays["dipoles" if l == 1 else "quadrupoles"] = multipoles.detach().cpu().numpy() / angstrom**l
+    for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
+        copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l
     copy.info["charge"] = float(solution.total_charge[0])
     copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))

@@ -155,9 +155,9 @@ class Model(nn.Module):
                         f"{tuple(first.shape)}"
                     )
                 minimum = solver.minimise(problem, first)
-            failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
-            if not failed:
+            if torch.isfinite(minimum.x).all():
                 problem.check_quadratic(minimum.x)
+        failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]
             norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())

@@ -14,6 +14,7 @@ from torch import Tensor
 from cgdft.constraint import Row, check
 from cgdft.density import Density
 from cgdft.functional import Functional
+from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
 from cgdft.terms import Term
@@ -39,19 +40,6 @@ class Residual(NamedTuple):
     x: Float[Tensor, " n_x"]
     multipliers: Float[Tensor, "n_structures n_rows"]
     lagrangian: Float[Tensor, " n_structures"] | None
-
-
-class _Together(Term):
-    """Local terms as one: their derivatives cost no more than those of one."""
-
-    local = True
-
-    def __init__(self, terms: list[Term]) -> None:
-        super().__init__()
-        self.terms = terms
-
-    def energy(self, rho: Density) -> Tensor:
-        return sum((term.energy(rho) for term in self.terms), rho.coefficients.new_zeros(len(rho.structure)))
 
 
 class Problem:
@@ -196,8 +184,7 @@ class Problem:
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
         rho = self.density(x)
-        start, blocks = self._harmonic
-        slope = start + torch.einsum("iab,ib->ia", blocks, rho.coefficients)
+        slope = self._harmonic.slope(rho) - self._given
         for term in self._others:
             slope = slope + term.gradient(rho)
         if not torch.isfinite(slope).all():
@@ -230,44 +217,22 @@ class Problem:
         return [term for term in self.functional if not (term.quadratic and term.local)]
 
     @cached_property
-    def _harmonic(self) -> tuple[Tensor, Tensor]:
-        """Gradient at p = 0 and Hessian blocks of the quadratic local terms and the batteries together."""
-        with torch.no_grad():
-            rho = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
-            return self._together.gradient(rho) - self._given, self._together.blocks(rho)
-
-    @cached_property
-    def _together(self) -> _Together:
-        """The quadratic local terms."""
-        return _Together([term for term in self.functional if term.quadratic and term.local])
+    def _harmonic(self) -> Harmonic:
+        """The quadratic local terms together."""
+        return Harmonic(self.functional, Density(self.structure, self.basis, torch.zeros_like(self.space.origin)))
 
     @cached_property
     def _given(self) -> Tensor:
-        """sum_k V_k a_k, derivative of what the batteries give, (n_atoms, size)."""
+        """sum_k V_k a_k, derivative of what the batteries give, (n_atoms, size), without a graph."""
         given = torch.zeros_like(self.space.origin)
         for row in self.held:
             assert row.potential is not None
-            given += row.potential[self.structure.index, None] * row.weights
+            given += row.potential.detach()[self.structure.index, None] * row.weights
         return given
 
     def check_quadratic(self, x: Float[Tensor, " n_x"]) -> None:
         """Raise a ValueError that names a local term that is declared quadratic and, seen at x, is not."""
-        rho = self.density(x)
-        start, blocks = self._harmonic
-
-        def differs(term: Term, expected: Tensor) -> bool:
-            return not torch.allclose(term.gradient(rho), expected, rtol=1e-6, atol=1e-6 * float(start.abs().max()) + 1e-12)
-
-        if not differs(self._together, start + self._given + torch.einsum("iab,ib->ia", blocks, rho.coefficients)):
-            return
-        nothing = Density(self.structure, self.basis, torch.zeros_like(rho.coefficients))
-        for term in self._together.terms:
-            slope = term.gradient(nothing) + torch.einsum("iab,ib->ia", term.blocks(nothing), rho.coefficients)
-            if differs(term, slope):
-                raise ValueError(
-                    f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
-                    "quadratic=True out, or see cgdft.check_term"
-                )
+        self._harmonic.check(self.density(x))
 
     def approximate(self) -> Problem | None:
         """The same problem with terms that are cheaper and nearly right; None if there are none."""
@@ -330,7 +295,7 @@ class Problem:
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """Hessian of all local terms together."""
-        found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic[1])
+        found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic.blocks)
         if not torch.isfinite(found).all():
             self._blame("second", lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
         return found

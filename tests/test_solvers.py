@@ -1,5 +1,7 @@
 """One test for every solver: convex problems of every kind to 1e-10, and honest ends of the others."""
 
+from itertools import product
+
 import pytest
 import torch
 from ase.build import molecule
@@ -194,8 +196,10 @@ def test_quadratic_solvers_refuse_what_they_cannot_solve(solver, structures):
         (QEq() + Anharmonic(0.1)).replace(solver=solver)(structures["water"])
 
 
-@pytest.mark.parametrize("solver", [Direct(), CG(), None])
-@pytest.mark.parametrize("local", [True, False])
+@pytest.mark.parametrize(
+    ("solver", "local"),
+    [*product([Direct(), CG(), None], [True, False]), (Newton(), True)],  # which needs no declaration
+)
 def test_what_is_not_quadratic_is_told_apart(solver, local, structures):
     """Whatever it says of itself; the charges would be wrong."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cgdft.validation import suites
 from cgdft.validation.campaign import Results, cores, gather
 from cgdft.validation.compare import Comparison, ModelLike, compare
-from cgdft.validation.definitions import Hirshfeld, named
+from cgdft.validation.definitions import Hirshfeld, usual
 from cgdft.validation.point import Point
 from cgdft.validation.workers import on_processes
 
@@ -68,8 +68,8 @@ def references(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"`structures` must have different names, got {', '.join(twice)} more than once")
-    usual = Hirshfeld()
-    wanted = (usual,) if definition in (None, usual.name) else (usual, named(str(definition)))
+    first = Hirshfeld()
+    wanted = (first,) if definition in (None, first.name) else (first, usual(str(definition)))
     points = [Point(atoms, None, None, None, method, name, wanted) for name, atoms in structures]
     return _computed(points, progress, threads, cache)
 

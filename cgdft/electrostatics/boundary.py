@@ -114,8 +114,8 @@ def reduction(cell: Tensor, pbc: Tensor) -> Float[Tensor, "3 3"]:
 @lru_cache(maxsize=256)
 def _reduction(rows: tuple[tuple[float, ...], ...], pbc: tuple[bool, ...]) -> list[list[float]]:
     cell, axes = np.array(rows), [axis for axis in range(3) if pbc[axis]]
-    signs = np.array([one for one in product((-1, 0, 1), repeat=3) if not any(np.array(one)[[not p for p in pbc]])])
-    changed = [signs[(signs[:, axis] == 1)] @ cell for axis in axes]
+    steps = np.array(list(product(*((-1, 0, 1) if periodic else (0,) for periodic in pbc))))
+    changed = [steps[steps[:, axis] == 1] @ cell for axis in axes]
     lengths = [(cell[axis] ** 2).sum() for axis in axes]
     if all((one**2).sum(1).min() > (1 - 1e-6) * length for one, length in zip(changed, lengths, strict=True)):
         return np.eye(3).tolist()

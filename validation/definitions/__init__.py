@@ -6,10 +6,10 @@ from cgdft.validation.definitions.esp_fit import ESPFit
 from cgdft.validation.definitions.hirshfeld import Hirshfeld
 from cgdft.validation.definitions.mbis import MBIS
 
-__all__ = ["MBIS", "CoulombFit", "Definition", "ESPFit", "Hirshfeld", "LinearDefinition", "named"]
+__all__ = ["MBIS", "CoulombFit", "Definition", "ESPFit", "Hirshfeld", "LinearDefinition", "usual"]
 
 
-def named(name: str) -> Definition:
+def usual(name: str) -> Definition:
     """The definition of this name, with its usual settings.
 
     Raises ValueError for another name.

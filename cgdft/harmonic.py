@@ -1,0 +1,63 @@
+"""The quadratic local terms as one expansion: start.p + p.blocks.p / 2, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.terms import Term
+
+
+class _Together(Term):
+    """Local terms as one: their derivatives cost no more than those of one."""
+
+    local = True
+
+    def __init__(self, terms: list[Term]) -> None:
+        super().__init__()
+        self.terms = terms
+
+    def energy(self, rho: Density) -> Tensor:
+        return sum((term.energy(rho) for term in self.terms), rho.coefficients.new_zeros(len(rho.structure)))
+
+
+class Harmonic:
+    """What the quadratic local ones among some terms are together, without a graph.
+
+    Attributes:
+        start: their gradient at p = 0, (n_atoms, size).
+        blocks: their Hessian, (n_atoms, size, size).
+    """
+
+    def __init__(self, terms: Iterable[Term], nothing: Density) -> None:
+        self.terms, self._nothing = [term for term in terms if term.quadratic and term.local], nothing
+        self._together = _Together(self.terms)
+        with torch.no_grad():
+            self.start, self.blocks = self._together.gradient(nothing), self._together.blocks(nothing)
+
+    def slope(self, rho: Density) -> Tensor:
+        """start + blocks p, (n_atoms, size)."""
+        return _expanded(self.start, self.blocks, rho)
+
+    def check(self, rho: Density) -> None:
+        """Raise a ValueError that names a term whose derivative at a density is not that of its expansion."""
+
+        def differs(term: Term, expected: Tensor) -> bool:
+            scale = float(self.start.abs().max())
+            return not torch.allclose(term.gradient(rho), expected, rtol=1e-6, atol=1e-6 * scale + 1e-12)
+
+        if not differs(self._together, self.slope(rho)):
+            return
+        for term in self.terms:
+            if differs(term, _expanded(term.gradient(self._nothing), term.blocks(self._nothing), rho)):
+                raise ValueError(
+                    f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
+                    "quadratic=True out, or see cgdft.check_term"
+                )
+
+
+def _expanded(start: Tensor, blocks: Tensor, rho: Density) -> Tensor:
+    return start + torch.einsum("iab,ib->ia", blocks, rho.coefficients)
