@@ -118,14 +118,15 @@ def solve(
     # as a batch where a table is enough, one by one where each has its own derivatives
     size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
     listed: list[Any] = []
-    failed, written, notes = [], False, dict.fromkeys([choice.note] if choice.note else [])
+    failed: dict[int, Exception] = {}
+    written, notes = False, dict.fromkeys([choice.note] if choice.note else [])
     with progress() as bar:
         task = bar.add_task("solving", total=len(structures), visible=len(structures) > 1)
         for numbers in (range(first, min(first + size, len(structures))) for first in range(0, len(structures), size)):
             for some in _solved(structures, numbers, lambda atoms: _solve(atoms, choice, charge, spin, field, potential)):
                 part = [structures[number] for number in some.numbers]
                 if isinstance(some.solution, Exception):
-                    failed.append(f"structure {some.numbers[0]} of {file} ({part[0].get_chemical_formula()}): {some.solution}")
+                    failed[some.numbers[0]] = some.solution
                     listed += [{"error": str(some.solution)}] if json else []
                     continue
                 if output is not None:
@@ -137,10 +138,12 @@ def solve(
                 listed += [some.solution.to_dict()] if json else one_line_each(some.solution, part, some.numbers[0])
                 solution = some.solution
             bar.advance(task, len(numbers))
-    if len(structures) == 1 and failed:
-        raise ValueError(failed[0].partition("): ")[2])
-    for note in (*notes, *failed):
+    if len(failed) == len(structures) and len({str(error) for error in failed.values()}) == 1:
+        raise failed[0]  # of what was asked for, not of a structure
+    for note in notes:
         complain(note)
+    for number, error in failed.items():
+        complain(f"structure {number} of {file} ({structures[number].get_chemical_formula()}): {error}")
     if json:
         print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
     elif len(structures) == 1:

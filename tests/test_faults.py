@@ -187,6 +187,11 @@ def test_states_that_would_be_ignored(arguments, message, water_file, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_what_is_wrong_for_all_frames_is_told_once(trajectory_file, capsys):
+    assert main(["solve", trajectory_file, "--index", ":", "--spin", "2"]) == 2
+    assert capsys.readouterr().err == "cgdft: `--spin` must be left out, got 2: QEq has no spin\n"
+
+
 def test_charges_that_are_not_those_asked_for_are_told(tmp_path, water_file, capsys):
     assert main(["solve", water_file, "--model", "les", "--charge", "2"]) == 0
     assert "in place of 2 e: it does not know the total charge" in capsys.readouterr().err
