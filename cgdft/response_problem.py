@@ -76,7 +76,11 @@ class Response(Ansatz):
         constraints: list[Constraint],
         readout: Functional | None,
     ) -> Problem:
-        """The self-consistency of input and output."""
+        """The self-consistency of input and output, or so many answers."""
+        if self.steps is not None:
+            from cgdft.recursion import Recursion
+
+            return Recursion(structure, basis, functional, self, constraints, readout)
         return ResponseProblem(structure, basis, functional, self, constraints, readout)
 
 
@@ -101,7 +105,7 @@ class ResponseProblem(Problem):
         readout: Functional | None = None,
     ) -> None:
         super().__init__(structure, basis, functional, ansatz, constraints, readout)
-        self.law, self.steps = ansatz.law, ansatz.steps
+        self.law = ansatz.law
         if readout is None and not isinstance(self.law, GrandPotential):
             raise ValueError(
                 "`readout` must be given with a response law, which has no energy of its own; or give a GrandPotential"
@@ -140,10 +144,7 @@ class ResponseProblem(Problem):
             return torch.autograd.grad(self.law(self.structure, v).sum(), v, create_graph=graph)[0]
 
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
-        """p - F and c_k - a_k.p, with a graph; of so many steps, p and lambda less what they lead to."""
-        if self.steps is not None:
-            p, found, _ = self.recursion(self.steps, probe)
-            return Residual(x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0), None)
+        """p - F and c_k - a_k.p, with a graph."""
         p = self.space.coefficients(x)
         away = p - self.answer(self.potentials(p, multipliers, probe))
         return Residual(away.reshape(-1), probe.charge - self.excess(x), None)
@@ -166,18 +167,6 @@ class ResponseProblem(Problem):
             return self.readout.energies(rho)
         probe = Probe.zero(self.structure, self.basis.size, len(self.fixed), ())
         return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers, probe)}
-
-    def recursion(self, steps: int, probe: Probe) -> tuple[Tensor, Tensor, Tensor]:
-        """p, lambda and v of the last of so many answers, differentiable twice by what probe and law depend on."""
-        p = torch.zeros_like(self.space.origin)
-        none = p.new_zeros(self.n, len(self.fixed))
-        multipliers, v = none, none
-        for _ in range(steps):
-            bare = self.potentials(p, none, probe)
-            multipliers = self.equilibrate(bare, probe)
-            v = self.shifted(bare, multipliers)
-            p = self.answer(v)
-        return p, multipliers, v
 
     def shifted(self, v: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"]) -> Tensor:
         """v - sum_k lambda_k a_k."""
@@ -229,12 +218,13 @@ class ResponseProblem(Problem):
             "`solver` must be SelfConsistent() for a response law, which is no minimum; leave it out to have it chosen"
         )
 
+    def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
+        """The potential that makes p, (n_atoms, size)."""
+        return self.potentials(rho.coefficients, multipliers, probe)
+
     def _internal(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """G(p) = Omega_s(v) - v.p at the potential that makes p."""
-        if self.steps is None:
-            v = self.potentials(rho.coefficients, multipliers, probe)
-        else:
-            v = self.recursion(self.steps, probe)[2]
+        v = self.felt(rho, multipliers, probe)
         return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
 
     def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
@@ -248,9 +238,7 @@ class ResponseProblem(Problem):
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
     ) -> tuple[Inverse, Inverse]:
-        """Solves with the factors of the bordered Jacobian, and with their transpose; so many steps are explicit, K = 1."""
-        if self.steps is not None:
-            return (lambda rx, rl: (rx, rl)), (lambda rx, rl: (rx, rl))
+        """Solves with the factors of the bordered Jacobian, and with their transpose."""
         factors = torch.linalg.lu_factor(self.jacobian(x, multipliers))
 
         def solve(transposed: bool) -> Inverse:

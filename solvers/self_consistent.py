@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.response import Probe
+from cgdft.recursion import Recursion
 from cgdft.response_problem import ResponseProblem
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.solvers.anderson import Anderson
@@ -49,18 +49,17 @@ class SelfConsistent(Solver):
         """
         if not isinstance(problem, ResponseProblem):
             raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")
+        if isinstance(problem, Recursion):
+            with torch.no_grad():
+                p, multipliers, _ = problem.last()
+            met = multipliers.new_zeros(problem.steps + 1, problem.n)
+            return Minimum(p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, met)
         rows = problem.rows
         cold = rows.particular(rows.target)
         x = cold if start is None else cold + rows.project(start - cold)
         residuals: list[Tensor] = []
         mixer = Anderson(rows, self.mixing, self.history)
         none = x.new_zeros(problem.n, len(problem.fixed))
-        if problem.steps is not None:
-            with torch.no_grad():
-                probe = Probe.zero(problem.structure, problem.basis.size, len(problem.fixed), ())
-                p, multipliers, _ = problem.recursion(problem.steps, probe)
-            history = none.new_zeros(problem.steps + 1, problem.n)
-            return Minimum(p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, history)
         while True:
             bare = problem.potentials(problem.space.coefficients(x), none).detach()
             multipliers = problem.equilibrate(bare).detach()

@@ -1,0 +1,70 @@
+"""A response law that answers so many times, in place of self-consistency."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.problem import Residual
+from cgdft.response import Probe
+from cgdft.response_problem import Response, ResponseProblem
+
+if TYPE_CHECKING:
+    from cgdft.basis import Multipoles
+    from cgdft.constraint import Constraint
+    from cgdft.functional import Functional
+    from cgdft.solver import Inverse, Solver
+    from cgdft.structure import Structure
+
+
+class Recursion(ResponseProblem):
+    """p_n = F(R, v[p_n-1] - sum_k lambda_k a_k - sum_k V_k a_k),   p_0 = 0,   lambda such that a_k.p_n = c_k at every step.
+
+    p_n and lambda are explicit: what vanishes is x - p_n, of which K = 1.
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        basis: Multipoles,
+        functional: Functional,
+        ansatz: Response,
+        constraints: list[Constraint],
+        readout: Functional | None = None,
+    ) -> None:
+        super().__init__(structure, basis, functional, ansatz, constraints, readout)
+        assert ansatz.steps is not None
+        self.steps = ansatz.steps
+
+    def last(self, probe: Probe | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """p, lambda and v of the last answer, differentiable twice by what probe and law depend on."""
+        if probe is None:
+            probe = Probe.zero(self.structure, self.basis.size, len(self.fixed), ())
+        p = torch.zeros_like(self.space.origin)
+        none = p.new_zeros(self.n, len(self.fixed))
+        multipliers, v = none, none
+        for _ in range(self.steps):
+            bare = self.potentials(p, none, probe)
+            multipliers = self.equilibrate(bare, probe)
+            v = self.shifted(bare, multipliers)
+            p = self.answer(v)
+        return p, multipliers, v
+
+    def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
+        """p and lambda less those of the last answer, with a graph."""
+        p, found, _ = self.last(probe)
+        return Residual(x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0), None)
+
+    def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
+        """That of the last answer."""
+        return self.last(probe)[2]
+
+    def linearised(
+        self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> tuple[Inverse, Inverse]:
+        """K^-1 = 1."""
+        return (lambda rx, rl: (rx, rl)), (lambda rx, rl: (rx, rl))
