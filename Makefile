@@ -5,14 +5,14 @@ BIN := $(VENV)/bin
 # One thread a process: the tests run in two processes, and PySCF slows down when threads outnumber free cores.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-slow lint types docs format clean
+.PHONY: demo test test-slow lint types docs shapes format clean
 
 demo: $(VENV)/.installed
 	mkdir -p demo
 	$(BIN)/cgdft validate --html demo/report.html
 	@echo "Pictures: demo/report.html"
 
-test: lint types docs
+test: lint types docs shapes
 	$(BIN)/pytest -n 2 -m "not slow"
 
 test-slow: $(VENV)/.tested
@@ -24,6 +24,11 @@ lint: $(VENV)/.tested
 
 types: $(VENV)/.tested
 	$(BIN)/mypy
+
+# The shapes in annotations, but where a message of our own is better. Not in all tests: they would take twice as long.
+ANNOTATED := cgdft.ansatz,cgdft.density,cgdft.electrostatics,cgdft.functionals,cgdft.parameter,cgdft.problem,cgdft.response,cgdft.rows,cgdft.solution,cgdft.solver,cgdft.solvers,cgdft.terms
+shapes: $(VENV)/.tested
+	$(BIN)/pytest -n 2 -m "not slow" --jaxtyping-packages=$(ANNOTATED),beartype.beartype $(addprefix tests/,test_duality.py test_terms.py)
 
 docs: $(VENV)/.tested
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

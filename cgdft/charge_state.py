@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from ase import Atoms
 
@@ -18,7 +20,7 @@ def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
 
 
 def stated_spin(atoms: Atoms, spin: float | None) -> float | None:
-    """Number of unpaired electrons: `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments, else None.
+    """Unpaired electrons: `spin`, else `atoms.info["spin"]`, else the size of the sum of initial magnetic moments, else None.
 
     Raises:
         ValueError: two of them disagree, or one is no number.
@@ -29,7 +31,8 @@ def stated_spin(atoms: Atoms, spin: float | None) -> float | None:
 def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ...], initial: str) -> float | None:
     given = {f"`{name}`": argument, **{f"atoms.info[{key!r}]": atoms.info.get(key) for key in keys}}
     if initial in atoms.arrays:
-        given[f"the sum of the {initial.replace('_', ' ')}"] = atoms.arrays[initial].sum()
+        total = atoms.arrays[initial].sum(0)
+        given[f"the sum of the {initial.replace('_', ' ')}"] = total if initial == "initial_charges" else np.linalg.norm(total)
     values: dict[str, float] = {}
     for source, value in given.items():
         if value is not None:

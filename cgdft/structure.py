@@ -260,7 +260,7 @@ class Structure:
         """Structure of ASE Atoms (angstrom), or a batch of a sequence of them.
 
         The charge is `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else 0; the
-        spin is `spin`, else `atoms.info["spin"]`, else the sum of the initial magnetic moments.
+        spin is `spin`, else `atoms.info["spin"]`, else the size of the sum of the initial magnetic moments.
 
         Raises:
             TypeError: something else than Atoms.

@@ -29,7 +29,8 @@ class AttenuatedElectronegativity(Term):
 
     Args:
         chi: electronegativity, hartree / e: a number, per element, per atom, or a module.
-        width: w_i, bohr, > 0, likewise; default: the widths of the basis.
+        width: w_i, bohr, > 0, likewise; default: the widths of the basis, as in the author's implementation in Open Babel 3.1
+            (an orbital whose square is a charge of width sigma has w = sqrt(2) sigma).
 
     Source: J. Chen, D. Hundertmark, T. J. Martinez, J. Chem. Phys. 129, 214113 (2008).
     """

@@ -35,7 +35,7 @@ REACH = 8.5
 class CoordinationNumber(nn.Module):
     """CN_i = -ln(1 - (1 - exp(-c_i)) / (1 + exp(-m))),  c_i = sum_j 1/2 erfc(k (r_ij / r0_ij - 1)),  r0_ij = 4/3 (r_i + r_j).
 
-    The logarithm, ln(1 + e^m) - ln(1 + e^(m - c_i)), holds CN below m and leaves c well below m as it is.
+    The logarithm, ln(1 + e^m) - ln(1 + e^(m - c_i)), holds CN at m, to e^-m, and leaves c well below m as it is.
 
     Args:
         steepness: k.

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 AMPLITUDES, DECAYS = (0.18175, 0.50986, 0.28022, 0.02817), (3.19980, 0.94229, 0.40290, 0.20162)
 #: x = r / a, a = SCREENING / (Z_i^POWER + Z_j^POWER) bohr: the same.
 SCREENING, POWER = 0.88534, 0.23
-#: Times the covalent radii of Cordero et al., Dalton Trans. 2832 (2008), as in ASE: shorter than triple bonds by a tenth.
+#: Times the covalent radii of Cordero et al., Dalton Trans. 2832 (2008), as in ASE: a tenth shorter than triple bonds of
+#: main-group elements.
 WITHIN = 0.7
 
 
 class NuclearRepulsion(DensityIndependent):
     """E = sum_(i<j) Z_i Z_j / r_ij phi(r_ij / a_ij) s(r_ij / (R_i + R_j)), the universal screened repulsion of nuclei.
 
-    Brought to zero at R_i + R_j by s(x) = (1 - x^2)^3, and zero beyond. With the radii that it has by default it leaves every
-    bond alone, and is a wall for learnt functionals where they have seen nothing.
+    Brought to zero at R_i + R_j by s(x) = (1 - x^2)^3, and zero beyond. With the radii that it has by default it leaves the
+    bonds of main-group elements alone (Cr2, with its sextuple bond, has 0.2 eV of it), and is a wall for learnt functionals
+    where they have seen nothing.
 
     Args:
         radius: R_i, bohr, > 0: a number, per element, per atom, or a module; default: 0.7 covalent radii.

@@ -76,7 +76,7 @@ def batch():
 
 
 @pytest.mark.parametrize("name", names())
-@pytest.mark.parametrize("where", ["open", "cation", "cell"])
+@pytest.mark.parametrize("where", ["open", pytest.param("cation", marks=pytest.mark.slow), "cell"])
 def test_architectures_pass_the_check_of_models(name, where):
     cell = [[9.0, 0, 0], [0.8, 9.5, 0], [0.2, -0.3, 10.0]] if where == "cell" else None
     s = structure("CH3OH", charge=int(where == "cation"), cell=cell)

@@ -83,8 +83,10 @@ def observables(functional, solver, start):
     return value, inputs
 
 
+#: With every solver.
+QUICK = ("quadratic", "anharmonic")
 LINES = [
-    (solver, kind, where)
+    pytest.param(solver, kind, where, marks=[] if solver == "Newton" or kind in QUICK else [pytest.mark.slow])
     for solver in SOLVERS
     for kind in TERMS
     for where in BOUNDARIES
@@ -347,8 +349,17 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", OBSERVABLES)
+OF_ALL = ("forces", "polarizability")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(name, kind, marks=[] if kind == "anharmonic" or name in OF_ALL else [pytest.mark.slow])
+        for name in OBSERVABLES
+        for kind in KINDS
+    ],
+)
 def test_observables_are_differentiable_twice(name, kind):
     """By a parameter of the functional, against differences of values and of first derivatives."""
     generator = torch.Generator()

@@ -102,7 +102,11 @@ MODELS = {
 }  # fmt: skip
 
 
-SLOWLY_MIXED = [("water", "QEq"), ("salt", "QEq + dipoles"), ("batch", "response modes")]
+SLOWLY_MIXED = {
+    ("water", "QEq"): [pytest.mark.slow],
+    ("salt", "QEq + dipoles"): [pytest.mark.slow],
+    ("batch", "response modes"): [],
+}
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -127,7 +131,7 @@ def test_no_saddle_is_called_a_minimum(solver):
 
 
 CONVEX = [
-    (solver, model, where)
+    pytest.param(solver, model, where, marks=SLOWLY_MIXED[where, model] if solver == "linear mixing" else [])
     for solver in SOLVERS
     for model in MODELS
     for where in ("water", "cation", "salt", "slab", "batch")
@@ -198,7 +202,7 @@ def test_quadratic_solvers_refuse_what_they_cannot_solve(solver, structures):
 
 @pytest.mark.parametrize(
     ("solver", "local"),
-    [*product([Direct(), CG(), None], [True, False]), (Newton(), True)],  # which needs no declaration
+    [*product([Direct(), CG(), None], [True, False]), (Newton(max_iterations=20), True)],  # which needs no declaration
 )
 def test_what_is_not_quadratic_is_told_apart(solver, local, structures):
     """Whatever it says of itself; the charges would be wrong."""

@@ -325,3 +325,9 @@ def test_models_with_terms_of_functions_are_pickled():
     water = Structure.from_ase(molecule("H2O"))
     model = QEq() + quartic(k={"O": 0.2, "H": 0.1})
     assert torch.equal(pickle.loads(pickle.dumps(model))(water).charges, model(water).charges)
+
+
+@pytest.mark.parametrize("moments", [[2.0, 0.0], [-2.0, 0.0], [[0.0, 1.0, 0.0], [0.0, 0.0, 3**0.5]]])
+def test_unpaired_electrons_are_the_size_of_all_moments_together(moments):
+    """Which way they point is a convention; they may point anywhere."""
+    assert Structure.from_ase(Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], magmoms=moments)).spin.item() == pytest.approx(2.0)

@@ -48,8 +48,8 @@ def functional() -> Functional:
 def QEq() -> Model:
     """E = sum_i chi_i q_i + J_i q_i^2 / 2 + sum_(i<j) q_i q_j J_ij(r), minimised at fixed total charge.
 
-    Differs from the paper in two ways: J_ij is between Gaussians fitted to its Slater orbitals, and the hardness of hydrogen
-    does not depend on its charge; docs/qeq.md gives the effect on charges.
+    Differs from the paper in two ways: J_ij is between Gaussians fitted to its Slater orbitals, and the orbital of hydrogen,
+    with its hardness and integrals, does not depend on its charge; docs/qeq.md gives the effect on charges.
 
     Source: A. K. Rappe, W. A. Goddard, J. Phys. Chem. 95, 3358 (1991), Table I.
     """

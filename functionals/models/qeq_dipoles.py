@@ -14,9 +14,9 @@ from cgdft.functionals.models.qeq import WIDTH, functional
 from cgdft.model import Model
 from cgdft.units import angstrom
 
-#: Dipole polarizability, bohr^3. Neutral free atoms: P. Schwerdtfeger, J. K. Nagle, Mol. Phys. 117, 1200 (2019), recommended
-#: values. Alkali metals, in molecules and salts nearly always cations: J. R. Tessman, A. H. Kahn, W. Shockley, Phys. Rev. 92,
-#: 890 (1953), ions in crystals.
+#: Dipole polarizability, bohr^3. Neutral free atoms, static: P. Schwerdtfeger, J. K. Nagle, Mol. Phys. 117, 1200 (2019),
+#: recommended values. Alkali metals, in molecules and salts nearly always cations, in yellow light: J. R. Tessman, A. H. Kahn,
+#: W. Shockley, Phys. Rev. 92, 890 (1953), ions in crystals.
 POLARIZABILITY = {
     "H": 4.50711,  # Schwerdtfeger 2019
     "Li": 0.03 * angstrom**3,  # Tessman 1953

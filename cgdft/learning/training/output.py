@@ -49,10 +49,10 @@ class Output:
         """Write the state of a training."""
         checkpoint.write(self.folder / "checkpoint.pt", state)
 
-    def line(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation, last: bool) -> None:
+    def line(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
         """The table with a new line, and now and then the figures."""
         self._table(history)
-        if len(history) % EVERY == 0 or last:
+        if len(history) % EVERY == 0:
             self.draw(history, evaluation)
 
     def draw(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:

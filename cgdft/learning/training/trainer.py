@@ -227,7 +227,7 @@ class Trainer:
         states = self.world.gathered(self._own_state()) if self.output is not None else []
         if self.output is not None and self.world.writes:
             self.output.checkpoint({**self._same(), **self._state(), "own": states})
-            self.output.line(self.history, evaluation, last=self._finished())
+            self.output.line(self.history, evaluation)
         if self.on_best is not None and self.best["epoch"] == row["epoch"] and self.world.writes:
             self.on_best(self.average.model, evaluation, row["epoch"])
 
