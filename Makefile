@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 	@echo "Pictures: demo/report.html"
 
 test: lint types docs shapes
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow"
 
 test-slow: $(VENV)/.tested
 	$(BIN)/pytest -m slow
@@ -28,7 +28,7 @@ types: $(VENV)/.tested
 # The shapes in annotations, but where a message of our own is better. Not in all tests: they would take twice as long.
 ANNOTATED := cgdft.ansatz,cgdft.density,cgdft.electrostatics,cgdft.functionals,cgdft.parameter,cgdft.problem,cgdft.response,cgdft.rows,cgdft.solution,cgdft.solver,cgdft.solvers,cgdft.terms
 shapes: $(VENV)/.tested
-	$(BIN)/pytest -n 2 -m "not slow" --jaxtyping-packages=$(ANNOTATED),beartype.beartype $(addprefix tests/,test_duality.py test_terms.py)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --jaxtyping-packages=$(ANNOTATED),beartype.beartype $(addprefix tests/,test_duality.py test_terms.py)
 
 docs: $(VENV)/.tested
 	$(BIN)/sphinx-build -W -q -b html docs docs/_build/html

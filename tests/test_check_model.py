@@ -42,11 +42,14 @@ def structures():
     }
 
 
+LONG = ("energy-functional", "fixed-point-response", "truncated-recursion")
+
+
 def cases():
-    """Every model on every structure; what takes ten seconds and more a case is seen on one in the usual run."""
+    """Every model on every structure; cations, and what takes seconds a case in all but one, not in the usual run."""
     for name in MODELS:
         for where in ("open", "cation", "cell", "crystal"):
-            long = name == "fixed-point-response" and where != "open"
+            long = where == "cation" or (name in LONG and where != "cell")
             yield pytest.param(name, where, marks=[pytest.mark.slow] if long else [], id=f"{name}-{where}")
 
 

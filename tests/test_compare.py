@@ -349,7 +349,8 @@ print(sorted(result.references))
 """  # no `if __name__ == "__main__"`: none is needed
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_run_keeps_what_is_finished(tmp_path, how):
     run = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     process = subprocess.Popen(run, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)

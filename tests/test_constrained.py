@@ -29,7 +29,7 @@ def lithium_fluoride(distance=1.564):
     return Atoms("LiF", [[0, 0, 0], [0, 0, distance]])
 
 
-@pytest.fixture(scope="module", params=CURVES)
+@pytest.fixture(scope="module", params=["Hirshfeld", pytest.param("CoulombFit", marks=pytest.mark.slow)])
 def case(request):
     definition, free, energies = CURVES[request.param]
     return ExactFunctional(lithium_fluoride(), "pbe/def2-tzvp", definition), free, energies
@@ -180,7 +180,10 @@ ATOMS = {
 }
 
 
-@pytest.mark.parametrize(("symbol", "xc"), ATOMS)
+@pytest.mark.parametrize(
+    ("symbol", "xc"),
+    [pytest.param(*one, marks=[] if one in [("Li", "pbe"), ("F", "hf")] else pytest.mark.slow) for one in ATOMS],
+)
 def test_atoms_with_fractional_charge(symbol, xc):
     """A semilocal atom is the parabola of charge equilibration; a Hartree-Fock atom bends the other way and jumps."""
     curve = atom_curve(symbol, f"{xc}/def2-tzvpd", (-1, -0.5, 0, 0.5, 1))

@@ -16,6 +16,7 @@ from cgdft.learning.training.loss import parts, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+QUICK = ("les", "local-charges", "shared-response")
 DEVICES = pytest.mark.parametrize("kind", ["stand-in", pytest.param("cuda", marks=GPU)])
 WHERE = [pytest.param(False, id="open"), pytest.param(True, id="periodic", marks=pytest.mark.slow)]
 
@@ -62,7 +63,7 @@ def network(elements):
 @pytest.mark.parametrize(
     ("name", "way"),
     [
-        *((name, implicit) for name in names()),
+        *(pytest.param(name, implicit, marks=[] if name in QUICK else pytest.mark.slow) for name in names()),
         pytest.param("nonlinear", direct, marks=pytest.mark.slow),
         pytest.param("nonlinear", unrolled(3), marks=pytest.mark.slow),
         pytest.param("response", direct, marks=pytest.mark.slow),

@@ -136,7 +136,7 @@ def test_gradients_of_responses(quantity):
     assert along == pytest.approx(differences, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response"])
+@pytest.mark.parametrize("name", ["qeq", *(pytest.param(one, marks=pytest.mark.slow) for one in ("nonlinear", "response"))])
 def test_unrolled_steps_reach_the_minimum(name, batch):
     model = make(name, environment(), ATOMS)
     frames = Batch.of(batch.frames[:2])

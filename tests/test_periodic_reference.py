@@ -49,10 +49,7 @@ CASES = {
 }
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in CASES if name.startswith("metal")]
-
-
-@pytest.mark.parametrize("name", [*(name for name in CASES if not name.startswith("metal")), *SLOW])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name == "molecule" else pytest.mark.slow) for name in CASES])
 def test_forces_are_the_derivative_of_the_energy(name):
     make, settings = CASES[name]
     atoms = make()
