@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # One thread a process: the tests run in two processes, and PySCF slows down when threads outnumber free cores.
 export OMP_NUM_THREADS ?= 1
+# Linter, types, documentation and shapes beside each other.
+MAKEFLAGS += --jobs=2
 
 .PHONY: demo test test-slow lint types docs shapes format clean
 

@@ -21,6 +21,7 @@ LONG = {
     "dissociation",
     "exact_functional",
     "fixed_potential",
+    "qeq_slater_integrals",
     "relations",
     "slab_in_a_field",
     "unseen_charge",

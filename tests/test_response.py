@@ -119,7 +119,7 @@ def test_first_and_second_derivatives(solver, kind, where):
             assert abs(float(second) - (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2)) < 2e-6
 
 
-@pytest.mark.parametrize("where", BOUNDARIES)
+@pytest.mark.parametrize("where", ["open", "cell", pytest.param("slab", marks=pytest.mark.slow)])
 def test_gradcheck(where):
     value, inputs = observables(QUADRATIC, Direct(), BOUNDARIES[where])
     inputs = tuple(x.requires_grad_() for x in inputs)
