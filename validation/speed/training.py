@@ -85,7 +85,7 @@ def stepping(architecture: str, batch: Batch, elements: list[str], solved: bool 
         prediction = (implicit if solved else direct)(model, batch, wanted(batch, weights), start)
         loss = torch.stack(list(parts(prediction, weights).values())).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=[w for w in model.parameters() if w.requires_grad])
         optimiser.step()
         start = prediction.minimum
         yield time.perf_counter() - begun

@@ -94,7 +94,7 @@ def backward(
         loss: Tensor = torch.stack(terms).sum()
         if loss.requires_grad:
             try:
-                loss.backward()
+                loss.backward(inputs=[w for w in model.parameters() if w.requires_grad])  # not by positions: they stay
             except SolverError as error:  # of the adjoint: all of these frames' gradients are lost
                 failed = {**failed, **{frame.name: str(error) for frame in prediction.batch.frames}}
                 model.zero_grad(set_to_none=True)
