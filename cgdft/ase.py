@@ -38,7 +38,8 @@ class CGDFT(Calculator):
         charge: total charge, e; default: `atoms.info["charge"]`, else the sum of the initial charges.
         potential: V = dE/dq = -mu, volt, at which the whole is held; its charge is then an answer, and that of
             the atoms not used.
-        spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the sum of the initial magnetic moments.
+        spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
+            moments.
 
     These may be changed later, as attributes or by `set`; what follows is then computed anew.
 

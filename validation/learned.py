@@ -144,7 +144,7 @@ has both states to 1.5 meV/atom or better; the three functionals of charges and 
 are the best in all three columns, alike in energies and forces.
 
 On carbon shared-response is the best on average in all columns: what it minimises conserves charge, and a total charge is
-shared by a Fukui function as that of shared-charges, which had the best charges before, at nearly twice the energy error. The
+shared by a Fukui function as that of shared-charges, which has the second-best charges, at nearly twice the energy error. The
 response model, whose sites take up the total charge, is next to it in energies and forces.
 
 On salt, of all whose charges are those of the reference, the two response models are the best in energies, shared-response in

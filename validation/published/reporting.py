@@ -54,14 +54,15 @@ MARKDOWN = """# Published sets
 FINDINGS = """
 Two ions far apart are nearly right where charges belong to molecules: LES, local charges and, less so, shared response. The
 local model is off by half an electronvolt, and so are QEq and its nonlinear relative: their charges flow from one molecule to
-the other at any distance. Those of the response model flow too, as far as its sites are soft, but begin at a reference that the
-surroundings give: a quarter of that error between two ions, and a little more beside a neutral molecule (CA). Where the
-response conserves the charge of what is bonded (shared response), half of the former is left and a tenth of the latter: what a
-reference has too much is still shared by both molecules. LES describes ions best, local charges polar dimers, shared response
-next.
+the other at any distance. Those of the response model flow too, as far as its sites are soft, but begin at a reference that
+the surroundings give: a quarter of that error between two ions, and a little more beside a neutral molecule (CA). Where the
+response conserves the charge of what is bonded (shared response), half of the former is left and a tenth of the latter: what
+a reference has too much is still shared by both molecules. LES has the best energies of two ions, local charges the best
+forces of them and the best energies of polar dimers; shared response is next.
 
-Water clusters larger than those of the training are described best by shared response in energies, forces, charges, dipoles of
-atoms and whole dipoles, then by the response model. Charges alone (QEq) have more to carry than they can.
+Water clusters larger than those of the training are described best by shared response in energies, forces, charges, dipoles
+of atoms and whole dipoles, then by the response model, in whole dipoles by local charges. Charges alone (QEq) have more to
+carry than they can.
 
 In a field that no training has seen, what is minimised answers, both response models and QEq best: E(F) - E(0) to 8 and 9 meV
 of 270. Polarizabilities of the response models are off by a fifth and a quarter, though nothing in the training asks for one

@@ -1,4 +1,4 @@
-"""Thirty small molecules of the elements from H to Cl, with every definition of multipoles and their response.
+"""Thirty small molecules and three radicals of H to Cl, with every definition of multipoles and their response.
 
 Source: geometries of the G2 set in ase.build.molecule, MP2(full)/6-31G(d), Curtiss et al., J. Chem. Phys. 106, 1063 (1997).
 """
