@@ -105,7 +105,9 @@ def slope(model, loss, names):
     return along, (8 * (sides[0] - sides[1]) - (sides[2] - sides[3])) / (12 * step)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("local-charges", "response") else []) for name in names()]
+)
 def test_gradients_of_the_loss_through_the_minimum(name, batch):
     """Energies, forces, stress, dipoles and multipoles together, open, charged and periodic, in one batch."""
     model = make(name, environment(), ATOMS)

@@ -25,8 +25,11 @@ from cgdft.solver import Status
 from cgdft.validation.suites import stored
 from cgdft.writing import alone
 
+#: In the usual run.
+QUICK = ("les", "qeq", "shared-response")
 
-@pytest.mark.parametrize("name", names())
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in names()])
 def test_losses_fall(name):
     trained = trainer(name, schedule={"direct": 4, "implicit": 8}, learning_rate=0.02).run()
     losses = [row["loss"] for row in trained.history]
