@@ -9,44 +9,37 @@ import typer
 
 from cgdft.citations import bibtex, keys_of, references
 from cgdft.making import Choice
-from cgdft.terminal import model_names, show
+from cgdft.terminal import model_names, show_rows
 
 
 def suites() -> None:
     """List the suites of reference calculations that come with cgdft."""
-    from rich.table import Table
-
     from cgdft.validation import suites
 
-    table = Table("name", "calculations", "results", "what it holds", box=None, pad_edge=False)
+    rows = []
     for name in suites.names():
         kept = "stored" if suites.stored(name) else "computed when asked for"
-        table.add_row(name, str(len(suites.load(name))), kept, suites.about(name))
-    show(table)
+        rows.append((name, str(len(suites.load(name))), kept, suites.about(name)))
+    show_rows(("name", "calculations", "results", "what it holds"), rows)
 
 
 def models() -> None:
     """List the models with what they are, where they stand in the space of approximations, and where they come from."""
     from dataclasses import astuple
 
-    from rich.table import Table
-
     from cgdft.design_space import Place, places
 
     heads = [name.replace("_", " ") for name in Place.__dataclass_fields__]
-    table = Table("name", *heads, "charges", box=None, pad_edge=False)
     found = places()
-    for record, where, said in found:
-        table.add_row(record.name, *astuple(where), said)
-    show(table)
-    notes = Table("name", "what it is", "source", box=None, pad_edge=False)
+    show_rows(("name", *heads, "charges"), [(record.name, *astuple(where), said) for record, where, said in found])
+    notes = []
     for record, _, _ in found:
         choice = Choice(record.name)
         given = "those of the file" if choice.takes_charges else "an example"
         needs = f" Needs {', '.join(record.needs)}; on the command line, {given}." if record.needs else ""
-        notes.add_row(record.name, record.about + needs, ", ".join(record.keys))
+        notes.append((record.name, record.about + needs, ", ".join(record.keys)))
     print()
-    show(notes)
+    show_rows(("name", "what it is", "source"), notes)
 
 
 def cite(

@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ase import Atoms
+    from rich.measure import Measurement
     from rich.progress import Progress
 
     from cgdft.solution import Solution
+
+#: Columns of characters where there is no terminal.
+WIDE = 200
 
 
 def read(file: str, index: str) -> list[Atoms]:
@@ -52,10 +58,44 @@ def progress() -> Progress:
 
 
 def show(what: Any) -> None:
-    """Print a table at the terminal's width; whole and without control codes elsewhere."""
+    """Print a table or the like: as wide as the terminal, but no narrower than where something would be cut.
+
+    Elsewhere wide enough for all tables, and without control codes.
+    """
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(what)
+    width = WIDE if not sys.stdout.isatty() else max(Console().width, widths(what).minimum)
+    Console(width=width).print(what)
+
+
+def show_rows(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows with names first; in a terminal too narrow for many columns, with one for all but the names."""
+    from rich.console import Console
+    from rich.table import Table
+
+    def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+        made = Table(box=None, pad_edge=False)
+        for k, head in enumerate(heads):
+            made.add_column(head, no_wrap=k == 0)
+        for row in rows:
+            made.add_row(*row)
+        return made
+
+    whole = table(heads, rows)
+    needed = widths(whole).maximum if len(heads) > 4 else widths(whole).minimum
+    if sys.stdout.isatty() and needed > Console().width:
+        rows = [(row[0], ", ".join(f"{head}: {value}" for head, value in zip(heads[1:], row[1:], strict=True))) for row in rows]
+        whole = table((heads[0], ""), rows)
+    show(whole)
+
+
+def widths(what: Any) -> Measurement:
+    """The least and the most columns of characters that something takes."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    to = Console(width=WIDE)
+    return Measurement.get(to, to.options, what)
 
 
 def complain(message: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
@@ -328,3 +329,20 @@ def test_warnings_are_lines(capsys, tmp_path):
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         assert lines[0].startswith(told)
+
+
+@pytest.mark.parametrize("columns", [50, 80])
+def test_nothing_is_cut_in_a_narrow_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["models"]) == 0
+    assert main(["suites"]) == 0
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert all(record.name in told for record in citations.models())
+    assert max(len(re.sub(r"\x1b\[[0-9;]*m", "", line)) for line in told.splitlines()) <= columns
+    assert main(["validate", "--suite", "water", "--model", "qeq"]) == 0
+    told = capsys.readouterr().out
+    assert "…" not in told
+    assert "dmu/dN" in told
+    assert "a model that says" in " ".join(told.split())

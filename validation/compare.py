@@ -16,7 +16,7 @@ from cgdft.validation.reference import Reference
 from cgdft.validation.score import Score, scale, score_of
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from cgdft.model import Model
 
@@ -69,17 +69,20 @@ class Comparison:
         known = [score for score in self.scores if score.model == model and column.merit(score) is not None]
         return max(known, key=lambda score: abs(column.merit(score) or 0.0), default=None)
 
-    def table(self) -> Table:
-        """A rich table with units in its head, and what failed below it."""
+    def table(self) -> Group:
+        """A rich table with units in its head, and below it a legend and what failed."""
+        from rich.console import Group
+        from rich.constrain import Constrain
         from rich.table import Table
         from rich.text import Text
 
         shown = [(column, column.short) for column in COLUMNS if column.short is not None]
-        table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption_style="", header_style="bold")
+        table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
         table.add_column("", min_width=15)
         for column, head in shown:
             unit, _, below = column.unit.partition("/")
-            table.add_column("\n".join((*head, unit, below and f"/{below}")), justify="right", no_wrap=True)
+            lines = (*head, unit, below and f"/{below}")
+            table.add_column("\n".join(lines), justify="right", no_wrap=True, min_width=max(map(len, lines)))
 
         def cells(score: Score, values: bool = True) -> list[str]:
             return [column.text(score) if values or column.error else "" for column, _ in shown]
@@ -99,10 +102,8 @@ class Comparison:
         reasons = [f"{score.model} on {score.molecule} failed: {score.reason}" for score in self.scores if score.reason]
         reasons += [f"{name} has no reference: {reason}" for name, reason in self.failed.items()]
         methods = ", ".join(sorted({reference.method for reference in self.references.values()}))
-        table.caption = Text(
-            "\n".join([f"Reference: {methods}, {self.label()} charges. {LEGEND}" if methods else LEGEND, *reasons])
-        )
-        return table
+        told = f"Reference: {methods}, {self.label()} charges. {LEGEND}" if methods else LEGEND
+        return Group(table, Constrain(Text("\n".join([told, *reasons])), 80))
 
     def __str__(self) -> str:
         from rich.console import Console
