@@ -165,7 +165,7 @@ def mask_of(atoms: Atoms, structure: Structure) -> Float[Tensor, " n_atoms"]:
     Raises:
         ValueError: none named, named twice, or out of range.
     """
-    given = torch.as_tensor(atoms(structure) if callable(atoms) else atoms, device=structure.index.device)
+    given = numbers_of("atoms", atoms(structure) if callable(atoms) else atoms, None, structure.index.device)
     if given.dtype == torch.bool:
         if given.shape != (structure.n_atoms,):
             raise ValueError(f"`atoms` as a mask must be ({structure.n_atoms},), got shape {tuple(given.shape)}")

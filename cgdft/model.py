@@ -63,6 +63,8 @@ class Model(nn.Module):
         functional = Functional([functional]) if isinstance(functional, Term) else functional
         ansatz = Free() if ansatz is None else ansatz
         usual: list[Constraint] = [TotalCharge(), TotalSpin()] if getattr(basis, "spin", False) else [TotalCharge()]
+        if isinstance(constraints, Constraint):
+            raise TypeError(f"`constraints` must be a list of Constraint objects, got {constraints!r}")
         constraints = usual if constraints is None else list(constraints)
         for what, value, kind in (
             ("functional", functional, Functional),

@@ -72,6 +72,8 @@ class AtomParameter(nn.Module):
             self.value, self.module = None, given
         else:
             try:
+                if isinstance(given, str):
+                    raise TypeError
                 number = torch.tensor(float(given), dtype=torch.float64)
             except (TypeError, ValueError):
                 raise TypeError(

@@ -247,6 +247,11 @@ class Structure:
         """One Structure of many: atoms concatenated in the order given."""
         if not structures:
             raise ValueError("`structures` must hold at least one structure, got none")
+        for one in structures:
+            if not isinstance(one, Structure):
+                raise TypeError(
+                    f"`structures` must be cgdft.Structure objects, got {type(one).__name__}; see Structure.from_ase"
+                )
         offsets = np.cumsum([0, *(len(s) for s in structures)])
         joined = copy.copy(structures[0])
         for name in ("numbers", "positions", "cell", "pbc", "charge", "spin"):

@@ -48,9 +48,9 @@ class CoordinationNumber(nn.Module):
 
     def __init__(self, steepness: float = 7.5, maximum: float | None = 8.0, radii: Mapping[str, float] | None = None) -> None:
         super().__init__()
-        if not steepness > 0:
+        if not (isinstance(steepness, int | float) and steepness > 0):
             raise ValueError(f"`steepness` must be greater than zero, got {steepness!r}")
-        if maximum is not None and not maximum > 0:
+        if maximum is not None and not (isinstance(maximum, int | float) and maximum > 0):
             raise ValueError(f"`maximum` must be greater than zero, got {maximum!r}")
         radii = {element: radius * angstrom for element, radius in COVALENT.items()} if radii is None else radii
         self.radii = AtomParameter(radii, "radii", positive=True)

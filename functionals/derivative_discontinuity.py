@@ -40,7 +40,7 @@ class DerivativeDiscontinuity(Term):
         fragments: ParameterLike | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < smoothing <= 0.5:
+        if not (isinstance(smoothing, int | float) and 0 < smoothing <= 0.5):
             raise ValueError(f"`smoothing` must be above 0 and at most 0.5 e, got {smoothing!r}")
         self.ionisation, self.affinity = AtomParameter(ionisation, "ionisation"), AtomParameter(affinity, "affinity")
         self.smoothing, self.local = smoothing, fragments is None

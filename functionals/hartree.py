@@ -70,7 +70,7 @@ class Hartree(Term):
         dtype: torch.dtype = torch.float64,
     ) -> None:
         super().__init__()
-        if accuracy is not None and not 1e-15 <= accuracy < 1:
+        if accuracy is not None and not (isinstance(accuracy, int | float) and 1e-15 <= accuracy < 1):
             raise ValueError(f"`accuracy` must be between 1e-15 and 1, got {accuracy!r}")
         if operator is not None and not isinstance(operator, Operator):
             raise TypeError(f"`operator` must be an Operator, got {operator!r}")

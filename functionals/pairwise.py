@@ -30,7 +30,7 @@ class Pairwise(DensityIndependent):
 
     def __init__(self, strength: ParameterLike, length: ParameterLike, cutoff: float = 12.0) -> None:
         super().__init__()
-        if not cutoff > 0:
+        if not (isinstance(cutoff, int | float) and cutoff > 0):
             raise ValueError(f"`cutoff` must be greater than zero, got {cutoff!r}")
         self.strength = AtomParameter(strength, "strength", positive=True)
         self.length = AtomParameter(length, "length", positive=True)

@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.structure import Structure, numbers_of
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cgdft.basis import Multipoles
-    from cgdft.structure import Structure
 
 
 class UniformField(Term):
@@ -36,7 +36,7 @@ class UniformField(Term):
 
     def __init__(self, field: Tensor | Sequence[float]) -> None:
         super().__init__()
-        field = torch.as_tensor(field, dtype=torch.float64)
+        field = numbers_of("field", field, torch.float64)
         if field.ndim not in (1, 2) or field.shape[-1] != 3 or not torch.isfinite(field.detach()).all():
             raise ValueError(f"`field` must be finite and (3,) or (n_structures, 3), got {field.tolist()}")
         self.register_buffer("field", field)

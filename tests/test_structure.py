@@ -21,7 +21,7 @@ from cgdft import (
     Structure,
     TotalCharge,
 )
-from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq, UniformField
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Pairwise, QEq, UniformField
 from cgdft.solvers import CG, FixedPoint, Newton
 from cgdft.units import angstrom, eV
 
@@ -331,3 +331,23 @@ def test_models_with_terms_of_functions_are_pickled():
 def test_unpaired_electrons_are_the_size_of_all_moments_together(moments):
     """Which way they point is a convention; they may point anywhere."""
     assert Structure.from_ase(Atoms("O2", [[0, 0, 0], [0, 0, 1.2]], magmoms=moments)).spin.item() == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Hartree(accuracy="1e-6"), "`accuracy` must be between 1e-15 and 1, got '1e-6'"),
+        (lambda: Pairwise(10.0, 0.5, cutoff="7"), "`cutoff` must be greater than zero, got '7'"),
+        (lambda: Hardness("0.4"), "`eta` must be a number, .* got '0.4'"),
+        (lambda: UniformField("x"), "`field` must be of numbers, got 'x'"),
+        (lambda: Model(Hartree(), Multipoles(width=1.0), constraints=TotalCharge()), "`constraints` must be a list"),
+        (lambda: Structure.batch([molecule("H2O")]), "`structures` must be cgdft.Structure objects, got Atoms"),
+        (
+            lambda: QEq().replace(constraints=[FragmentCharge(["O"], 0.1)])(Structure.from_ase(molecule("H2O"))),
+            r"`atoms` must be of numbers, got \['O'\]",
+        ),
+    ],
+)
+def test_things_of_another_kind_are_named(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()

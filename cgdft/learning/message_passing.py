@@ -56,10 +56,11 @@ class MessagePassing(Environment):
         unknown = [element for element in elements if element not in atomic_numbers]
         if unknown or not elements:
             raise ValueError(f"`elements` must be chemical symbols, got {list(elements)}")
-        if min(channels, layers) < 1 or lmax < 0 or not cutoff > 0 or not neighbours > 0:
+        sizes = (channels, layers, cutoff, neighbours, lmax)
+        if not all(isinstance(one, int | float) for one in sizes) or min(sizes[:-1]) <= 0 or lmax < 0:
             raise ValueError(
-                f"`channels`, `layers`, `cutoff` and `neighbours` must be positive and `lmax` not negative, got {channels}, "
-                f"{layers}, {cutoff}, {neighbours}, {lmax}"
+                f"`channels`, `layers`, `cutoff` and `neighbours` must be positive and `lmax` not negative, got "
+                f"{', '.join(map(repr, sizes))}"
             )
         self.elements, self.cutoff = tuple(elements), cutoff
         numbers = torch.full((len(chemical_symbols),), -1, dtype=torch.int64)
