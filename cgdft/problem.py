@@ -170,6 +170,36 @@ class Problem:
         inverse = solver.linearise(self, x)
         return inverse, inverse
 
+    def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
+        """What vanishes where coefficients p are the solution, with a graph: no solve is needed to see it.
+
+        Of free coefficients the slope that no constraint takes up, hartree / (e bohr^l); else what `answered` gives, less p.
+        """
+        if self.space.values is None:
+            x = p.reshape(-1).requires_grad_()
+            return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
+        return (self.space.coefficients(self.answered(p)) - p).reshape(-1)
+
+    def answered(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
+        """x = -L^T dE/dp / stiffness at p, moved to the fixed charges c = C x at the least cost in 1/2 stiffness x^2.
+
+        Raises:
+            ValueError: an ansatz without stiffness, whose x has no answer of its own.
+        """
+        stiffness, active = self.space.stiffness, self.rows.active
+        if stiffness is None or not (stiffness > 0).all():
+            raise ValueError("`ansatz` must have a stiffness of all that it changes to answer to a density, got one without")
+        p = p.detach().requires_grad_()
+        with torch.enable_grad():
+            energy = self.functional.energy(Density(self.structure, self.basis, p)).sum()
+        x = -self.space.pull(torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]) / stiffness
+        if not active.any():
+            return x
+        c = torch.stack([self.space.pull(row.weights) for row in self.fixed])
+        gram = x.new_zeros(self.n, len(c), len(c)).index_add(0, self.index, (c / stiffness).T[:, :, None] * c.T[:, None])
+        multipliers = torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * self.excess(x))
+        return x - (c.T * multipliers[self.index]).sum(1) / stiffness
+
     def _probed(self, x: Tensor, multipliers: Tensor, probe: Probe) -> Tensor:
         rho = self.density(x)
         total = self.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)

@@ -149,6 +149,11 @@ class ResponseProblem(Problem):
         away = p - self.answer(self.potentials(p, multipliers, probe))
         return Residual(away.reshape(-1), probe.charge - self.excess(x), None)
 
+    def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
+        """The answer to the potential of p, with the charges asked for, less p."""
+        bare = self.potentials(p, p.new_zeros(self.n, len(self.fixed)))
+        return (self.answer(self.shifted(bare, self.equilibrate(bare))) - p).reshape(-1)
+
     def value(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
     ) -> Float[Tensor, " n_structures"]:

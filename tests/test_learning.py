@@ -8,7 +8,7 @@ from e3nn import o3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cgdft import Density, Multipoles, Structure, check_model, check_term
+from cgdft import Density, Multipoles, SplitCharges, Structure, check_model, check_term
 from cgdft.electrostatics.multipole import rotation
 from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree
 from cgdft.functionals.models.local_multipoles import SharedExcess
@@ -156,10 +156,13 @@ def test_unrolled_steps_reach_the_minimum(name, batch):
     assert all(torch.allclose(a, b, atol=1e-4 * scale) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response"])
+@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response", "split charges"])
 def test_direct_training_knows_a_solution(name, batch):
     """At the density of the model itself nothing is left, and the energy is that of the minimum; elsewhere something is."""
-    model = make(name, environment(), ATOMS)
+    if name == "split charges":
+        model = make("qeq", environment(), ATOMS).replace(ansatz=SplitCharges(hardness=0.1))
+    else:
+        model = make(name, environment(), ATOMS)
     own = implicit(model, batch, ["energy", "forces"])
     frames = [
         Frame(f.name, f.structure, {**f.labels, "multipoles": own.response.density.coefficients.detach()[batch.atoms_of([s])]})
@@ -219,7 +222,9 @@ def test_a_chemical_potential_is_asked_of_those_that_have_one(batch):
             evaluate(model, [of_one], ["chemical_potential"])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("local", "shared-response") else pytest.mark.slow) for name in names()]
+)
 def test_predictions_without_a_graph(name, batch):
     """Forces are what they are, whether weights are trained or not."""
     model = make(name, environment(), ATOMS)

@@ -131,7 +131,7 @@ def test_functional_and_response_are_dual(lmax):
     assert torch.allclose(one.potentials["spin"], two.potentials["spin"], atol=1e-9)
 
 
-@pytest.mark.parametrize("steps", [1, 2, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("steps", [1, *(pytest.param(steps, marks=pytest.mark.slow) for steps in (2, 5))])
 def test_truncated_recursion_has_charge_and_spin_at_any_step(steps):
     law = SpinResponse(StiffeningResponse(CHI, HARDNESS, 0.5, POLARIZABILITY), Saturated())
     ion = molecule("CN")

@@ -176,6 +176,7 @@ def test_the_sets_themselves():
 
 
 @there
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SETS)
 def test_an_epoch_of_each(name):
     one = SETS[name]

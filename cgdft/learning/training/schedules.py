@@ -7,14 +7,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cgdft.ansatz import Free, ResponseModes
-from cgdft.density import Density
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved, probed
 from cgdft.model import Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response
-from cgdft.response_problem import ResponseProblem
 
 #: (model, batch, quantities wanted, where to start) -> prediction.
 Way = Callable[[Model, Batch, Sequence[str], Tensor | None], Prediction]
@@ -28,12 +25,10 @@ def implicit(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | 
 def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | None = None) -> Prediction:
     """At the reference's density p: E(p) and -dE/dR at fixed p are its energy and forces, and p is a solution of the model.
 
-    Nothing is solved. The residual is, of all coefficients, the slope that no constraint takes up, projected; of
-    `ResponseModes` and response laws, what they answer to the potential of p, less p. Models without anything to solve
-    are trained as they are.
+    Nothing is solved: what vanishes is `Problem.departure`. Models without anything to solve are trained as they are.
 
     Raises:
-        ValueError: frames without multipoles, or an ansatz that has no residual of a density.
+        ValueError: frames without multipoles, or an ansatz of which it is not known.
     """
     if not len(model.problem(batch.structure).index):
         return minimised(model, batch, wanted, start)
@@ -41,10 +36,10 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
     structure, changes = moved(batch, wanted)
     with batch.remembering(structure):
         problem, response = at_density(model, structure, p)
-        residual = _residual(model, problem, p)
-        if isinstance(model.ansatz, ResponseModes) and model.readout is None:
+        departure = problem.departure(p)
+        if problem.stationary and problem.space.values is not None and problem.readout is None:
             response = _of_modes(problem, response, p)
-    return Prediction(batch, probed(response, changes), None, {}, {"stationarity": residual})
+    return Prediction(batch, probed(response, changes), None, {}, {"stationarity": departure})
 
 
 def unrolled(steps: int = 20) -> Way:
@@ -94,43 +89,10 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     return torch.cat([part[:, :size] for part in parts])
 
 
-def _residual(model: Model, problem: Problem, p: Tensor) -> Tensor:
-    """What vanishes if p is the solution: (n,), each of the order of a charge or of a potential."""
-    if isinstance(problem, ResponseProblem):
-        none = p.new_zeros(problem.n, len(problem.fixed))
-        bare = problem.potentials(p, none)
-        answer = problem.answer(problem.shifted(bare, problem.equilibrate(bare)))
-        return (answer - p).reshape(-1)
-    if isinstance(model.ansatz, ResponseModes):
-        return (problem.space.origin + problem.space.push(_modes(problem, p)) - p).reshape(-1)
-    if isinstance(model.ansatz, Free):
-        x = p.reshape(-1).requires_grad_()
-        slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
-        return problem.rows.project(slope)
-    raise ValueError(
-        f"`mode` direct needs Free, ResponseModes or a response law, got {type(model.ansatz).__name__}; train implicitly"
-    )
-
-
-def _modes(problem: Problem, p: Tensor) -> Tensor:
-    """x = -L^T dE/dp at p, what the modes answer to its potential, moved to the fixed charges c = C x the shortest way."""
-    p = p.detach().requires_grad_()
-    with torch.enable_grad():
-        energy = problem.functional.energy(Density(problem.structure, problem.basis, p)).sum()
-    slope = torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]
-    x, active = -problem.space.pull(slope), problem.rows.active
-    if not active.any():
-        return x
-    c = torch.stack([problem.space.pull(row.weights) for row in problem.fixed])
-    gram = x.new_zeros(problem.n, len(c), len(c)).index_add(0, problem.index, c.T[:, :, None] * c.T[:, None])
-    multipliers = torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * problem.excess(x))
-    return x - (c.T * multipliers[problem.index]).sum(1)
-
-
 def _of_modes(problem: Problem, response: Response, p: Tensor) -> Response:
-    """The energy of the modes that answer to p, held as they are when atoms move: 1/2 x^2 + E[p0 + L x]."""
+    """The energy of the x that answers to p, held as it is when atoms move: 1/2 stiffness x^2 + E[p0 + L x]."""
     with torch.no_grad():
-        x = _modes(problem, p).detach()
+        x = problem.answered(p)
         multipliers = problem.rows.multipliers(problem.gradient(x))
     rho = problem.density(x)
     value = problem.value(x, multipliers, response.probe)
