@@ -181,7 +181,9 @@ class Problem:
         return (self.space.coefficients(self.answered(p)) - p).reshape(-1)
 
     def answered(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
-        """x = -L^T dE/dp / stiffness at p, moved to the fixed charges c = C x at the least cost in 1/2 stiffness x^2.
+        """x = -L^T (dE/dp - sum_k V_k a_k) / stiffness at p, moved to the fixed charges c = C x.
+
+        The shortest way, in 1/2 stiffness x^2.
 
         Raises:
             ValueError: an ansatz without stiffness, whose x has no answer of its own.
@@ -192,7 +194,8 @@ class Problem:
         p = p.detach().requires_grad_()
         with torch.enable_grad():
             energy = self.functional.energy(Density(self.structure, self.basis, p)).sum()
-        x = -self.space.pull(torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]) / stiffness
+        slope = torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]
+        x = -self.space.pull(slope - self._given) / stiffness
         if not active.any():
             return x
         c = torch.stack([self.space.pull(row.weights) for row in self.fixed])

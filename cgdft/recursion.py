@@ -11,14 +11,10 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.problem import Residual
 from cgdft.response import Probe
-from cgdft.response_problem import Response, ResponseProblem
+from cgdft.response_problem import ResponseProblem
 
 if TYPE_CHECKING:
-    from cgdft.basis import Multipoles
-    from cgdft.constraint import Constraint
-    from cgdft.functional import Functional
     from cgdft.solver import Inverse, Solver
-    from cgdft.structure import Structure
 
 
 class Recursion(ResponseProblem):
@@ -27,18 +23,11 @@ class Recursion(ResponseProblem):
     p_n and lambda are explicit: what vanishes is x - p_n, of which K = 1.
     """
 
-    def __init__(
-        self,
-        structure: Structure,
-        basis: Multipoles,
-        functional: Functional,
-        ansatz: Response,
-        constraints: list[Constraint],
-        readout: Functional | None = None,
-    ) -> None:
-        super().__init__(structure, basis, functional, ansatz, constraints, readout)
-        assert ansatz.steps is not None
-        self.steps = ansatz.steps
+    @property
+    def steps(self) -> int:
+        """How many answers."""
+        assert self.ansatz.steps is not None
+        return self.ansatz.steps
 
     def last(self, probe: Probe | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """p, lambda and v of the last answer, differentiable twice by what probe and law depend on."""
@@ -58,6 +47,10 @@ class Recursion(ResponseProblem):
         """p and lambda less those of the last answer, with a graph."""
         p, found, _ = self.last(probe)
         return Residual(x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0), None)
+
+    def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
+        """The last answer less p."""
+        return (self.last()[0] - p).reshape(-1)
 
     def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """That of the last answer."""

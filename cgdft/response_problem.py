@@ -105,7 +105,7 @@ class ResponseProblem(Problem):
         readout: Functional | None = None,
     ) -> None:
         super().__init__(structure, basis, functional, ansatz, constraints, readout)
-        self.law = ansatz.law
+        self.ansatz, self.law = ansatz, ansatz.law
         if readout is None and not isinstance(self.law, GrandPotential):
             raise ValueError(
                 "`readout` must be given with a response law, which has no energy of its own; or give a GrandPotential"

@@ -157,6 +157,22 @@ def test_solver_on_convex_problems(solver, model, where, structures):
         assert float((got.multipliers - expected.multipliers).abs().max()) < 1e-10
 
 
+HELD = {"modes at a potential": MODELS["modes that take charge"].replace(constraints=[TotalCharge(potential=0.12)])}
+
+
+@pytest.mark.parametrize("name", [*MODELS, *HELD])
+def test_nothing_departs_from_a_solution(name, structures):
+    """The charges of the solution are what they answer to, at fixed charges and potentials; others are not."""
+    solution = {**MODELS, **HELD}[name](structures["batch"])
+    p = solution.coefficients.detach()
+    if name == "split charges":
+        with pytest.raises(ValueError, match="must have a stiffness of all that it changes"):
+            solution.problem.departure(p)
+        return
+    assert float(solution.problem.departure(p.clone()).detach().abs().max()) < 1e-9
+    assert float(solution.problem.departure(p + 0.1).detach().abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("of", ["many response modes", "modes that take charge"])
 def test_factors_in_the_smaller_space(of, structures):
     """Of more modes than coefficients those of the coefficients, with the same solutions as those of the modes."""
