@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cgdft.finite import finite
 from cgdft.structure import numbers_of
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
         tensor = numbers_of(what, value, weights.dtype, weights.device)
         if tensor.ndim > 1 or (tensor.ndim == 1 and len(tensor) != len(structure)):
             raise ValueError(f"`{what}` must be one number or ({len(structure)},), got shape {tuple(tensor.shape)}")
-        if not torch.isfinite(tensor.detach()).all():
+        if not finite(tensor):
             raise ValueError(f"`{what}` must be finite, got {tensor.tolist()}")
         return tensor.expand(len(structure))
 

@@ -16,6 +16,7 @@ from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
 from cgdft.electrostatics.waves import CHUNK
+from cgdft.finite import finite
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
@@ -195,7 +196,7 @@ class Density:
 
     def _points(self, points: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
         points = torch.as_tensor(points, dtype=torch.float64, device=self.coefficients.device)
-        if points.ndim != 2 or points.shape[1] != 3 or not torch.isfinite(points).all():
+        if points.ndim != 2 or points.shape[1] != 3 or not finite(points):
             raise ValueError(f"`points` must be finite and (n_points, 3) in bohr, got shape {tuple(points.shape)}")
         if index is None:
             if len(self.structure) > 1:

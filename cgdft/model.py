@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cgdft.ansatz import Ansatz, Free
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
+from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
@@ -157,7 +158,7 @@ class Model(nn.Module):
                         f"{tuple(first.shape)}"
                     )
                 minimum = solver.minimise(problem, first)
-            if torch.isfinite(minimum.x).all():
+            if finite(minimum.x):
                 problem.check_quadratic(minimum.x)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:

@@ -12,6 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cgdft.finite import finite
 from cgdft.memo import once
 
 if TYPE_CHECKING:
@@ -100,28 +101,25 @@ class AtomParameter(nn.Module):
     def at(self, structure: Structure) -> AtomParameter:
         """The same parameter with its values for this structure kept."""
         fixed = copy.copy(self)
-        fixed._modules, fixed._parameters, fixed._buffers = {}, {}, {}
         fixed.__dict__.pop("value", None)
-        fixed.module, fixed.table, fixed.elements = None, None, {}
-        fixed._buffers["value"] = self(structure)
+        kept = {"value": self(structure)}
+        fixed.__dict__.update(_modules={}, _parameters={}, _buffers=kept, module=None, table=None, elements={})
         return fixed
 
     def _by_element(self, structure: Structure) -> Tensor:
         values = {**self.elements, **(dict(self.table.items()) if self.table is not None else {})}
-        present = structure.numbers.unique().tolist()
+        present, kind = once("elements", structure, lambda: _elements(structure), graph=False)
         missing = [chemical_symbols[z] for z in present if chemical_symbols[z] not in values]
         if missing:
             raise ValueError(
                 f"`{self.name}` must have a value for every element, got none for {', '.join(missing)} "
                 f"(given: {', '.join(values)}); add {{'{missing[0]}': ...}}"
             )
-        row = structure.numbers.new_zeros(len(chemical_symbols))
-        row[present] = torch.arange(len(present), device=row.device)
         like = structure.positions.detach()
         chosen = [values[chemical_symbols[z]] for z in present]
         if not any(isinstance(v, Tensor) for v in chosen):
-            return like.new_tensor(chosen)[row[structure.numbers]]
-        return torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])[row[structure.numbers]]
+            return like.new_tensor(chosen)[kind]
+        return torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])[kind]
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
         if value.shape != (structure.n_atoms,):
@@ -129,7 +127,7 @@ class AtomParameter(nn.Module):
 
     def _check(self, value: Tensor, what: str) -> None:
         value = value.detach()
-        if not torch.isfinite(value).all():
+        if not finite(value):
             raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
         if self.positive and not (value > 0).all():
             raise ValueError(f"{what} must be greater than zero, got {float(value.min())}")
@@ -141,3 +139,9 @@ class AtomParameter(nn.Module):
         if self.module is not None:
             return "of the environment"
         return f"for {', '.join([*self.elements, *(self.table or {})])}"
+
+
+def _elements(structure: Structure) -> tuple[list[int], Tensor]:
+    """The atomic numbers present, and which of them each atom has, (n_atoms,)."""
+    present, kind = structure.numbers.unique(return_inverse=True)
+    return present.tolist(), kind

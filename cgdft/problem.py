@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cgdft.constraint import Row, check
 from cgdft.density import Density
+from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
@@ -220,7 +221,7 @@ class Problem:
         slope = self._harmonic.slope(rho) - self._given
         for term in self._others:
             slope = slope + term.gradient(rho)
-        if not torch.isfinite(slope).all():
+        if not finite(slope):
             self._blame("first", lambda term: term.gradient(rho))
         slope = self.space.pull(slope)
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
@@ -237,7 +238,7 @@ class Problem:
             curved = torch.einsum("iab,ib->ia", blocks, moved)
             for one in products:
                 curved = curved + one(moved)
-            if not torch.isfinite(curved).all() and torch.isfinite(moved).all():
+            if not finite(curved) and finite(moved):
                 self._blame("second", lambda term: term.curvature(rho)(moved))
             pulled = self.space.pull(curved)
             return pulled if stiffness is None else pulled + stiffness * v
@@ -321,7 +322,7 @@ class Problem:
         """Of the largest matrix that a factorisation needs."""
         return self._most if self.many_modes else self.rows.longest
 
-    @property
+    @cached_property
     def _most(self) -> int:
         """Coefficients of the largest structure."""
         return int(self.structure.counts.max()) * self.basis.size
@@ -329,14 +330,14 @@ class Problem:
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """Hessian of all local terms together."""
         found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic.blocks)
-        if not torch.isfinite(found).all():
+        if not finite(found):
             self._blame("second", lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
         return found
 
     def _blame(self, which: str, derivative: Callable[[Term], Tensor]) -> None:
         """Raise a ValueError that names the first term whose derivative is no number."""
         for term in self.functional:
-            if not torch.isfinite(derivative(term)).all():
+            if not finite(derivative(term)):
                 raise ValueError(
                     f"the {which} derivative of `{term.name}` must be finite, got NaN or infinity: the density has been where "
                     "it has none, such as a root or a norm at zero, or an overflow; make it smooth there"

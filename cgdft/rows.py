@@ -45,7 +45,7 @@ class ConstraintRows:
         basis = torch.zeros_like(matrix)
 
         def dot(u: Tensor, v: Tensor) -> Tensor:
-            return u.new_zeros(n).index_add(0, index, u * v)
+            return torch.dot(u, v)[None] if n == 1 else u.new_zeros(n).index_add(0, index, u * v)
 
         for k in range(n_rows):
             rest, length = matrix[k].clone(), dot(matrix[k], matrix[k]).sqrt()
@@ -83,7 +83,7 @@ class ConstraintRows:
     @property
     def n(self) -> int:
         """Number of structures."""
-        return len(self.triangle)
+        return self.triangle.shape[0]
 
     def dot(self, u: Float[Tensor, " n_x"], v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """u . v of each structure."""

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cgdft.charge_state import stated_charge, stated_spin
+from cgdft.finite import finite
 from cgdft.units import angstrom
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Structure:
             raise ValueError(f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {int(bad[0])}")
         for name in ("positions", "cell", "charge", "spin"):
             value = getattr(self, name).detach()
-            if not torch.isfinite(value).all():
+            if not finite(value):
                 where = torch.nonzero(~torch.isfinite(value))[0].tolist()
                 raise ValueError(f"`{name}` must be finite, got {float(value[tuple(where)])} at index {where}")
         for name in ("positions", "cell"):
@@ -159,12 +160,12 @@ class Structure:
     @property
     def n_atoms(self) -> int:
         """Number of atoms, of all structures together."""
-        return len(self.numbers)
+        return self.numbers.shape[0]
 
     @property
     def n_structures(self) -> int:
         """Number of structures in the batch."""
-        return len(self.cell)
+        return self.cell.shape[0]
 
     @property
     def counts(self) -> Int[Tensor, " n_structures"]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cgdft.density import Density
+from cgdft.finite import finite
 from cgdft.memo import once
 from cgdft.parameter import AtomParameter
 
@@ -92,17 +93,7 @@ class Term(nn.Module, ABC):
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """d2E/dp_i dp_i of a local term, (n_atoms, size, size); default: by autograd."""
-        size = rho.basis.size
-        blocks = rho.coefficients.new_zeros(len(rho.coefficients), size, size)
-        p, slope = self._slope(rho)
-        if slope.requires_grad:
-            for component in range(size):
-                v = torch.zeros_like(p)
-                v[:, component] = 1.0
-                blocks[:, :, component] = torch.autograd.grad(
-                    slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True
-                )[0]
-        return blocks
+        return expansion(self, rho)[1]
 
     def hessian(self, rho: Density) -> Float[Tensor, "n_structures n n"]:
         """d2E/dp dp of each structure, padded with zeros to the largest; default: from `blocks` or `curvature`."""
@@ -150,6 +141,21 @@ class Term(nn.Module, ABC):
         from cgdft.functional import Functional
 
         return Functional([self]) + other
+
+
+def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], Float[Tensor, "n_atoms size size"]]:
+    """dE/dp and d2E/dp_i dp_i of a local term by autograd, (n_atoms, size) and (n_atoms, size, size), without a graph."""
+    size = rho.basis.size
+    blocks = rho.coefficients.new_zeros(len(rho.coefficients), size, size)
+    p, slope = term._slope(rho)
+    if slope.requires_grad:
+        for component in range(size):
+            v = torch.zeros_like(p)
+            v[:, component] = 1.0
+            blocks[:, :, component] = torch.autograd.grad(
+                slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True
+            )[0]
+    return slope.detach(), blocks
 
 
 class DensityIndependent(Term):
@@ -263,7 +269,7 @@ def checked_energy(term: Term, rho: Density) -> Tensor:
             f"the energy of `{term.name}` must be (n_structures,) = {expected}, got {got}; return rho.total(x) for x of one "
             f"value per atom"
         )
-    if not torch.isfinite(energy.detach()).all():
+    if not finite(energy):
         raise ValueError(f"the energy of `{term.name}` must be finite, got {energy.detach().tolist()}; check its parameters")
     return energy
 

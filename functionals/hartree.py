@@ -132,7 +132,7 @@ class _HartreeAt(Term):
         super().__init__()
         self.term, self.structure, self.sites = (term,), structure, sites  # in a tuple: not a submodule
         # the kernels of slabs and wires are positive for neutral densities only: their zero of potential is not at infinity
-        self.bounded = not bool((structure.pbc.any(1) & ~structure.pbc.all(1)).any())
+        self.bounded = all(sum(axes) in (0, 3) for axes in structure.pbc.unique(dim=0).tolist())
         self.convex = term.self_interaction and self.bounded
         self.operator = term._chosen(structure, sites)
         self.coulomb = term.coulomb(structure, sites, self.operator)

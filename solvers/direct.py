@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cgdft.finite import finite
 from cgdft.problem import Problem
 from cgdft.solver import (
     Inverse,
@@ -54,7 +55,7 @@ class Direct(Solver):
 
         def solve(b: Tensor, floor: Tensor) -> Tensor:
             y = factors.solve(b)
-            if not torch.isfinite(y).all():
+            if not finite(y):
                 raise SolverError("the linear response has no solution: the Hessian is singular", [], y)
             return y
 

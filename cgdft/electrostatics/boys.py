@@ -41,8 +41,9 @@ class _Boys(torch.autograd.Function):
         return -(grad * boys(t, ctx.n + 1)[1:]).sum(0), None
 
 
-# Below TABLE_END the highest order is a Taylor step from the nearest tabulated point (|dt| <= STEP / 2, TAYLOR terms:
-# truncation below 1e-15); above, what exp(-t) leaves out of the complete integral is below 1e-16 of it.
+# F_0 is an error function. Of others, below TABLE_END the highest order is a Taylor step from the nearest tabulated point
+# (|dt| <= STEP / 2, TAYLOR terms: truncation below 1e-15); above, what exp(-t) leaves out of the complete integral is below
+# 1e-16 of it.
 STEP, TAYLOR = 1 / 16, 7
 
 
@@ -70,22 +71,22 @@ def _table(n: int) -> Tensor:
 
 
 def _values(t: Tensor, n: int) -> Tensor:
-    if not t.numel():
-        return t.new_zeros(n + 1, *t.shape)
+    if n == 0:
+        root = t.clamp(min=1e-18).sqrt()
+        return (math.sqrt(math.pi) / 2 * torch.erf(root) / root)[None]
     end = _table_end(n)
     inside = t.clamp(max=end)
     nearest = (inside / STEP).round()
-    step = (inside - nearest * STEP)[..., None]
-    rows = _table(n).to(t)[nearest.long()]
-    highest = rows[..., -1:]
-    for k in range(TAYLOR - 2, -1, -1):
-        highest = highest * step + rows[..., k : k + 1]
-    outside = t.clamp(min=end)
-    complete = math.gamma(n + 0.5) / 2 * outside ** -(n + 0.5)
-    values = [torch.where(t < end, highest[..., 0], complete)]
-    if n > 0:
-        decay = torch.exp(-t)
-        for m in range(n, 0, -1):
-            values.append((2 * t * values[-1] + decay) / (2 * m - 1))
+    step = inside - nearest * STEP
+    *lower, highest = _table(n).to(t)[nearest.long()].unbind(-1)
+    for coefficient in reversed(lower):
+        highest = torch.addcmul(coefficient, highest, step)
+    root = t.clamp(min=end).rsqrt()
+    complete = math.gamma(n + 0.5) / 2 * root
+    for _ in range(n):
+        complete = complete * root**2
+    values, twice, decay = [torch.where(t < end, highest, complete)], 2 * t, torch.exp(-t)
+    for m in range(n, 0, -1):
+        values.append(torch.addcmul(decay, twice, values[-1]) / (2 * m - 1))
     values.reverse()
     return torch.stack(values)
