@@ -111,5 +111,5 @@ def test_an_interrupt_is_one_line(capsys, water_file, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cgdft.cli.read", interrupt)
+    monkeypatch.setattr("cgdft.commands.solve.read", interrupt)
     assert run(capsys, "solve", water_file) == (130, "", "cgdft: interrupted\n")

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cgdft.terminal import complain
+from cgdft.commands.terminal import complain
 
 
 def train(

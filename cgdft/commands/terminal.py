@@ -15,6 +15,13 @@ if TYPE_CHECKING:
 
     from cgdft.solution import Solution
 
+#: What a wrong input or a failed calculation raises; anything else is a mistake of ours and keeps its traceback.
+EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryError)
+#: What `--model` takes.
+OF_MODEL = (
+    "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "
+    "structure that returns one."
+)
 #: Columns of characters where there is no terminal.
 WIDE = 200
 

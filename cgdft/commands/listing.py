@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from cgdft.citations import bibtex, keys_of, references
+from cgdft.commands.terminal import model_names, show_rows
 from cgdft.making import Choice
-from cgdft.terminal import model_names, show_rows
 
 
 def suites() -> None:

@@ -1,0 +1,1 @@
+"""The commands of the command line, which `cgdft.cli` puts together."""

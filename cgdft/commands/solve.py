@@ -1,0 +1,159 @@
+"""The command `cgdft solve`. What is heavy to import is imported inside of it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from cgdft.commands.terminal import EXPECTED, OF_MODEL, complain, models_and_files, progress, read, write
+from cgdft.making import Choice, told
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from cgdft.solution import Solution
+
+#: Atoms solved together when only a table is asked for.
+BATCH = 400
+
+
+def solve(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Any structure file that ASE reads.")],
+    model: Annotated[str, typer.Option(metavar="NAME|FILE", help=OF_MODEL, autocompletion=models_and_files)] = "qeq",
+    charge: Annotated[
+        float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
+    ] = None,
+    spin: Annotated[float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")] = None,
+    field: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom, along axes that are not periodic."),
+    ] = None,
+    potential: Annotated[
+        float | None,
+        typer.Option(metavar="V", help="Potential V = dE/dq, volt, at which all is held instead of a charge."),
+    ] = None,
+    index: Annotated[
+        str, typer.Option(metavar="INDEX", help="Which structures of the file: a number, or a slice such as : or ::10.")
+    ] = "-1",
+    json: Annotated[
+        bool, typer.Option("--json", help="JSON in atomic units; a list for several structures.", show_default=False)
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Extended xyz file with energies, forces, charges in ASE's units (eV, angstrom, e)."),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Figure of charges and potential, of one structure.")] = None,
+) -> None:
+    """Minimise a model's energy on the structures of FILE and print charges, energies and potentials.
+
+    Models without parameters for general use are solved with illustrative ones, and stderr says so.
+    """
+    if charge is not None and potential is not None:
+        raise ValueError(f"`--charge` or `--potential` must be left out, got {charge} e and {potential} V")
+    from cgdft.printing import notes_on, one_line_each
+
+    choice = Choice(model)
+    for name, path, suffixes in (("--output", output, {".xyz", ".extxyz"}), ("--plot", plot, {".png", ".pdf", ".svg"})):
+        if path is not None and path.suffix not in suffixes:
+            raise ValueError(f"`{name}` must end in {' or '.join(sorted(suffixes))}, got {path}")
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"`{name}` must be in a folder that exists, got {path}")
+    structures = read(file, index)
+    if plot is not None and len(structures) > 1:
+        raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
+
+    if output is not None and output.exists() and output.samefile(file):
+        raise ValueError(f"`--output` must be another file than the one that is read, got {output} for both")
+
+    # as a batch where a table is enough, one by one where each has its own derivatives
+    size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
+    listed: list[Any] = []
+    failed: dict[int, Exception] = {}
+    written, notes = False, dict.fromkeys([choice.note] if choice.note else [])
+    with progress() as bar:
+        task = bar.add_task("solving", total=len(structures), visible=len(structures) > 1)
+        for numbers in (range(first, min(first + size, len(structures))) for first in range(0, len(structures), size)):
+            for some in _solved(structures, numbers, lambda atoms: _solve(atoms, choice, charge, spin, field, potential)):
+                part = [structures[number] for number in some.numbers]
+                if isinstance(some.solution, Exception):
+                    failed[some.numbers[0]] = some.solution
+                    listed += [{"error": str(some.solution)}] if json else []
+                    continue
+                if output is not None:
+                    write(output, part[0], some.solution, append=written)
+                    written = True
+                if plot is not None:
+                    some.solution.plot(plot)
+                notes.update(dict.fromkeys(notes_on(some.solution)))
+                listed += [some.solution.to_dict()] if json else one_line_each(some.solution, part, some.numbers[0])
+                solution = some.solution
+            bar.advance(task, len(numbers))
+    if len(failed) == len(structures) and len({str(error) for error in failed.values()}) == 1:
+        raise failed[0]  # of what was asked for, not of a structure
+    for note in notes:
+        complain(note)
+    for number, error in failed.items():
+        complain(f"structure {number} of {file} ({structures[number].get_chemical_formula()}): {error}")
+    if json:
+        print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
+    elif len(structures) == 1:
+        print(solution)
+    else:
+        print(f"{choice.label} on {len(structures)} structures of {file}")
+        print(f"{'structure':>9} {'formula':<16} {'atoms':>6} {'energy (hartree)':>18} {'charge (e)':>11}")
+        print("\n".join(listed))
+    if failed:
+        raise ValueError(f"{len(failed)} of {len(structures)} structures failed")
+
+
+class _Solved(NamedTuple):
+    """The places of some structures, and their solution or why there is none."""
+
+    numbers: Sequence[int]
+    solution: Solution | Exception
+
+
+def _solved(atoms: list[Atoms], numbers: Sequence[int], solve: Callable[[list[Atoms]], Solution]) -> Iterator[_Solved]:
+    """Some structures as a batch, or one by one where the batch fails."""
+    try:
+        yield _Solved(numbers, solve([atoms[number] for number in numbers]))
+    except EXPECTED as error:
+        if len(numbers) == 1:
+            yield _Solved(numbers, error)
+            return
+        for number in numbers:
+            yield from _solved(atoms, [number], solve)
+
+
+def _solve(
+    atoms: list[Atoms],
+    choice: Choice,
+    charge: float | None,
+    spin: float | None,
+    field: tuple[float, float, float] | None,
+    potential: float | None,
+) -> Solution:
+    from cgdft.functionals import UniformField
+    from cgdft.structure import Structure
+    from cgdft.units import volt, volt_per_angstrom
+
+    structure = Structure.from_ase(atoms[0] if len(atoms) == 1 else atoms, charge, spin)
+    model = choice.make(atoms, structure)
+    if field is not None:
+        model = model + UniformField([component * volt_per_angstrom for component in field])
+    if potential is not None:
+        model = model.at_potential(potential * volt)
+    if spin and not model.basis.spin:
+        raise ValueError(f"`--spin` must be left out, got {spin:g}: {model.name} has no spin")
+    try:
+        solution: Solution = model(structure)
+        _ = solution.energy
+    except EXPECTED:
+        raise
+    except Exception as error:  # a term of a user's own: whatever it raises
+        raise ValueError(f"{choice.name}: its energy failed ({told(error, Path(choice.name))})") from error
+    return solution
