@@ -34,6 +34,8 @@ class Space:
         index: structure of each x, (n_x,).
         rows, columns, values: L as (row of the flat coefficients, column, value); None for L = 1.
         stiffness: (n_x,); None for zero.
+        carried: dipole of the charge that x moves, (n_x, 3), through the walls of a cell as well; None where it is not said
+            whence charges come.
     """
 
     origin: Float[Tensor, "n_atoms size"]
@@ -42,6 +44,7 @@ class Space:
     columns: Int[Tensor, " n_entries"] | None = None
     values: Float[Tensor, " n_entries"] | None = None
     stiffness: Float[Tensor, " n_x"] | None = None
+    carried: Float[Tensor, "n_x 3"] | None = None
 
     def coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
         """p0 + L x."""
@@ -72,12 +75,17 @@ class Space:
 
 
 class Entries(NamedTuple):
-    """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns."""
+    """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns.
+
+    Of modes that move charge, `carried` may say what dipole each makes, (width, 3), e bohr: in periodic structures it is needed
+    for polarizability and Born charges.
+    """
 
     rows: Int[Tensor, " n_entries"]
     columns: Int[Tensor, " n_entries"]
     values: Float[Tensor, " n_entries"]
     width: int
+    carried: Float[Tensor, "width 3"] | None = None
 
 
 class Ansatz(nn.Module, ABC):
@@ -155,7 +163,8 @@ class Fixed(Ansatz):
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L empty."""
         origin = coefficients_of(self.p0, structure, basis)
-        return Space(origin, structure.index[:0], structure.index[:0], structure.index[:0], origin.new_zeros(0))
+        none = structure.index[:0]
+        return Space(origin, none, none, none, origin.new_zeros(0), carried=origin.new_zeros(0, 3))
 
 
 class SplitCharges(Ansatz):
@@ -189,7 +198,7 @@ class SplitCharges(Ansatz):
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L = +1 on one end of a bond, -1 on the other."""
-        bonds = self._bonds(structure)
+        bonds, apart = self._bonds(structure)
         size, n_bonds = basis.size, len(bonds)
         origin = coefficients_of(self.p0, structure, basis)
         number = torch.arange(n_bonds, device=bonds.device)
@@ -200,24 +209,28 @@ class SplitCharges(Ansatz):
         values = torch.cat([one, -one, origin.new_ones(len(higher))])
         index = torch.cat([structure.index[bonds[:, 0]], structure.index.repeat_interleave(size - 1)])
         stiffness = torch.cat([self._hardness(structure, bonds), origin.new_zeros(len(higher))])
-        return Space(origin, index, rows, columns, values, stiffness)
+        carried = None if apart is None else torch.cat([apart, apart.new_zeros(len(higher), 3)])
+        return Space(origin, index, rows, columns, values, stiffness, carried)
 
-    def _bonds(self, structure: Structure) -> Tensor:
+    def _bonds(self, structure: Structure) -> tuple[Tensor, Tensor | None]:
+        """Atoms of each bond and R_i - R_j, which bonds that are given do not say in a cell."""
         if self.bonds is not None:
             bonds = self.bonds.to(structure.index.device)
             if len(bonds) and not 0 <= int(bonds.min()) <= int(bonds.max()) < structure.n_atoms:
                 raise ValueError(f"`bonds` must be atoms from 0 to {structure.n_atoms - 1}, got {bonds.tolist()}")
             if (structure.index[bonds[:, 0]] != structure.index[bonds[:, 1]]).any():
                 raise ValueError("`bonds` must join atoms of one structure, got a bond between two")
-            return bonds
+            alone = len(bonds) and structure.pbc.any()
+            return bonds, None if alone else structure.positions[bonds[:, 0]] - structure.positions[bonds[:, 1]]
         from ase.data import covalent_radii
 
-        from cgdft.electrostatics.pairs import near_pairs
+        from cgdft.electrostatics.pairs import each_once, near_pairs
         from cgdft.units import angstrom
 
         radius = self.reach * angstrom * torch.from_numpy(covalent_radii).to(structure.positions)[structure.numbers]
         i, j, apart = near_pairs(structure, 2 * float(radius.max()))
-        return torch.stack([i, j], 1)[(apart.detach().norm(dim=1) < radius[i] + radius[j]) & (i < j)]
+        bond = (apart.detach().norm(dim=1) < radius[i] + radius[j]) & each_once(i, j, apart)
+        return torch.stack([i, j], 1)[bond], apart[bond]
 
     def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
         like = structure.positions
@@ -271,7 +284,7 @@ class ResponseModes(Ansatz):
                 raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
             rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
             factor = Entries(rows, columns, factor[rows, columns], factor.shape[1])
-        rows, columns, values, width = factor
+        rows, columns, values, width, carried = factor
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
             raise ValueError(f"`factor` must have rows from 0 to n_atoms * size - 1 = {n - 1}, got some outside")
         origin = coefficients_of(self.p0, structure, basis)
@@ -280,4 +293,6 @@ class ResponseModes(Ansatz):
         index[columns] = owner[rows]
         if (index[columns] != owner[rows]).any():
             raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
-        return Space(origin, index, rows, columns, values, origin.new_ones(width))
+        if carried is None and not (rows % basis.size == 0).any():
+            carried = origin.new_zeros(width, 3)
+        return Space(origin, index, rows, columns, values, origin.new_ones(width), carried)

@@ -77,6 +77,8 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         twice = model(doubled(structure))
         compare("supercell", twice.energy, 2 * solution.energy)
         compare("charges in a supercell", twice.charges, solution.charges.repeat(2))
+        if solution.problem.space.carried is not None:
+            compare("polarizability of a supercell", twice.polarizability(), 2 * solution.polarizability())
     noise = 0.1 * torch.randn(zero.shape, generator=generator, dtype=zero.dtype)
     pushed = structure.deformed(noise, torch.zeros_like(structure.cell))
     both = model(Structure.batch([structure, pushed]))

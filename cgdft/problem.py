@@ -118,6 +118,16 @@ class Problem:
         """a.q of each structure, e."""
         return self.structure.total((row.weights * rho.coefficients).sum(1))
 
+    def dipole(self, x: Float[Tensor, " n_x"], rho: Density) -> Float[Tensor, "n_structures 3"]:
+        """D about the origin; along periodic axes, up to a constant, where the ansatz says how charges got there, else zero."""
+        structure, carried = self.structure, self.space.carried
+        if not structure.pbc.any():
+            return rho.dipole
+        if carried is None:
+            return (structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
+        before = structure.total(self.space.origin[:, :1] * structure.positions + rho.dipoles)
+        return before.index_add(0, self.index, x[:, None] * carried)
+
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """What is minimised: E, less the work of the batteries."""
         rho = self.density(x)
@@ -208,7 +218,7 @@ class Problem:
         rho = self.density(x)
         total = self.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
         if probe.field.requires_grad:
-            total = total - (probe.field[:, None] @ self.structure.open_projector @ rho.dipole[:, :, None])[:, 0, 0]
+            total = total - (probe.field * self.dipole(x, rho)).sum(1)
         if probe.potential.requires_grad:
             total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
         return total

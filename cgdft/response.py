@@ -89,6 +89,10 @@ class Probe:
         return cls(**{name: like.new_zeros(shape, requires_grad=name in by) for name, shape in shapes.items()})
 
 
+class Undefined(ValueError):
+    """An observable that a model does not have."""
+
+
 @dataclass(frozen=True, eq=False)
 class Response:
     """The solution as a differentiable function of a probe and of everything that requires a gradient; its derivatives.
@@ -125,13 +129,32 @@ class Response:
         slope = self.slope(self.value, "strain")
         return 0.5 * (slope + slope.transpose(1, 2))
 
-    def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
-        """dD/dF, (n_structures, 3, 3), bohr^3."""
+    def polarizability(self, which: Tensor | None = None) -> Float[Tensor, "n_structures 3 3"]:
+        """dD/dF, (n_structures, 3, 3), bohr^3, D that of `Problem.dipole`.
+
+        Raises:
+            Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely.
+        """
+        self._require_known_ways("polarizability", which, self.problem.space.carried is not None)
         return self._slopes_of_dipole("field")
 
-    def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
-        """dD_a/dR_ib, (n_atoms, 3, 3), e."""
-        return self._slopes_of_dipole("displacement")
+    def born_charges(self, which: Tensor | None = None) -> Float[Tensor, "n_atoms 3 3"]:
+        """dD_a/dR_ib, (n_atoms, 3, 3), e, D that of `Problem.dipole`.
+
+        Raises:
+            Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely, or reference
+                charges change with the positions.
+        """
+        structure, before = self.density.structure, self.problem.space.origin
+        found = self._slopes_of_dipole("displacement")
+        if not structure.pbc.any():
+            return found
+        weights = torch.zeros_like(before)
+        weights[:, 0] = torch.linspace(1.0, 2.0, len(before), device=before.device)
+        with torch.no_grad():
+            still = not self.slope(before, "displacement", weights).any()
+        self._require_known_ways("born_charges", which, still and self.problem.space.carried is not None)
+        return found if still else structure.open_projector[structure.index] @ found
 
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """dp_a/dv_b, (n_structures, n, n), e^2 / hartree; padded with zeros, coefficients of an atom adjoin."""
@@ -162,9 +185,17 @@ class Response:
         slope: Tensor = torch.autograd.grad(value, change, weight, allow_unused=True, **options)[0]
         return slope + 0.0
 
+    def _require_known_ways(self, what: str, which: Tensor | None, known: bool) -> None:
+        bulk = self.problem.structure.pbc.all(1)
+        if not known and bulk[slice(None) if which is None else which].any():
+            raise Undefined(
+                f"`{what}` of bulk needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or "
+                "modes whose Entries say what they have `carried`, with reference charges that positions do not change"
+            )
+
     def _slopes_of_dipole(self, by: str) -> Tensor:
         with torch.enable_grad():
-            dipole = self.dipole
+            dipole = self.problem.dipole(self.x, self.density)
         axes = torch.eye(3, dtype=dipole.dtype, device=dipole.device)
         return torch.stack([self.slope(dipole, by, axis.expand_as(dipole)) for axis in axes], 1)
 

@@ -198,26 +198,39 @@ class Solution:
     # Response: derivatives of the density and of the chemical potential.
 
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
-        """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3; of slabs and wires along open directions.
+        """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3, of a cell where there is one.
+
+        F is the macroscopic field. Along periodic axes D is known where charges are fixed or move along bonds (`SplitCharges`,
+        modes that say what they carry); else alpha is zero along those of slabs and wires.
 
         Raises:
-            ValueError: a structure periodic along all axes.
+            ValueError: a structure periodic along all axes whose charges move freely, as in a conductor.
         """
-        self._require_open("polarizability")
         response = self._respond("field")
         with self._graph_mode:
             return response.polarizability()
 
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
-        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; of slabs and wires for a along open directions.
+        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; along periodic axes as for `polarizability`.
 
         Raises:
-            ValueError: a structure periodic along all axes.
+            ValueError: a structure periodic along all axes whose charges move freely, or whose reference charges change with
+                the positions.
         """
-        self._require_open("born_charges")
         response = self._respond("displacement")
         with self._graph_mode:
             return response.born_charges()
+
+    def dielectric_tensor(self) -> Float[Tensor, "n_structures 3 3"]:
+        """epsilon = 1 + 4 pi alpha / V of bulk at fixed nuclei, (n_structures, 3, 3).
+
+        Raises:
+            ValueError: a structure with an open axis, or one that `polarizability` refuses.
+        """
+        if not self.structure.pbc.all():
+            raise ValueError(f"`dielectric_tensor` needs bulk, got pbc {self.structure.pbc.tolist()[:3]}; see `polarizability`")
+        alpha = self.polarizability()
+        return torch.eye(3).to(alpha) + 4 * torch.pi * alpha / self.structure.volume[:, None, None]
 
     def fukui(self) -> Float[Tensor, " n_atoms"]:
         """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.

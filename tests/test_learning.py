@@ -328,7 +328,7 @@ def test_columns_of_the_susceptibility(lmax):
     size = (lmax + 1) ** 2
 
     def dense(part):
-        rows, columns, values, width = part(s)
+        rows, columns, values, width, _ = part(s)
         return torch.zeros(s.n_atoms * size, width, dtype=torch.float64).index_put((rows, columns), values, accumulate=True)
 
     sites, bonds = SiteColumns(heads, lmax, softness=2.0), BondColumns(heads, heads.cutoff, lmax, softness=0.5)
@@ -341,6 +341,8 @@ def test_columns_of_the_susceptibility(lmax):
         assert dense(parts[-1])[::4].abs().max() == 0
         assert torch.allclose((dense(parts[-1]) ** 2).sum(0), torch.tensor(3.0).double(), rtol=0.5)
     assert torch.equal(dense(SusceptibilityFactor(*parts)), torch.cat([dense(part) for part in parts], 1))
+    assert SusceptibilityFactor(*parts)(s).carried is None  # sites take up charge, whence is not said
+    assert SusceptibilityFactor(*parts[1:])(s).carried.shape == (SusceptibilityFactor(*parts[1:])(s).width, 3)
     with pytest.raises(ValueError, match="`parts` must be columns of one basis"):
         SusceptibilityFactor(SiteColumns(heads, 1), BondColumns(heads, heads.cutoff, 0))
     with pytest.raises(ValueError, match="`lmax` must be 0 or 1, got 2"):

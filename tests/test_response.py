@@ -298,7 +298,7 @@ def test_no_graph_unless_asked():
 def test_undefined_observables_say_why():
     cell, water = BOUNDARIES["cell"], BOUNDARIES["open"]
     for call in ("polarizability", "born_charges"):
-        with pytest.raises(ValueError, match=f"`{call}` is defined for structures with an open axis"):
+        with pytest.raises(ValueError, match=f"`{call}` of bulk needs charges that are fixed"):
             getattr(QEq()(cell), call)()
     with pytest.raises(ValueError, match="`dipole` is defined"):
         _ = QEq()(cell).dipole

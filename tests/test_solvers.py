@@ -189,7 +189,7 @@ def test_factors_in_the_smaller_space(of, structures):
 
 def test_modes_by_entries_are_those_of_the_matrix(structures):
     structure = structures["batch"]
-    rows, columns, values, width = many_modes(structure)
+    rows, columns, values, width, _ = many_modes(structure)
     matrix = torch.zeros(4 * structure.n_atoms, width, dtype=torch.float64)
     matrix[rows, columns] = values
     model = MODELS["many response modes"]

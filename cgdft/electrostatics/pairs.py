@@ -65,6 +65,12 @@ def near_pairs(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Ten
     return i, j, separations(structure, i, j, shift)
 
 
+def each_once(i: Tensor, j: Tensor, apart: Tensor) -> Tensor:
+    """Which of pairs that are there in both orders, with images of an atom itself, are to be taken for each to count once."""
+    upwards = apart.detach() @ apart.new_tensor([1.0, 2**0.5, 3**0.5])
+    return (i < j) | ((i == j) & (upwards > 0))
+
+
 def neighbours(
     structure: Structure, s: int, cutoff: float, both: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

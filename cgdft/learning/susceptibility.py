@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cgdft.ansatz import Entries
-from cgdft.electrostatics.pairs import separations
+from cgdft.electrostatics.pairs import each_once, separations
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import PairFunctions, Scalar, Shares, envelope
 from cgdft.learning.message_passing import neighbour_list
@@ -62,7 +62,9 @@ class SusceptibilityFactor(nn.Module):
         before = [sum(one.width for one in found[:k]) for k in range(len(found))]
         columns = torch.cat([one.columns + start for one, start in zip(found, before, strict=True)])
         rows, values = torch.cat([one.rows for one in found]), torch.cat([one.values for one in found])
-        return Entries(rows, columns, values, sum(one.width for one in found))
+        carried = [one.carried for one in found if one.carried is not None]
+        known = torch.cat(carried) if len(carried) == len(found) else None
+        return Entries(rows, columns, values, sum(one.width for one in found), known)
 
 
 class SiteColumns(Columns):
@@ -104,7 +106,8 @@ class DipoleColumns(Columns):
         """Three columns for each atom."""
         values = self.site(structure).sqrt().repeat_interleave(3)
         columns = torch.arange(len(values), device=values.device)
-        return Entries(columns // 3 * self.size + 1 + columns % 3, columns, values, len(values))
+        rows = columns // 3 * self.size + 1 + columns % 3
+        return Entries(rows, columns, values, len(values), values.new_zeros(len(values), 3))
 
 
 class BondColumns(Columns):
@@ -127,10 +130,11 @@ class BondColumns(Columns):
     def forward(self, structure: Structure) -> Entries:
         """A column for each pair, and image of one, closer than the cutoff."""
         i, j, shift = neighbour_list(self.cutoff, structure)
-        one = i < j  # an atom and its own images exchange nothing
-        i, j, shift = i[one], j[one], shift[one]
         apart = separations(structure, i, j, shift)
+        one = each_once(i, j, apart)
+        i, j, apart = i[one], j[one], apart[one]
         both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff, both=True)[:, 0]
         bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * envelope(apart, self.cutoff)
         column = torch.arange(len(bond), device=i.device)
-        return Entries(torch.cat([i, j]) * self.size, column.repeat(2), torch.cat([bond, -bond]), len(bond))
+        rows, values = torch.cat([i, j]) * self.size, torch.cat([bond, -bond])
+        return Entries(rows, column.repeat(2), values, len(bond), bond[:, None] * apart)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import CoefficientsLike, Entries, ResponseModes
 from cgdft.basis import Multipoles
-from cgdft.electrostatics.pairs import near_pairs
+from cgdft.electrostatics.pairs import each_once, near_pairs
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
@@ -46,11 +46,11 @@ class BondSoftness(nn.Module):
         cutoff = self.cutoff(structure)
         i, j, apart = near_pairs(structure, float(cutoff.detach().max()))
         x = 2 * apart.norm(dim=1) / (cutoff[i] + cutoff[j])
-        bond = (i < j) & (x < 1)
+        bond = each_once(i, j, apart) & (x < 1)
         i, j, x = i[bond], j[bond], x[bond]
         root = self.softness**0.5 * x**1.5 * (1 - x) ** 3
         column = torch.arange(len(root), device=root.device)
-        return Entries(torch.cat([i, j]), column.repeat(2), torch.cat([root, -root]), len(root))
+        return Entries(torch.cat([i, j]), column.repeat(2), torch.cat([root, -root]), len(root), root[:, None] * apart[bond])
 
 
 def ACKS2(

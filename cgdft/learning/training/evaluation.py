@@ -16,11 +16,12 @@ from cgdft.learning.data.quantities import QUANTITIES, scale_of
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import compared, wanted
-from cgdft.learning.training.prediction import Prediction, Undefined
+from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import attempt
 from cgdft.model import Model
+from cgdft.response import Undefined
 from cgdft.units import angstrom, eV
 
 #: What is shown: unit, and how many of it one of the package's is.

@@ -13,14 +13,10 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import DIRECT, Model
 from cgdft.problem import Problem
-from cgdft.response import Probe, Response, respond
+from cgdft.response import Probe, Response, Undefined, respond
 from cgdft.solver import SolverError, Status
 from cgdft.solvers import Direct
 from cgdft.structure import Structure
-
-
-class Undefined(ValueError):
-    """A quantity that a model does not have, whatever the structure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +77,9 @@ class Prediction:
         if quantity == "potential":
             return [self._potential(k) for k in structures]
         if quantity == "polarizability":
-            return response.polarizability()[s]
+            return response.polarizability(s)[s]
         if quantity == "born_charges":
-            return response.born_charges()[atoms]
+            return response.born_charges(s)[atoms]
         if quantity == "susceptibility":
             chi, sizes = response.susceptibility(), self.batch.structure.counts * rho.basis.size
             return [chi[k, : sizes[k], : sizes[k]] for k in structures]

@@ -1,0 +1,171 @@
+"""Polarizability and Born charges along periodic axes, where it is said how charge moves."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SplitCharges, Structure
+from cgdft.ansatz import Entries
+from cgdft.functionals import ACKS2, SQE, BondSoftness, Electronegativity, Hardness, Hartree, QEq
+from cgdft.learning.data.frames import Batch, Frame
+from cgdft.learning.training.prediction import minimised
+from cgdft.response import Undefined
+
+D = torch.float64
+SIDE = 8.0
+LATTICES = {
+    "simple cubic": [[0.0, 0, 0]],
+    "body-centred": [[0.0, 0, 0], [SIDE / 2] * 3],
+    "face-centred": [[0.0, 0, 0], [SIDE / 2, SIDE / 2, 0], [SIDE / 2, 0, SIDE / 2], [0, SIDE / 2, SIDE / 2]],
+}
+
+
+def ions(alpha, charges):
+    """Fixed charges with polarizable dipoles, too narrow to overlap."""
+    functional = Hartree(self_interaction=False) + Hardness({symbol: 1 / a for symbol, a in alpha.items()}, l=1)
+    return Model(functional, Multipoles(1, width=0.3), SplitCharges(bonds=[], p0=charges))
+
+
+@pytest.mark.parametrize("name", LATTICES)
+def test_clausius_mossotti(name):
+    """(epsilon - 1) / (epsilon + 2) = 4 pi n alpha / 3 of dipoles on cubic lattices."""
+    positions = LATTICES[name]
+    structure = Structure([1] * len(positions), positions, SIDE * torch.eye(3), True)
+    share = 4 * math.pi / 3 * len(positions) * 6.0 / SIDE**3
+    epsilon = ions({"H": 6.0}, 0.0)(structure).dielectric_tensor()[0]
+    assert torch.allclose(epsilon, (1 + 2 * share) / (1 - share) * torch.eye(3, dtype=D), atol=1e-10)
+
+
+def test_szigeti():
+    """Z = q (epsilon + 2) / 3 of ions that do not overlap, and no less (B. Szigeti, Trans. Faraday Soc. 45, 155 (1949))."""
+    structure = Structure([11, 17], [[0.0, 0, 0], [SIDE / 2] * 3], SIDE * torch.eye(3), True)
+    solution = ions({"Na": 2.0, "Cl": 9.0}, {"Na": 0.8, "Cl": -0.8})(structure)
+    epsilon = solution.dielectric_tensor()[0, 0, 0]
+    expected = 0.8 * (epsilon + 2) / 3 * torch.eye(3, dtype=D) * torch.tensor([1.0, -1.0])[:, None, None]
+    assert torch.allclose(solution.born_charges(), expected, atol=1e-10)
+
+
+BONDED = {
+    "split charges": Model(
+        Hartree() + Electronegativity({"H": 0.2, "Li": 0.1}) + Hardness(0.5),
+        Multipoles(width=1.0),
+        SplitCharges(hardness=0.7, reach=2.2),
+    ),
+    "response modes": ACKS2(BondSoftness(200.0, 7.0)),
+}
+
+
+def chain(n, periodic, symbols=(1, 3)):
+    """Cells of 6 bohr along x, of two atoms or of one."""
+    places = [[0.0, 0.0, 0.0], [2.6, 0.1, 0.0]][: len(symbols)]
+    steps = 6.0 * torch.arange(n)[:, None, None] * torch.tensor([1.0, 0, 0])
+    positions = (torch.tensor(places, dtype=D) + steps).reshape(-1, 3)
+    cell = np.diag([6.0 * n, 0, 0]) if periodic else None
+    return Structure(list(symbols) * n, positions, cell, [periodic, False, False])
+
+
+@pytest.mark.parametrize("name", BONDED)
+def test_wires_are_long_chains(name):
+    """What a cell adds to the polarizability of a long chain, and to the Born charges in its middle."""
+    model = BONDED[name]
+    wire = model(chain(1, periodic=True))
+    short, long = (model(chain(n, periodic=False)) for n in (20, 40))
+    added = (long.polarizability() - short.polarizability())[0, 0, 0] / 20
+    assert float(wire.polarizability()[0, 0, 0]) == pytest.approx(float(added), rel=2e-3)
+    assert torch.allclose(wire.born_charges(), long.born_charges()[40:42], atol=2e-3)
+    assert torch.allclose(wire.born_charges().sum(0), torch.zeros(3, 3, dtype=D), atol=1e-10)
+
+
+@pytest.mark.parametrize("symbols", [(1, 3), (1,)])
+@pytest.mark.parametrize("name", BONDED)
+def test_cells_do_not_matter(name, symbols):
+    """Not even that of one atom, whose bonds are to its own images."""
+    one = BONDED[name].replace(ansatz=SplitCharges(hardness=0.7, reach=6.0)) if name == "split charges" else BONDED[name]
+    alpha = [one(chain(n, periodic=True, symbols=symbols)).polarizability()[0] / n for n in (1, 2, 3)]
+    assert float(alpha[0][0, 0]) > 0.01
+    assert torch.allclose(alpha[0], alpha[1], atol=1e-9)
+    assert torch.allclose(alpha[0], alpha[2], atol=1e-9)
+
+
+def crystal(positions=((0.0, 0.1, 0.0), (2.4, 2.3, 2.7))):
+    return Structure([3, 1], torch.as_tensor(positions, dtype=D), [[5.0, 0, 0], [0.6, 5.2, 0], [0.0, 0.3, 5.1]], True)
+
+
+@pytest.mark.parametrize("name", BONDED)
+def test_bulk_is_differentiable(name):
+    """alpha and Z by positions, and alpha by a parameter."""
+
+    def found(positions, chi):
+        start = crystal()
+        structure = start.deformed(positions - start.positions, torch.zeros_like(start.cell))
+        model = BONDED[name].replace(functional=Hartree() + Electronegativity({"H": 0.3, "Li": chi}) + Hardness(0.5))
+        solution = model(structure)
+        return solution.polarizability(), solution.born_charges()
+
+    inputs = crystal().positions.clone().requires_grad_(), torch.tensor(0.1, dtype=D, requires_grad=True)
+    assert gradcheck(found, inputs, fast_mode=True, atol=1e-5)
+
+
+def test_born_charges_are_those_of_what_moves():
+    """D of bonds that are moved by hand, by differences: dD = sum_i q_i dR_i + what charge flows."""
+    model = BONDED["split charges"]
+    start, h = crystal(), 1e-4
+    z = model(start).born_charges()
+    for atom in range(2):
+        sides = []
+        for sign in (1, -1):
+            shift = torch.zeros_like(start.positions)
+            shift[atom, 2] = sign * h
+            solution = model(start.deformed(shift, torch.zeros_like(start.cell)))
+            carried = solution.problem.space.carried
+            assert carried is not None
+            sides.append((solution.minimum.x[:, None] * carried).sum(0))
+        assert torch.allclose((sides[0] - sides[1]) / (2 * h), z[atom, :, 2], atol=1e-6)
+
+
+def test_fixed_charges_carry_themselves():
+    structure = crystal()
+    solution = Model(Hartree(), Multipoles(width=1.0), Fixed({"Li": 0.7, "H": -0.7}))(structure)
+    assert torch.equal(solution.polarizability(), torch.zeros(1, 3, 3, dtype=D))
+    assert torch.allclose(solution.born_charges(), torch.tensor([0.7, -0.7], dtype=D)[:, None, None] * torch.eye(3, dtype=D))
+
+
+def test_what_is_not_said_is_refused():
+    structure = crystal()
+    given = SQE(0.3, bonds=[[0, 1]])
+    dense = Model(Hartree(), Multipoles(width=1.0), ResponseModes(torch.tensor([[1.0], [-1.0]], dtype=D)))
+    for model in (QEq(), given, dense):
+        for call in ("polarizability", "born_charges", "dielectric_tensor"):
+            with pytest.raises(ValueError, match="of bulk needs charges that are fixed or move along bonds"):
+                getattr(model(structure), call)()
+    moving = Model(
+        Hartree(), Multipoles(width=1.0), Fixed(lambda s: 0.1 * torch.stack([s.positions[1, 0], -s.positions[1, 0]]))
+    )
+    with pytest.raises(ValueError, match="reference charges that positions do not change"):
+        moving(structure).born_charges()
+    layer = Structure(structure.numbers, structure.positions, structure.cell[0], [True, True, False])
+    z = moving(layer).born_charges()
+    assert float(z[:, :2].abs().max()) < 1e-12
+    assert torch.allclose(z[:, 2, 2], moving(layer).charges)
+    with pytest.raises(ValueError, match="`dielectric_tensor` needs bulk"):
+        QEq()(chain(1, periodic=True)).dielectric_tensor()
+    said = Entries(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, -1.0], dtype=D), 1, torch.ones(1, 3, dtype=D))
+    alpha = dense.replace(ansatz=ResponseModes(said))(structure).polarizability()[0]
+    assert float(alpha[0, 1]) == pytest.approx(float(alpha[0, 0])) != 0.0
+
+
+def test_labels_of_bulk():
+    """Predicted for training as for a user; and not as zero where a model has none."""
+    wanted = {"polarizability": torch.eye(3, dtype=D), "born_charges": torch.zeros(2, 3, 3, dtype=D)}
+    batch = Batch.of([Frame("crystal", crystal(), wanted)])
+    model = BONDED["split charges"]
+    prediction = minimised(model, batch, list(wanted))
+    assert torch.allclose(prediction.get("polarizability", [0])[0], model(crystal()).polarizability()[0], atol=1e-9)
+    assert torch.allclose(prediction.get("born_charges", [0]), model(crystal()).born_charges(), atol=1e-9)
+    free = model.replace(ansatz=Free())
+    for name in wanted:
+        with pytest.raises(Undefined, match="of bulk needs charges that are fixed"):
+            minimised(free, batch, [name]).get(name, [0])
