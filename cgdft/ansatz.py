@@ -173,8 +173,8 @@ class SplitCharges(Ansatz):
     Args:
         bonds: (n_bonds, 2) atoms (numbered within the batch); default: atoms closer than `reach` times the sum of their
             covalent radii, one for each image.
-        hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`), a
-            tensor per bond, or a module (structure, bonds) -> (n_bonds,).
+        hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`; its
+            values may be `nn.Parameter`), a tensor per bond, or a module (structure, bonds) -> (n_bonds,).
         p0: reference charges q0; default: the total charge shared equally by the atoms.
         reach: see `bonds`.
 
@@ -187,12 +187,17 @@ class SplitCharges(Ansatz):
     def __init__(
         self,
         bonds: Tensor | Sequence[Sequence[int]] | None = None,
-        hardness: float | Mapping[tuple[str, str], float] | Tensor | Callable[[Structure, Tensor], Tensor] = 0.0,
+        hardness: float | Mapping[tuple[str, str], float | Tensor] | Tensor | Callable[[Structure, Tensor], Tensor] = 0.0,
         p0: CoefficientsLike | None = None,
         reach: float = 1.25,
     ) -> None:
         super().__init__()
         self.bonds = None if bonds is None else torch.as_tensor(bonds, dtype=torch.int64).reshape(-1, 2)
+        learnt: dict[str, nn.Parameter] = {}
+        if isinstance(hardness, Mapping):
+            learnt = {"-".join(sorted(pair)): v for pair, v in hardness.items() if isinstance(v, nn.Parameter)}
+            hardness = {pair: v for pair, v in hardness.items() if not isinstance(v, nn.Parameter)}
+        self.table = nn.ParameterDict(learnt) if learnt else None
         self.hardness, self.reach = hardness, reach
         self.p0 = _registered(p0)
 
@@ -236,12 +241,17 @@ class SplitCharges(Ansatz):
         like = structure.positions
         if isinstance(self.hardness, Mapping):
             symbols = structure.symbols
-            table = {frozenset(pair): value for pair, value in self.hardness.items()}
+            table: dict[frozenset[str], float | Tensor] = {frozenset(pair): value for pair, value in self.hardness.items()}
+            if self.table is not None:
+                table |= {frozenset(pair.split("-")): value for pair, value in self.table.items()}
             pairs = [frozenset((symbols[i], symbols[j])) for i, j in bonds.tolist()]
             missing = next((pair for pair in pairs if pair not in table), None)
             if missing is not None:
                 raise ValueError(f"`hardness` must have a value for every pair of bonded elements, got none for {set(missing)}")
-            value = like.new_tensor([table[pair] for pair in pairs])
+            kinds = list(dict.fromkeys(pairs))
+            each = [torch.as_tensor(table[kind], dtype=like.dtype, device=like.device) for kind in kinds]
+            which = torch.tensor([kinds.index(pair) for pair in pairs], dtype=torch.int64, device=like.device)
+            value = torch.stack(each)[which] if each else like.new_zeros(0)
         elif callable(self.hardness):
             value = self.hardness(structure, bonds)
         else:

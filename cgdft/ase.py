@@ -41,7 +41,7 @@ class CGDFT(Calculator):
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
             moments.
 
-    These may be changed later, as attributes or by `set`; what follows is then computed anew.
+    These may be changed later, as attributes or by `set`, and parameters of the model too; what follows is computed anew.
 
     Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
     little to do.
@@ -115,8 +115,10 @@ class CGDFT(Calculator):
             repr([a.info.get(key) for key in ("charge", "total_charge", "spin")]) for a in (self.atoms, atoms) if a is not None
         ]
         changes += ["info"] if len({*told}) > 1 else []
+        if self.solution is None:
+            return changes
         same = all(self._used.get(name) is value for name, value in self.settings.items())
-        return changes if same or self.solution is None else [*changes, "settings"]
+        return changes if same and not self.solution.outdated else [*changes, "settings"]
 
     def calculate(
         self,
@@ -162,8 +164,8 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
         properties: "forces", "stress" (Voigt order, eV / angstrom^3), "dipole" (e angstrom, about the origin).
     """
     found = {
-        "energy": float(solution.energy[0]) / eV,
-        "free_energy": float(solution.grand_potential[0]) / eV,
+        "energy": float(solution.energy[0].detach()) / eV,
+        "free_energy": float(solution.grand_potential[0].detach()) / eV,
         "charges": solution.charges.detach().cpu().numpy().copy(),
     }
     if "forces" in properties:
@@ -185,7 +187,7 @@ def annotated(atoms: Atoms, solution: Solution) -> Atoms:
     copy: Atoms = atoms.copy()
     for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
         copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l
-    copy.info["charge"] = float(solution.total_charge[0])
+    copy.info["charge"] = float(solution.total_charge[0].detach())
     copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
     return copy

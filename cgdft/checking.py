@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.structure import Structure
-from cgdft.testing import TURN
+from cgdft.testing import TURN, doubled
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -107,17 +107,6 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         errors["size consistency"] = float(together.energy) - float(solution.energy) - float(lone.energy)
         errors["charge on a far atom"] = float(together.charges[-1])
     return errors
-
-
-def doubled(structure: Structure) -> Structure:
-    """Two cells along the first periodic axis as one."""
-    axis = int(structure.pbc[0].int().argmax())
-    cell = structure.cell[0].clone()
-    cell[axis] *= 2
-    positions = torch.cat([structure.positions, structure.positions + structure.cell[0, axis]])
-    return Structure(
-        structure.numbers.repeat(2), positions, cell, structure.pbc[0], charge=2 * structure.charge, spin=2 * structure.spin
-    )
 
 
 def beside(structure: Structure, other: Structure) -> Structure:

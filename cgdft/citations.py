@@ -96,7 +96,7 @@ def references() -> dict[str, str]:
 
 
 def _record(path: Path) -> ModelRecord:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     text = ast.get_docstring(tree) or ""
     source = re.search(r"^Source:\s*(.+?)\s*\.?\s*(?:\n\s*\n|\Z)", text, re.MULTILINE | re.DOTALL)
     keys = tuple(re.split(r"[,\s]+", source.group(1))) if source else ()
@@ -107,7 +107,8 @@ def _record(path: Path) -> ModelRecord:
             return ModelRecord(
                 name, node.name, f"cgdft.functionals.models.{path.stem}", text.splitlines()[0], keys, _needed(node)
             )
-    raise ValueError(f"{path} must have a docstring and a callable named like the file, got one or none of them")
+    got = "no docstring" if not text else ", ".join(n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef))
+    raise ValueError(f"{path} must have a docstring and a function called {wanted!r} in any letter case, got {got or 'none'}")
 
 
 def _needed(node: ast.FunctionDef | ast.ClassDef) -> tuple[str, ...]:

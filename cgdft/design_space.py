@@ -117,9 +117,15 @@ def places() -> list[tuple[ModelRecord, Place, str]]:
     found = []
     for record in models():
         module = import_module(record.module)
+        if record.needs and not hasattr(module, "example"):
+            raise ValueError(
+                f"{module.__file__} must have example(structure), since {record.maker} needs {', '.join(record.needs)}"
+            )
         model = module.example(water) if record.needs else getattr(module, record.maker)()
         said = re.search(r"^Charges: (latent|labelled)\.$", module.__doc__ or "", re.MULTILINE)
-        found.append((record, place(model, water), said.group(1) if said else ""))
+        if said is None:
+            raise ValueError(f"{module.__file__} must have a line 'Charges: latent.' or 'Charges: labelled.' in its docstring")
+        found.append((record, place(model, water), said.group(1)))
     return found
 
 

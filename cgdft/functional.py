@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cgdft.density import Density
-from cgdft.terms import Term, checked_energy, named
+from cgdft.terms import MADE, Term, checked_energy, named
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -24,7 +24,7 @@ class Functional(nn.Module):
         terms = list(terms)
         for one in terms:
             if not isinstance(one, Term):
-                raise TypeError(f"`terms` must be cgdft.Term objects, got {one!r}; a function becomes one with @cgdft.term")
+                raise TypeError(f"`terms` must be cgdft.Term objects, got {one!r}; {MADE}")
         self.terms = nn.ModuleList(terms)
 
     def __iter__(self) -> Iterator[Term]:
@@ -37,7 +37,7 @@ class Functional(nn.Module):
         if isinstance(other, Term):
             other = Functional([other])
         if not isinstance(other, Functional):
-            return NotImplemented
+            raise TypeError(f"what is added must be a cgdft.Term or Functional, got {other!r}; {MADE}")
         return Functional([*self, *other])
 
     @property

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.terms import Term, expansion
+from cgdft.terms import Term, couples_atoms, expansion
+
+NOT_LOCAL = "`{}` is declared local, but its second derivatives couple atoms: leave local=True out, or see cgdft.check_term"
 
 
 class _Together(Term):
@@ -54,6 +56,8 @@ class Harmonic:
             return
         for term in self.terms:
             if differs(term, _expanded(term.gradient(self._nothing), term.blocks(self._nothing), rho)):
+                if couples_atoms(term, rho):
+                    raise ValueError(NOT_LOCAL.format(term.name))
                 raise ValueError(
                     f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
                     "quadratic=True out, or see cgdft.check_term"

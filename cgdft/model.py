@@ -26,6 +26,8 @@ from cgdft.terms import Term
 DIRECT = 3000
 #: Relative residual to which larger ones are solved: below the errors of their operators.
 LARGE_TOLERANCE = 1e-10
+#: To what solvers must keep fixed charges, e.
+KEPT = 1e-6
 
 
 class Model(nn.Module):
@@ -85,10 +87,9 @@ class Model(nn.Module):
         self.name, self.references = name or type(self).__name__, tuple(references)
 
     def __add__(self, term: Term | Functional) -> Model:
-        if not isinstance(term, Term | Functional):
-            return NotImplemented
+        functional = self.functional + term
         readout = None if self.readout is None else self.readout + term
-        return self.replace(functional=self.functional + term, readout=readout, name=f"{self.name} + {_names(term)}")
+        return self.replace(functional=functional, readout=readout, name=f"{self.name} + {_names(term)}")
 
     def replace(self, **changes: Any) -> Model:
         """The same model with some of its constructor's arguments changed."""
@@ -158,8 +159,9 @@ class Model(nn.Module):
                         f"{tuple(first.shape)}"
                     )
                 minimum = solver.minimise(problem, first)
+                _check_minimum(minimum, problem, solver)
             if finite(minimum.x):
-                problem.check_quadratic(minimum.x)
+                problem.check_declared(minimum.x)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]
@@ -195,6 +197,27 @@ class Model(nn.Module):
 
 def _names(term: Term | Functional) -> str:
     return term.name if isinstance(term, Term) else " + ".join(one.name for one in term)
+
+
+def _check_minimum(minimum: Any, problem: Problem, solver: Solver) -> None:
+    """What any solver must return, a user's too.
+
+    Raises:
+        TypeError: something else than a minimum of this problem.
+        ValueError: charges that are fixed and are not kept where it is said to have converged.
+    """
+    if not isinstance(minimum, Minimum):
+        raise TypeError(f"`solver` must return a cgdft.Minimum, got {minimum!r} of {solver!r}")
+    sizes = tuple(minimum.x.shape), tuple(minimum.multipliers.shape), len(minimum.status)
+    expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
+    if sizes != expected:
+        raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
+    if problem.fixed and problem.stationary and all(status is Status.CONVERGED for status in minimum.status):
+        off = float(torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().max())
+        if not off <= KEPT:
+            raise ValueError(
+                f"`solver` must keep the charges that are fixed, got {off:.2e} e away by {solver!r}; see cgdft.check_solver"
+            )
 
 
 def _check_covered(problem: Problem) -> None:

@@ -86,6 +86,8 @@ class AtomParameter(nn.Module):
     def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
         """The value of every atom, (n_atoms,)."""
         if self.value is not None:
+            if self.value.requires_grad:
+                self._check(self.value, f"`{self.name}`")
             value = self.value.to(structure.positions.dtype)
             if value.ndim == 0:
                 return value.expand(structure.n_atoms)
@@ -119,7 +121,9 @@ class AtomParameter(nn.Module):
         chosen = [values[chemical_symbols[z]] for z in present]
         if not any(isinstance(v, Tensor) for v in chosen):
             return like.new_tensor(chosen)[kind]
-        return torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])[kind]
+        each = torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])
+        self._check(each, f"`{self.name}`")
+        return each[kind]
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
         if value.shape != (structure.n_atoms,):

@@ -15,10 +15,10 @@ from cgdft.constraint import Row, check
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.harmonic import Harmonic
+from cgdft.harmonic import NOT_LOCAL, Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
-from cgdft.terms import Term
+from cgdft.terms import Term, couples_atoms
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from cgdft.response import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
+
+
+#: Coefficients beyond this are those of a solver that has diverged.
+LOST = 1e30
 
 
 class Residual(NamedTuple):
@@ -232,7 +236,7 @@ class Problem:
         for term in self._others:
             slope = slope + term.gradient(rho)
         if not finite(slope):
-            self._blame("first", lambda term: term.gradient(rho))
+            self._blame("first", rho, lambda term: term.gradient(rho))
         slope = self.space.pull(slope)
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
 
@@ -249,7 +253,7 @@ class Problem:
             for one in products:
                 curved = curved + one(moved)
             if not finite(curved) and finite(moved):
-                self._blame("second", lambda term: term.curvature(rho)(moved))
+                self._blame("second", rho, lambda term: term.curvature(rho)(moved))
             pulled = self.space.pull(curved)
             return pulled if stiffness is None else pulled + stiffness * v
 
@@ -274,9 +278,30 @@ class Problem:
             given += row.potential.detach()[self.structure.index, None] * row.weights
         return given
 
+    def check_declared(self, x: Float[Tensor, " n_x"]) -> None:
+        """Raise a ValueError that names a term that is declared local, or local and quadratic, and, seen at x, is not.
+
+        Terms with `blocks` of their own are taken at their word.
+        """
+        rho = self.density(x)
+        self._harmonic.check(rho)
+        for term in self._others:
+            if term.local and type(term).blocks is Term.blocks and couples_atoms(term, rho):
+                raise ValueError(NOT_LOCAL.format(term.name))
+
     def check_quadratic(self, x: Float[Tensor, " n_x"]) -> None:
-        """Raise a ValueError that names a local term that is declared quadratic and, seen at x, is not."""
-        self._harmonic.check(self.density(x))
+        """Raise a ValueError that names a term that couples atoms, is declared quadratic and, seen at x, is not."""
+        rho, nothing = self.density(x), Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
+        for term in self._others:
+            if not term.quadratic:
+                continue
+            start, slope = term.gradient(nothing), term.gradient(rho)
+            bent = term.curvature(nothing)(rho.coefficients)
+            if not torch.allclose(slope - start, bent, rtol=1e-4, atol=1e-6 * float(slope.abs().max()) + 1e-12):
+                raise ValueError(
+                    f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
+                    "quadratic=True out, or see cgdft.check_term"
+                )
 
     def approximate(self) -> Problem | None:
         """The same problem with terms that are cheaper and nearly right; None if there are none."""
@@ -341,11 +366,16 @@ class Problem:
         """Hessian of all local terms together."""
         found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic.blocks)
         if not finite(found):
-            self._blame("second", lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
+            self._blame("second", rho, lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
         return found
 
-    def _blame(self, which: str, derivative: Callable[[Term], Tensor]) -> None:
-        """Raise a ValueError that names the first term whose derivative is no number."""
+    def _blame(self, which: str, rho: Density, derivative: Callable[[Term], Tensor]) -> None:
+        """Raise a ValueError that names the first term whose derivative is no number, or says that the density is none."""
+        if not rho.coefficients.abs().max() < LOST:
+            raise ValueError(
+                f"the solver must not leave all bounds, got a density of {float(rho.coefficients.abs().max()):g} e: it "
+                "diverged; take smaller steps, or choose Newton()"
+            )
         for term in self.functional:
             if not finite(derivative(term)):
                 raise ValueError(

@@ -50,6 +50,11 @@ class Solution:
         return self._with_graph is not None
 
     @property
+    def outdated(self) -> bool:
+        """Whether structure or model have been changed in place since the solve."""
+        return self._current_versions() != self._versions
+
+    @property
     def status(self) -> list[Status]:
         """How the solve ended, for each structure."""
         return self.minimum.status
@@ -307,7 +312,7 @@ class Solution:
         """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
 
         forbid_inference()
-        if self._current_versions() != self._versions:
+        if self.outdated:
             raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
         def solves(which: int) -> Inverse:

@@ -33,7 +33,14 @@ class Status(Enum):
     """How a solve ended; the value says what it means and what to try."""
 
     CONVERGED = "converged to a minimum"
-    NOT_CONVERGED = "not converged within max_iterations; allow more, or choose Newton() or Direct()"
+    NOT_CONVERGED = (
+        "not converged within max_iterations; allow more, or choose Newton() or Direct(); where the gradient of a term is not "
+        "that of its energy nothing helps, see cgdft.check_term"
+    )
+    STUCK = (
+        "no lower energy along the gradient: energy and gradient disagree (in-place or numpy operations, kinks, float32); see "
+        "cgdft.check_term"
+    )
     DIVERGED = "diverged; reduce the mixing, or choose Newton()"
     UNBOUNDED = (
         "the energy has no minimum (negative curvature, as in a polarization catastrophe: hardness or inverse polarizability "
@@ -144,9 +151,11 @@ def require_quadratic(problem: Problem, solver: Solver) -> None:
             )
 
 
-def require_stationary(problem: Problem, met: Tensor) -> None:
+def require_stationary(problem: Problem, x: Tensor, met: Tensor) -> None:
     """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
     if not met.all():
+        problem.check_declared(x)
+        problem.check_quadratic(x)
         names = ", ".join(term.name for term in problem.functional)
         raise ValueError(
             f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of {names} is not; "

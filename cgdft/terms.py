@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: What to do with a function where a term is wanted.
+MADE = "a function becomes a term with @cgdft.term, and is one when called: quartic(k=0.1)"
+
+
 class Term(nn.Module, ABC):
     """One contribution to E[rho; R]. A subclass states `energy`; the rest has working defaults.
 
@@ -35,6 +39,7 @@ class Term(nn.Module, ABC):
         convex: the Hessian has no negative eigenvalue, whatever the coefficients.
         explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
+        extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
     """
 
     quadratic: bool = False
@@ -42,6 +47,7 @@ class Term(nn.Module, ABC):
     convex: bool = False
     explicit: bool = True
     external: bool = False
+    extensive: bool = True
 
     @property
     def name(self) -> str:
@@ -158,6 +164,28 @@ def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], 
     return slope.detach(), blocks
 
 
+def couples_atoms(term: Term, rho: Density) -> bool:
+    """Whether the second derivatives of a term's energy couple atoms at a density, seen by autograd along one direction.
+
+    Of a term that is local, H (w v) = w H v for a weight w of each atom.
+    """
+    with torch.enable_grad():
+        p = rho.coefficients.detach().requires_grad_()
+        energy = term.energy(Density(rho.structure, rho.basis, p)).sum()
+        if not energy.requires_grad:
+            return False
+        (slope,) = torch.autograd.grad(energy, p, create_graph=True, allow_unused=True, materialize_grads=True)
+    if not slope.requires_grad:
+        return False
+    weight = torch.linspace(1.0, 2.0, len(p), dtype=p.dtype, device=p.device)[:, None]
+    v = torch.cos(torch.arange(p.numel(), dtype=p.dtype, device=p.device)).reshape(p.shape)
+    both = [
+        torch.autograd.grad(slope, p, one, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+        for one in (v, weight * v)
+    ]
+    return not bool(((both[1] - weight * both[0]).abs() <= 1e-8 * (1.0 + both[0].abs().max())).all())
+
+
 class DensityIndependent(Term):
     """A term of the structure alone: E[rho; R] = E(R). A subclass states `of_structure`."""
 
@@ -235,7 +263,8 @@ def term(
     module; the function receives it as (n_atoms,). The flags are those of `Term`; unset, nothing is assumed.
 
     Raises:
-        TypeError: at the call, for a parameter that the function does not have or that has no value.
+        TypeError: a parameter with a name that terms have; at the call, a parameter that the function does not have or that has
+            no value.
     """
     if function is None:
         return lambda f: term(f, quadratic=quadratic, local=local, convex=convex, external=external)
@@ -243,12 +272,18 @@ def term(
     if not names:
         raise TypeError(f"`{function.__name__}` must take the density as its first argument, got no arguments")
     signature = inspect.signature(function)
+    taken = [name for name in names[1:] if name in dir(Term)]
+    if taken:
+        raise TypeError(f"`{function.__name__}` must not call a parameter {taken[0]!r}, which terms have; choose another name")
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
     flags = {"quadratic": quadratic, "local": local, "convex": convex, "external": external}
 
     @wraps(function)
     def make(*args: Any, **kwargs: Any) -> Term:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"`{function.__name__}`{signature}: {error}") from None
         bound.apply_defaults()
         return _FunctionTerm(make, dict(bound.arguments), flags)
 
@@ -261,7 +296,10 @@ def checked_energy(term: Term, rho: Density) -> Tensor:
     Raises:
         ValueError: the shape is not (n_structures,), with what to do; or a value is not a number.
     """
+    before = rho.coefficients._version
     energy = term.energy(rho)
+    if rho.coefficients._version != before:
+        raise ValueError(f"`{term.name}` must leave the density as it is, got coefficients changed in place; change a clone()")
     expected = (len(rho.structure),)
     if not isinstance(energy, Tensor) or tuple(energy.shape) != expected:
         got = f"shape {tuple(energy.shape)}" if isinstance(energy, Tensor) else type(energy).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from cgdft.problem import Problem
 from cgdft.solver import Solver
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.structure import Structure
-from cgdft.terms import Term, checked_energy
+from cgdft.terms import MADE, Term, checked_energy
 
 #: A turn about no particular axis.
 TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1], [-0.4, 1.1, 0.0]], dtype=torch.float64))
@@ -25,7 +26,7 @@ TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1],
 def check_term(
     term: Term, structure: Structure, basis: Multipoles | None = None, tolerance: float = 1e-6, seed: int = 0
 ) -> dict[str, float]:
-    """Check all that the package relies on: shape, invariance, batches, derivatives to second order, declared structure.
+    """Check all that the package relies on: shape, invariance, cells, batches, continuity, derivatives, declared structure.
 
     Args:
         term: the term.
@@ -38,8 +39,10 @@ def check_term(
 
     Raises:
         AssertionError: naming the check, what was expected and what was got.
-        ValueError: an energy of the wrong shape.
+        TypeError, ValueError: no term; an energy of the wrong shape.
     """
+    if not isinstance(term, Term):
+        raise TypeError(f"`term` must be a cgdft.Term, got {term!r}; {MADE}")
     basis = Multipoles(2, width=1.0) if basis is None else basis
     generator = torch.Generator().manual_seed(seed)
 
@@ -75,6 +78,8 @@ def check_term(
         away = (cells[:, None].to(structure.cell) @ structure.cell[structure.index])[:, 0]
         elsewhere = structure.deformed(away, torch.zeros_like(structure.cell))
         compare("atoms in other cells", term.energy(Density(elsewhere, basis, p)), energy)
+        if term.extensive and not (term.external or per_atom) and len(structure) == 1:
+            compare("supercell", term.energy(Density(doubled(structure), basis, p.repeat(2, 1))), 2 * energy)
     if not per_atom and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
         permuted = Structure(
@@ -111,7 +116,18 @@ def check_term(
         at = structure.deformed(t * dr, t * de)
         return term.energy(Density(at, basis, p + t * dp)).sum()
 
-    _check_line(along, compare)
+    def prepared_along(t: Tensor) -> Tensor:
+        at = structure.deformed(t * dr, t * de)
+        there = basis.prepare(at)
+        return term.prepare(at, there).energy(Density(at, there, p + t * dp)).sum()
+
+    _check_line("term", along, compare)
+    _check_line("prepared term", prepared_along, compare)
+    if not per_atom and not term.external:
+        stretch = torch.eye(3, dtype=p.dtype).expand(len(structure), 3, 3)
+        still = torch.zeros_like(structure.positions)
+        jump = _largest_jump(lambda t: term.energy(Density(structure.deformed(still, t * stretch), basis, p)).sum())
+        compare("continuity", energy.sum() + jump, energy.sum())
 
     if term.quadratic:
         compare("declared quadratic", prepared.hessian(Density(structure, rho.basis, random(*p.shape))), hessian)
@@ -140,7 +156,37 @@ def check_term(
     return errors
 
 
-def _check_line(along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
+def doubled(structure: Structure) -> Structure:
+    """Two cells along the first periodic axis as one."""
+    axis = int(structure.pbc[0].int().argmax())
+    cell = structure.cell[0].clone()
+    cell[axis] *= 2
+    positions = torch.cat([structure.positions, structure.positions + structure.cell[0, axis]])
+    return Structure(
+        structure.numbers.repeat(2), positions, cell, structure.pbc[0], charge=2 * structure.charge, spin=2 * structure.spin
+    )
+
+
+def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points: int = 13) -> float:
+    """What of a function's change its derivative does not explain, where most is unexplained, in ever smaller steps."""
+
+    def at(t: float) -> tuple[float, float, float]:
+        x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
+        value = along(x)
+        return t, float(value.detach()), float(torch.autograd.grad(value, x)[0]) if value.requires_grad else 0.0
+
+    def unexplained(one: tuple[float, float, float], two: tuple[float, float, float]) -> float:
+        return two[1] - one[1] - 0.5 * (two[0] - one[0]) * (one[2] + two[2])
+
+    line = [at(-reach + 2 * reach * k / (points - 1)) for k in range(points)]
+    one, two = max(pairwise(line), key=lambda pair: abs(unexplained(*pair)))
+    for _ in range(12):
+        middle = at(0.5 * (one[0] + two[0]))
+        one, two = max(((one, middle), (middle, two)), key=lambda pair: abs(unexplained(*pair)))
+    return unexplained(one, two)
+
+
+def _check_line(name: str, along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     value = along(t)
     (slope,) = torch.autograd.grad(value, t, create_graph=True) if value.requires_grad else (torch.zeros_like(t),)
@@ -148,8 +194,9 @@ def _check_line(along: Callable[[Tensor], Tensor], compare: Callable[[str, Tenso
     with torch.no_grad():
         h = 1e-3
         e = [along(torch.tensor(k * h, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]
-        compare("first derivative", slope, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
-        compare("second derivative", curvature, (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2), 1e-5)
+        compare(f"first derivative of the {name}", slope, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
+        bent = (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2)
+        compare(f"second derivative of the {name}", curvature, bent, 1e-5)
 
 
 def _by_autograd(term: Term) -> Term:
@@ -160,7 +207,8 @@ def _by_autograd(term: Term) -> Term:
 
 
 def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> dict[str, float]:
-    """Check a solver: stationarity, constraints, and K^-1 as the symmetric inverse of K; that no saddle is called a minimum.
+    """Check a solver: stationarity, constraints, wherever it starts, and K^-1 as the symmetric inverse of K; that no saddle is
+    called a minimum.
 
     Args:
         solver: the solver.
@@ -190,9 +238,13 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
         gradient = problem.gradient(x)
         errors["stationarity"] = float(rows.project(gradient).abs().max())
         errors["constraints"] = float(problem.excess(x).abs().max()) if problem.fixed else 0.0
+        generator = torch.Generator().manual_seed(1)
+        elsewhere = solver.minimise(problem, x + 0.1 * torch.randn(len(x), generator=generator, dtype=x.dtype))
+        errors["status from a start"] = float(sum(s.name != "CONVERGED" for s in elsewhere.status))
+        errors["stationarity from a start"] = float(rows.project(problem.gradient(elsewhere.x)).abs().max())
+        errors["constraints from a start"] = float(problem.excess(elsewhere.x).abs().max()) if problem.fixed else 0.0
         errors["multipliers"] = float((rows.along(rows.coordinates(gradient)) - _transposed(problem, multipliers)).abs().max())
         inverse = solver.linearise(problem, x)
-        generator = torch.Generator().manual_seed(1)
         pairs = [
             (
                 torch.randn(len(x), generator=generator, dtype=x.dtype),

@@ -43,7 +43,7 @@ class DerivativeDiscontinuity(Term):
         if not (isinstance(smoothing, int | float) and 0 < smoothing <= 0.5):
             raise ValueError(f"`smoothing` must be above 0 and at most 0.5 e, got {smoothing!r}")
         self.ionisation, self.affinity = AtomParameter(ionisation, "ionisation"), AtomParameter(affinity, "affinity")
-        self.smoothing, self.local = smoothing, fragments is None
+        self.smoothing, self.local, self.extensive = smoothing, fragments is None, fragments is None
         self.fragments = None if fragments is None else AtomParameter(fragments, "fragments")
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:

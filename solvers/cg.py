@@ -60,7 +60,7 @@ class CG(Solver):
         ]
         gradient = problem.gradient(x)
         norm, floor = norm_scale(problem, gradient)
-        require_stationary(problem, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
+        require_stationary(problem, x, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
         return Minimum(x, rows.multipliers(gradient), status, len(result.history) - 1, torch.stack(result.history))
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:

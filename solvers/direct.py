@@ -45,7 +45,7 @@ class Direct(Solver):
         norm, floor = norm_scale(problem, gradient)
         met = norm <= 1e-9 * first + 1e3 * floor
         unbounded = factors.negative | ~met
-        require_stationary(problem, met | factors.negative | factors.singular)
+        require_stationary(problem, x, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
         return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack([first, norm]))
 

@@ -50,7 +50,7 @@ class FixedPoint(Solver):
             norm, floor = norm_scale(problem, gradient)
             residuals.append(norm)
             target = self.tolerance * scale + floor
-            lost = ~torch.isfinite(norm) | (norm > 1e8 * (scale + floor))
+            lost = ~torch.isfinite(norm) | (norm > 1e8 * (torch.maximum(scale, residuals[0]) + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break
             f = -precondition(problem, x)(rows.project(gradient))

@@ -89,10 +89,8 @@ class Newton(Solver):
             history.append(norm_scale(problem, gradient)[0])
         norm, floor = norm_scale(problem, gradient)
         met = norm <= 1e2 * (self.tolerance * scale + floor)
-        status = [
-            Status.UNBOUNDED if away else Status.SADDLE if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
-            for away, bad, good in zip(runaway.tolist(), saddle.tolist(), met.tolist(), strict=True)
-        ]
+        ends = zip(runaway.tolist(), saddle.tolist(), met.tolist(), stuck.tolist(), strict=True)
+        status = [_status(*one) for one in ends]
         return Minimum(x, rows.multipliers(gradient), status, len(history) - 1, torch.stack(history))
 
     def linearise(self, problem: Problem, x: Tensor) -> Inverse:
@@ -107,6 +105,16 @@ class Newton(Solver):
         result = tangent_cg(product, -g, rows, precondition(problem, x), target, self.inner.max_iterations)
         bent = result.negative[rows.index]
         return torch.where(bent, result.y + result.direction, result.y)
+
+
+def _status(runaway: bool, saddle: bool, met: bool, stuck: bool) -> Status:
+    if runaway:
+        return Status.UNBOUNDED
+    if saddle:
+        return Status.SADDLE
+    if met:
+        return Status.CONVERGED
+    return Status.STUCK if stuck else Status.NOT_CONVERGED
 
 
 def _convex_factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:

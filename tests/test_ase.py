@@ -11,7 +11,7 @@ from ase.md.verlet import VelocityVerlet
 
 from cgdft import FragmentCharge, Structure
 from cgdft.ase import CGDFT
-from cgdft.functionals import Anharmonic, Hardness, LatentCharges, Pairwise, QEq, QEqDipoles, UniformField
+from cgdft.functionals import Anharmonic, Electronegativity, Hardness, LatentCharges, Pairwise, QEq, QEqDipoles, UniformField
 from cgdft.units import angstrom, eV, volt_per_angstrom
 
 
@@ -133,6 +133,21 @@ def test_a_second_property_reuses_the_solution():
     assert atoms.calc.solution.history[0, 0] < 0.05 * first.history[0, 0]  # it started from the one before
     atoms.calc.calculate(molecule("NH3"))
     assert len(atoms.calc.results["charges"]) == 4
+
+
+def test_parameters_that_change_are_noticed():
+    """And a model with parameters that are trained warns of nothing."""
+    chi = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
+    atoms = water(0.02)
+    atoms.calc = CGDFT(QEq() + Electronegativity({"H": chi, "O": 0.0}))
+    before, forces = atoms.get_potential_energy(), atoms.get_forces()
+    with torch.no_grad():
+        chi += 0.1
+    changed = water(0.02)
+    changed.calc = CGDFT(QEq() + Electronegativity({"H": 0.2, "O": 0.0}))
+    assert atoms.get_potential_energy() == pytest.approx(changed.get_potential_energy(), abs=1e-10) != before
+    assert np.allclose(atoms.get_forces(), changed.get_forces(), atol=1e-8)
+    assert np.abs(atoms.get_forces() - forces).max() > 1e-3
 
 
 def test_energy_is_conserved_to_second_order_in_the_time_step():

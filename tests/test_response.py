@@ -1,5 +1,6 @@
 """Derivatives of the minimum: first and second, for every solver and boundary, by gradcheck, gradgradcheck and differences."""
 
+import every_solver
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
@@ -18,9 +19,9 @@ from cgdft.functionals import (
     QEqDipoles,
     UniformField,
 )
-from cgdft.solvers import CG, Direct, FixedPoint, Newton
+from cgdft.solvers import Direct
 
-SOLVERS = {"Direct": Direct(), "CG": CG(), "Newton": Newton(), "Anderson": FixedPoint(mixing=0.4)}
+SOLVERS = {name: solver for name, solver in every_solver.SOLVERS.items() if name not in every_solver.SLOW}
 QUADRATIC = (
     Hartree()
     + Electronegativity({"H": 0.17, "O": 0.32, "Na": 0.1, "Cl": 0.31})

@@ -1,10 +1,12 @@
 """One test for every solver: convex problems of every kind to 1e-10, and honest ends of the others."""
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
 import torch
 from ase.build import molecule
+from every_solver import QUADRATIC_ONLY, SLOW, SOLVERS
 
 import cgdft
 from cgdft import (
@@ -26,13 +28,6 @@ from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, 
 from cgdft.solvers import CG, Direct, FixedPoint, Newton
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
 
-SOLVERS = {
-    "Direct": Direct(),
-    "CG": CG(),
-    "Newton": Newton(),
-    "Anderson": FixedPoint(mixing=0.4, history=12),
-    "linear mixing": FixedPoint(mixing=0.3, history=0, max_iterations=5000),
-}
 ETA = {"H": 0.5, "C": 0.4, "N": 0.43, "O": 0.49, "Na": 0.2, "Cl": 0.36}
 CHI = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.32, "Na": 0.1, "Cl": 0.31}
 WIDTH = {"H": 0.8, "C": 1.2, "N": 1.1, "O": 1.0, "Na": 1.8, "Cl": 1.5}
@@ -131,11 +126,11 @@ def test_no_saddle_is_called_a_minimum(solver):
 
 
 CONVEX = [
-    pytest.param(solver, model, where, marks=SLOWLY_MIXED[where, model] if solver == "linear mixing" else [])
+    pytest.param(solver, model, where, marks=SLOWLY_MIXED[where, model] if solver in SLOW else [])
     for solver in SOLVERS
     for model in MODELS
     for where in ("water", "cation", "salt", "slab", "batch")
-    if solver != "linear mixing" or (where, model) in SLOWLY_MIXED  # elsewhere it takes thousands of iterations
+    if solver not in SLOW or (where, model) in SLOWLY_MIXED  # elsewhere it takes thousands of iterations
 ]
 
 
@@ -199,21 +194,89 @@ def test_modes_by_entries_are_those_of_the_matrix(structures):
         model.replace(ansatz=ResponseModes(Entries(rows + 1000, columns, values, width)))(structure)
 
 
-@pytest.mark.parametrize("solver", ["Newton", "Anderson"])
-def test_anharmonic(solver, structure):
+@pytest.mark.parametrize("where", ["water", "cation", "batch"])
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_what_is_not_quadratic_is_minimised_or_refused(solver, where, structures):
+    """By what can, as by Newton's method; a solver of quadratic functionals says which term it cannot."""
     model = QEq() + Anharmonic(cubic=0.3, quartic=2.0)
-    solution = model.replace(solver=SOLVERS[solver])(structure)
-    with torch.no_grad():
-        gradient = solution.problem.gradient(solution.minimum.x)
-    assert float(solution.problem.rows.project(gradient).abs().max()) < 1e-11
-    assert float((solution.total_charge - structure.charge).abs().max()) < 1e-11
-    assert float((solution.charges - QEq()(structure).charges).abs().max()) > 1e-3
+    problem = model.problem(structures[where])
+    if isinstance(SOLVERS[solver], QUADRATIC_ONLY):
+        with pytest.raises(ValueError, match="'Anharmonic', which is not quadratic; use Newton"):
+            model.replace(solver=SOLVERS[solver])(structures[where])
+        return
+    assert check_solver(SOLVERS[solver], problem)["constraints from a start"] < 1e-11
+    charges = model.replace(solver=SOLVERS[solver])(structures[where]).charges
+    assert float((charges - model(structures[where]).charges).abs().max()) < 1e-10
+    assert float((charges - QEq()(structures[where]).charges).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("solver", [Direct(), CG()])
-def test_quadratic_solvers_refuse_what_they_cannot_solve(solver, structures):
-    with pytest.raises(ValueError, match="'Anharmonic', which is not quadratic; use Newton"):
-        (QEq() + Anharmonic(0.1)).replace(solver=solver)(structures["water"])
+def test_every_solver_is_tested():
+    """But the one of response laws, which minimises nothing: see test_response_models.py."""
+    exported = {one for one in vars(cgdft.solvers).values() if isinstance(one, type) and issubclass(one, cgdft.Solver)}
+    untested = {one.__name__ for one in exported - {type(one) for one in SOLVERS.values()}}
+    assert untested - {"Solver"} == {"SelfConsistent"}
+
+
+class Wrong(cgdft.Solver):
+    """Newton's result, changed by what a test wants."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def minimise(self, problem, start=None):
+        return self.change(Newton().minimise(problem, start))
+
+    def linearise(self, problem, x):
+        return Newton().linearise(problem, x)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (lambda m: (m.x, m.status), TypeError, "must return a cgdft.Minimum"),
+        (lambda m: replace(m, status=m.status[:-1]), TypeError, "must return x, multipliers and status of sizes"),
+        (lambda m: replace(m, x=m.x[:-1]), TypeError, "must return x, multipliers and status of sizes"),
+        (lambda m: replace(m, x=m.x + 0.1), ValueError, "must keep the charges that are fixed"),
+    ],
+)
+def test_what_solvers_return_is_looked_at(change, error, match, structures):
+    with pytest.raises(error, match=match):
+        QEq().replace(solver=Wrong(change))(structures["batch"])
+
+
+def test_starts_are_looked_at(structures):
+    """A start that does not have the charges asked for, taken as it is."""
+
+    class Trusting(cgdft.Solver):
+        def minimise(self, problem, start=None):
+            minimum = Newton().minimise(problem)
+            return minimum if start is None else replace(minimum, x=start)
+
+        def linearise(self, problem, x):
+            return Newton().linearise(problem, x)
+
+    with pytest.raises(AssertionError, match="from a start"):
+        check_solver(Trusting(), QEq().problem(structures["water"]))
+
+
+def test_newton_says_when_energy_and_gradient_disagree(structures):
+    @cgdft.term
+    def kink(rho, k):
+        return rho.total(k * rho.charges.abs())
+
+    @cgdft.term
+    def detached(rho, k):
+        return rho.total(k * rho.charges.detach() ** 2)
+
+    with pytest.raises(SolverError, match="energy and gradient disagree.*check_term"):
+        (QEq() + kink(k=2.0))(structures["water"])
+    with pytest.raises(SolverError, match="not converged.*check_term"):
+        (QEq() + detached(k=2.0)).replace(solver=Newton(max_iterations=20))(structures["water"])
+
+
+def test_a_solver_that_diverges_blames_no_term(structures):
+    with pytest.raises((SolverError, ValueError), match="diverged"):
+        QEq().replace(solver=FixedPoint(mixing=900.0, history=0, max_iterations=400))(structures["water"])
 
 
 @pytest.mark.parametrize(
@@ -227,7 +290,7 @@ def test_what_is_not_quadratic_is_told_apart(solver, local, structures):
     def quartic(rho, k):
         return rho.total(k * rho.charges**4)
 
-    with pytest.raises(ValueError, match="declared quadratic.* quartic.* is not|`quartic` is declared quadratic"):
+    with pytest.raises(ValueError, match="`quartic` is declared quadratic, but its second derivatives change"):
         (QEq() + quartic(k=0.3)).replace(solver=solver)(structures["water"])
     assert (QEq() + quartic(k=0.0)).replace(solver=solver)(structures["water"]).total_charge.abs() < 1e-12
 
@@ -245,6 +308,20 @@ def test_unbounded_functional_says_so(solver):
     assert len(failure.value.history)
     solution = model(pair, throw=False)
     assert solution.status == [Status.UNBOUNDED]
+
+
+@pytest.mark.parametrize("quadratic", [True, False])
+@pytest.mark.parametrize("solver", [Newton(), None])
+def test_what_is_not_local_is_told_apart(solver, quadratic, structures):
+    """Charges would be right where it is not declared quadratic, and all that is derived from second derivatives wrong."""
+
+    @cgdft.term(quadratic=quadratic, local=True)
+    def squared(rho, k):
+        return k[:1] * rho.total(rho.charges * rho.structure.positions[:, 2]) ** 2
+
+    with pytest.raises(ValueError, match="`squared` is declared local, but its second derivatives couple atoms"):
+        (QEq() + squared(k=0.3)).replace(solver=solver)(structures["water"])
+    assert (QEq() + squared(k=0.0)).replace(solver=solver)(structures["water"]).total_charge.abs() < 1e-12
 
 
 def test_unbounded_cubic():

@@ -8,6 +8,7 @@ from ase.collections import g2
 
 import cgdft
 from cgdft import Multipoles, Structure, check_term
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import (
     Anharmonic,
     AttenuatedElectronegativity,
@@ -18,6 +19,7 @@ from cgdft.functionals import (
     NuclearRepulsion,
     Pairwise,
     PointCharges,
+    QEq,
     SpinHardness,
     Stiffening,
     UniformField,
@@ -167,6 +169,59 @@ def test_check_term_sees_what_is_wrong(structures):
     with pytest.raises(AssertionError, match="declared convex"):
         check_term(NotConvex(), water)
 
+    class Detached(Pairwise):
+        def prepare(self, structure, basis):
+            with torch.no_grad():
+                return super().prepare(structure, basis)
+
+    with pytest.raises(AssertionError, match="derivative of the prepared term"):
+        check_term(Detached(10.0, 0.5), water)
+
+    @cgdft.term
+    def in_place(rho):
+        rho.charges.mul_(2.0)
+        return rho.total(rho.charges**2)
+
+    with pytest.raises(ValueError, match="`in_place` must leave the density as it is"):
+        check_term(in_place(), water)
+    with pytest.raises(TypeError, match="is one when called"):
+        check_term(in_place, water)
+    with pytest.raises(TypeError, match="is one when called"):
+        QEq() + in_place
+
+    @cgdft.term
+    def averaged(rho):
+        return rho.total(rho.charges**2) / rho.structure.counts
+
+    with pytest.raises(AssertionError, match="supercell"):
+        check_term(averaged(), structures["salt"])
+
+    @cgdft.term
+    def cut_off(rho):
+        """1 / r of pairs nearer than 5 bohr."""
+        i, j, apart = near_pairs(rho.structure, 5.0)
+        pairs = rho.charges[i] * rho.charges[j] / apart.norm(dim=1)
+        return rho.total(torch.zeros_like(rho.charges).index_add(0, i, pairs))
+
+    for where in ("cation", "salt", "slab"):
+        with pytest.raises(AssertionError, match="continuity"):
+            check_term(cut_off(), structures[where])
+
+
+def test_names_of_parameters_and_arguments():
+    with pytest.raises(TypeError, match="`bent` must not call a parameter 'curvature', which terms have"):
+
+        @cgdft.term
+        def bent(rho, curvature=1.0):
+            return rho.total(curvature * rho.charges**2)
+
+    @cgdft.term
+    def right(rho, k=1.0):
+        return rho.total(k * rho.charges**2)
+
+    with pytest.raises(TypeError, match="`right`.*unexpected keyword argument 'kk'"):
+        right(kk=0.1)
+
 
 def test_parameters_by_one_rule(structures):
     water = structures["water"]
@@ -201,6 +256,14 @@ def test_parameters_by_one_rule(structures):
         Multipoles(width=0.0)
     with pytest.raises(ValueError, match="finite"):
         Hardness(float("nan"))
+    for wrong, match in ((-1.0, "greater than zero, got -1.0"), (float("nan"), "finite")):
+        one = torch.nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
+        terms = Hardness(one), Hardness({"H": one, "O": 1.0})
+        with torch.no_grad():  # a step of a training
+            one.fill_(wrong)
+        for term in terms:
+            with pytest.raises(ValueError, match=f"`eta` must be {match}"):
+                term.energy(density)
 
 
 @pytest.mark.parametrize("bad", [3, -1, 1.5])

@@ -22,7 +22,7 @@ from cgdft.structure import Structure
 
 
 def SQE(
-    bond_hardness: float | Mapping[tuple[str, str], float] | Tensor | Callable[[Structure, Tensor], Tensor],
+    bond_hardness: float | Mapping[tuple[str, str], float | Tensor] | Tensor | Callable[[Structure, Tensor], Tensor],
     chi: ParameterLike = CHI,
     hardness: ParameterLike | None = HARDNESS,
     width: ParameterLike = WIDTH,
