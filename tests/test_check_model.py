@@ -177,6 +177,7 @@ def test_the_page_of_models_is_generated():
     assert (Path(__file__).parents[1] / "docs" / "models.md").read_text() == markdown()
     found = {record.name: (where, said) for record, where, said in places()}
     assert set(found) == set(MODELS)
+    assert all(hasattr(cgdft.functionals, record.maker) for record in MODELS.values())  # exported
     assert all(said in ("latent", "labelled") for _, said in found.values())
     assert found["latent-charges"][0].solved == "one shot"
     assert found["fourth-generation"][0].energy == "read out"
