@@ -16,7 +16,7 @@ from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
-from cgdft.response import forbid_inference
+from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.structure import Structure
@@ -131,6 +131,8 @@ class Model(nn.Module):
     def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.
 
+        Under `torch.no_grad()` it takes less memory: what forces need is then prepared when they are asked for.
+
         Args:
             start: solution of a similar structure to begin with, or its x (molecular dynamics: see `Extrapolation`).
             throw: whether a solve that failed raises; else see `solution.status`.
@@ -143,8 +145,18 @@ class Model(nn.Module):
         if not isinstance(structure, Structure):
             raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
         forbid_inference()
+        prepared = Prepared.of(self, structure) if torch.is_grad_enabled() else None
+        problem = self.problem(structure) if prepared is None else prepared.problem
+        solver, minimum = self.solve(problem, start.minimum.x if isinstance(start, Solution) else start, throw)
+        return Solution(self, structure, problem, solver, minimum, prepared)
+
+    def solve(self, problem: Problem, start: Tensor | None = None, throw: bool = True) -> tuple[Solver, Minimum]:
+        """The minimum of this model's problem, and the solver that found it; without a graph.
+
+        Raises:
+            SolverError: as the call.
+        """
         with torch.no_grad():
-            problem = self.problem(structure)
             solver = self.chosen_solver(problem)
             _check_covered(problem)
             if len(problem.index) == 0:
@@ -152,13 +164,12 @@ class Model(nn.Module):
                 multipliers = problem.rows.multipliers(empty)
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
-                first = start.minimum.x if isinstance(start, Solution) else start
-                if first is not None and first.shape != problem.index.shape:
+                if start is not None and start.shape != problem.index.shape:
                     raise ValueError(
                         f"`start` must be of a structure with as many unknowns, {tuple(problem.index.shape)}, got "
-                        f"{tuple(first.shape)}"
+                        f"{tuple(start.shape)}"
                     )
-                minimum = solver.minimise(problem, first)
+                minimum = solver.minimise(problem, start)
                 _check_minimum(minimum, problem, solver)
             if finite(minimum.x):
                 problem.check_declared(minimum.x)
@@ -173,7 +184,7 @@ class Model(nn.Module):
                 minimum.status,
                 minimum.history,
             )
-        return Solution(self, structure, problem, solver, minimum)
+        return solver, minimum
 
     def wants_graph(self, structure: Structure) -> bool:
         """Whether something in the model or structure requires a gradient, or may: a plain function could hide it."""

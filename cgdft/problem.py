@@ -173,10 +173,10 @@ class Problem:
         rho = self.density(x)
         return self.readout.energy(rho) - self.work(rho)
 
-    def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
-        """Whether the energy, or what determines x, depends on something that requires a gradient."""
-        energies = [self.lagrangian(x, multipliers)] + ([] if self.readout is None else [self.readout.energy(self.density(x))])
-        return any(one.requires_grad for one in energies)
+    def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
+        """The energies, and what determines x: what the solution depends on, these do."""
+        energies = [self.lagrangian(x, multipliers)]
+        return energies if self.readout is None else [*energies, self.readout.energy(self.density(x))]
 
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
@@ -206,10 +206,8 @@ class Problem:
         stiffness, active = self.space.stiffness, self.rows.active
         if stiffness is None or not (stiffness > 0).all():
             raise ValueError("`ansatz` must have a stiffness of all that it changes to answer to a density, got one without")
-        p = p.detach().requires_grad_()
-        with torch.enable_grad():
-            energy = self.functional.energy(Density(self.structure, self.basis, p)).sum()
-        slope = torch.autograd.grad(energy, p, create_graph=torch.is_grad_enabled())[0]
+        rho = Density(self.structure, self.basis, p.detach())
+        slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
         x = -self.space.pull(slope - self._given) / stiffness
         if not active.any():
             return x

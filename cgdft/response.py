@@ -13,7 +13,8 @@ after a step is also L - 1/2 r.K^-1 r, with one derivative less that is exact an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -91,6 +92,47 @@ class Probe:
 
 class Undefined(ValueError):
     """An observable that a model does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A problem with a graph to a displacement and a strain of its structure, both zero.
+
+    Solved and differentiated, it is prepared once for both.
+    """
+
+    problem: Problem
+    displacement: Float[Tensor, "n_atoms 3"]
+    strain: Float[Tensor, "n_structures 3 3"]
+
+    @classmethod
+    def of(cls, model: Model, structure: Structure) -> Prepared:
+        """The problem of a model on a structure."""
+        with torch.enable_grad():
+            displacement = torch.zeros_like(structure.positions, requires_grad=True)
+            strain = torch.zeros_like(structure.cell, requires_grad=True)
+            return cls(model.problem(structure.deformed(displacement, strain)), displacement, strain)
+
+    def probe(self, by: tuple[str, ...]) -> Probe:
+        """Changes, with a gradient for those named in `by`."""
+        problem = self.problem
+        changes = Probe.zero(problem.structure, problem.basis.size, len(problem.fixed), by)
+        return replace(changes, **{name: getattr(self, name) for name in ("displacement", "strain") if name in by})
+
+
+def leaves(values: Iterable[Tensor]) -> set[Tensor]:
+    """The tensors that require a gradient on which some depend."""
+    found: set[Tensor] = {value for value in values if value.requires_grad and value.grad_fn is None}
+    waiting = [value.grad_fn for value in values if value.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        if hasattr(node, "variable"):
+            found.add(node.variable)
+        more = {one for one, _ in node.next_functions if one is not None} - seen
+        seen |= more
+        waiting += more
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,32 +249,25 @@ def forbid_inference() -> None:
 
 
 def respond(
-    model: Model,
-    structure: Structure,
+    problem: Problem,
+    probe: Probe,
     x: Tensor,
     multipliers: Tensor,
     linearised: tuple[Inverse, Inverse],
     order: int,
-    by: tuple[str, ...] = (),
-    problem: Problem | None = None,
     economical: bool = False,
 ) -> Response:
     """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to one more.
 
     Args:
+        problem: with a graph to what is to be differentiated by, the probe's displacement and strain among it.
+        probe: the changes, zero, with a gradient where they are to be differentiated by.
         x, multipliers: the solution, without a graph.
         linearised: K^-1 and K^-T there.
         order: chord Newton steps.
-        by: names of the probe's changes to differentiate by.
-        problem: the model's on this structure, with a graph, where there is one already and the probe does not move atoms.
         economical: whether 2 `order` derivatives of the energy are enough, in place of 2 `order` + 1.
     """
     with torch.enable_grad():
-        probe = Probe.zero(structure, model.basis.size, multipliers.shape[1], by)
-        if problem is None:
-            moves = {"displacement", "strain"} & {*by}
-            problem = model.problem(structure.deformed(probe.displacement, probe.strain) if moves else structure)
-
         if order:
             x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()
         value = None

@@ -232,13 +232,12 @@ class ResponseProblem(Problem):
         v = self.felt(rho, multipliers, probe)
         return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
 
-    def requires_grad(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> bool:
-        """Whether law, potentials or energy depend on something that requires a gradient."""
+    def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
+        """The energy, the answer and the charges."""
         p = self.space.coefficients(x)
         rho = self.density(x)
         energy = self.law(self.structure, self.potentials(p, multipliers)) if self.readout is None else self.readout.energy(rho)
-        values = energy, self.answer(self.potentials(p, multipliers)), self.excess(x)
-        return any(one.requires_grad for one in values)
+        return [energy, self.answer(self.potentials(p, multipliers)), self.excess(x)]
 
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]

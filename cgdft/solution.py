@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Probe, Response, forbid_inference, respond
+from cgdft.response import Prepared, Probe, Response, forbid_inference, leaves, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -31,23 +31,32 @@ class Solution:
     Per atom: (n_atoms, ...); per structure: (n_structures, ...), also for a single one.
     """
 
-    def __init__(self, model: Model, structure: Structure, problem: Problem, solver: Solver, minimum: Minimum) -> None:
+    def __init__(
+        self,
+        model: Model,
+        structure: Structure,
+        problem: Problem,
+        solver: Solver,
+        minimum: Minimum,
+        prepared: Prepared | None = None,
+    ) -> None:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
+        self._given = prepared
         self._grad_mode = torch.is_grad_enabled()
         self._versions = self._current_versions()
 
     @cached_property
-    def _with_graph(self) -> Problem | None:
-        """The problem with a graph, where the energy depends on something that requires a gradient."""
-        if not (self._grad_mode and self.model.wants_graph(self.structure)):
-            return None
-        with torch.enable_grad():
-            problem = self.model.problem(self.structure)
-            return problem if problem.requires_grad(self.minimum.x, self.minimum.multipliers) else None
+    def _prepared(self) -> Prepared:
+        return Prepared.of(self.model, self.structure) if self._given is None else self._given
 
-    @property
+    @cached_property
     def _graph(self) -> bool:
-        return self._with_graph is not None
+        """Whether the energy, or what determines x, depends on something that requires a gradient."""
+        if not (self._grad_mode and self.model.wants_graph(self.structure)):
+            return False
+        with torch.enable_grad():
+            values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
+        return bool(leaves(values) - {self._prepared.displacement, self._prepared.strain})
 
     @property
     def outdated(self) -> bool:
@@ -130,7 +139,8 @@ class Solution:
     @property
     def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """The energy term by term, (n_structures,) each, hartree."""
-        return self._state.problem.energies(self._state.x, self._state.multipliers)
+        with self._graph_mode:
+            return self._state.problem.energies(self._state.x, self._state.multipliers)
 
     @property
     def energy(self) -> Float[Tensor, " n_structures"]:
@@ -304,7 +314,7 @@ class Solution:
             return self._respond()
         x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
         with torch.no_grad():
-            rho = problem.density(x)
+            rho = Density(self.structure, self.model.basis.prepare(self.structure), problem.space.coefficients(x))
             probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
             return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)
 
@@ -321,8 +331,10 @@ class Solution:
         orders = len(by) + 2 * int(self._graph)
         steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
-        problem = None if {"displacement", "strain"} & {*by} else self._with_graph or self.problem
-        return respond(self.model, self.structure, self.minimum.x, self.minimum.multipliers, both, steps, by, problem)
+        # where a user derives further, that frees the graph of what moves, and of nothing else
+        apart = self._graph and {"displacement", "strain"} & {*by}
+        prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
+        return respond(prepared.problem, prepared.probe(by), self.minimum.x, self.minimum.multipliers, both, steps)
 
     @property
     def _graph_mode(self) -> torch.set_grad_enabled:

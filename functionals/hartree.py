@@ -136,9 +136,9 @@ class _HartreeAt(Term):
         self.convex = term.self_interaction and self.bounded
         self.operator = term._chosen(structure, sites)
         self.coulomb = term.coulomb(structure, sites, self.operator)
-        graph = any(one.requires_grad for one in (structure.positions, structure.cell, sites.width))
         self.explicit = self.operator is Operator.DENSE
-        self.constant = self.explicit and not (torch.is_grad_enabled() and graph)
+        moving = (structure.positions, structure.cell, sites.width)
+        self.moving = torch.is_grad_enabled() and any(one.requires_grad for one in moving)
         self._matrix: Tensor | None = None
         self._place = (structure.index, structure.local)
 
@@ -148,8 +148,10 @@ class _HartreeAt(Term):
 
     @property
     def dense(self) -> Tensor | None:
-        """The matrix (n_structures, n, n) where it does not depend on anything, made when first asked for."""
-        if self._matrix is None and self.constant:
+        """The matrix (n_structures, n, n), made when first asked for; None where derivatives are asked for by what it is of."""
+        if not self.explicit or (self.moving and torch.is_grad_enabled()):
+            return None
+        if self._matrix is None:
             assert isinstance(self.coulomb, Coulomb)
             with torch.no_grad():
                 self._matrix = self.coulomb.matrix()

@@ -196,7 +196,7 @@ def test_so_many_steps_lead_to_the_fixed_point(structures, name):
         solution = model(steps)(structure)
         torch.testing.assert_close(solution.total_charge.detach(), structure.charge, atol=1e-11, rtol=0)
         distance.append(float((solution.charges - fixed.charges).detach().abs().max()))
-        assert float(solution.problem.departure(solution.coefficients.detach()).abs().max()) < 1e-12
+        assert float(solution.problem.departure(solution.coefficients.detach()).detach().abs().max()) < 1e-12
     assert distance[0] > distance[1] > distance[2] > distance[3]
     assert distance[0] > 1e-3
     assert distance[4] < 1e-8

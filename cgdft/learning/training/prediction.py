@@ -108,30 +108,30 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
     while True:
         structure, changes = moved(batch, wanted)
         with batch.remembering(structure):
-            # first, so that the solver finds features that are known
-            whole = model.problem(structure) if torch.is_grad_enabled() else None
-            solution = model(structure, start, throw=False)
-            bad = [s for s, status in enumerate(solution.status) if status is not Status.CONVERGED]
-            if not torch.isfinite(solution.minimum.x).all():
+            with torch.enable_grad():
+                problem = model.problem(structure)
+            solver, minimum = model.solve(problem, start, throw=False)
+            bad = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
+            if not torch.isfinite(minimum.x).all():
                 finite = torch.ones(len(batch), dtype=torch.bool)
-                finite[solution.problem.index[~torch.isfinite(solution.minimum.x)]] = False
+                finite[problem.index[~torch.isfinite(minimum.x)]] = False
                 bad = sorted({*bad, *torch.nonzero(~finite).flatten().tolist()})
             if not bad:
-                order = max([QUANTITIES[name].order for name in wanted], default=0) + 1 + solution.problem.lag
+                order = max([QUANTITIES[name].order for name in wanted], default=0) + 1 + problem.lag
                 by = tuple({one for name in wanted for one in QUANTITIES[name].by} & {"field", "potential"})
-                x, multipliers, problem = solution.minimum.x, solution.minimum.multipliers, solution.problem
+                x, multipliers = minimum.x, minimum.multipliers
                 if len(x):
                     dense = problem.stationary and problem.side <= DIRECT
                     with torch.no_grad():
-                        both = problem.linearised(Direct() if dense else solution.solver, x, multipliers)
+                        both = problem.linearised(Direct() if dense else solver, x, multipliers)
                 else:
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
-                steps = order if len(x) else 0
-                response = respond(model, structure, x, multipliers, both, steps, by, whole, economical=True)
-                return Prediction(batch, probed(response, changes), x, failed, {})
-        failed |= {batch.frames[s].name: solution.status[s].value for s in bad}
+                probe = replace(Probe.zero(structure, problem.basis.size, len(problem.fixed), by), **changes)
+                response = respond(problem, probe, x, multipliers, both, order if len(x) else 0, economical=True)
+                return Prediction(batch, response, x, failed, {})
+        failed |= {batch.frames[s].name: minimum.status[s].value for s in bad}
         if len(bad) == len(batch):
-            raise SolverError(f"no frame of a batch has a minimum: {failed}", solution.status, solution.history)
+            raise SolverError(f"no frame of a batch has a minimum: {failed}", minimum.status, minimum.history)
         batch, start = batch.without(bad), None
 
 
