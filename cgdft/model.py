@@ -131,7 +131,8 @@ class Model(nn.Module):
     def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.
 
-        Under `torch.no_grad()` it takes less memory: what forces need is then prepared when they are asked for.
+        A solution holds the graph from which its forces follow, 1 MB for a molecule of ten atoms and a network. Under
+        `torch.no_grad()` it holds none, and what forces need is prepared again when they are asked for.
 
         Args:
             start: solution of a similar structure to begin with, or its x (molecular dynamics: see `Extrapolation`).
