@@ -219,12 +219,12 @@ def test_a_start_must_know_the_elements(tmp_path):
 class Stubborn(Model):
     """Finds no minimum of structures that are stretched."""
 
-    def forward(self, structure, start=None, throw=True):
-        solution = super().forward(structure, start, throw)
-        for s, one in enumerate(structure):
+    def solve(self, problem, start=None, throw=True):
+        solver, minimum = super().solve(problem, start, throw)
+        for s, one in enumerate(problem.structure):
             if float((one.positions[1] - one.positions[0]).detach().norm()) > 3.0:
-                solution.minimum.status[s] = Status.UNBOUNDED
-        return solution
+                minimum.status[s] = Status.UNBOUNDED
+        return solver, minimum
 
 
 def stubborn(environment):
