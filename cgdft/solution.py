@@ -314,13 +314,14 @@ class Solution:
             return self._respond()
         x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
         with torch.no_grad():
-            rho = Density(self.structure, self.model.basis.prepare(self.structure), problem.space.coefficients(x))
+            moving = problem.basis.width(self.structure).requires_grad
+            basis = self.model.basis.prepare(self.structure) if moving else problem.basis
+            rho = Density(self.structure, basis, problem.space.coefficients(x))
             probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
             return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)
 
     def _respond(self, *by: str, energy: bool = False) -> Response:
         """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
-
         forbid_inference()
         if self.outdated:
             raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
