@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from cgdft.density import Density
 from cgdft.solver import Inverse
@@ -87,7 +89,7 @@ class Probe:
             "charge": (m, n_rows),
         }
         like = structure.positions
-        return cls(**{name: like.new_zeros(shape, requires_grad=name in by) for name, shape in shapes.items()})
+        return cls(**{name: _own(like.new_zeros(shape, requires_grad=name in by)) for name, shape in shapes.items()})
 
 
 class Undefined(ValueError):
@@ -109,8 +111,8 @@ class Prepared:
     def of(cls, model: Model, structure: Structure) -> Prepared:
         """The problem of a model on a structure."""
         with torch.enable_grad():
-            displacement = torch.zeros_like(structure.positions, requires_grad=True)
-            strain = torch.zeros_like(structure.cell, requires_grad=True)
+            displacement = _own(torch.zeros_like(structure.positions, requires_grad=True))
+            strain = _own(torch.zeros_like(structure.cell, requires_grad=True))
             return cls(model.problem(structure.deformed(displacement, strain)), displacement, strain)
 
     def probe(self, by: tuple[str, ...]) -> Probe:
@@ -120,19 +122,34 @@ class Prepared:
         return replace(changes, **{name: getattr(self, name) for name in ("displacement", "strain") if name in by})
 
 
-def leaves(values: Iterable[Tensor]) -> set[Tensor]:
-    """The tensors that require a gradient on which some depend."""
-    found: set[Tensor] = {value for value in values if value.requires_grad and value.grad_fn is None}
+def depends(values: Iterable[Tensor], prepared: Prepared) -> bool:
+    """Whether some values depend on anything that requires a gradient, beside what was made for derivatives since `prepared`.
+
+    A function of the structure may solve models of its own, whose displacements are nobody's.
+    """
+    since = _made[prepared.displacement]
+    found = [value for value in values if value.requires_grad and value.grad_fn is None]
     waiting = [value.grad_fn for value in values if value.grad_fn is not None]
     seen = set(waiting)
     while waiting:
         node = waiting.pop()
         if hasattr(node, "variable"):
-            found.add(node.variable)
+            found.append(node.variable)
         more = {one for one, _ in node.next_functions if one is not None} - seen
         seen |= more
         waiting += more
-    return found
+    return any(_made.get(one, -1) < since for one in found)
+
+
+#: Tensors that were made for derivatives, in their order.
+_made = WeakTensorKeyDictionary()
+_order = count()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    if tensor.requires_grad:
+        _made[tensor] = next(_order)
+    return tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,7 +286,7 @@ def respond(
     """
     with torch.enable_grad():
         if order:
-            x, multipliers = x.detach().requires_grad_(), multipliers.detach().requires_grad_()
+            x, multipliers = _own(x.detach().requires_grad_()), _own(multipliers.detach().requires_grad_())
         value = None
         for _ in range(order):
             r = problem.residual(x, multipliers, probe)

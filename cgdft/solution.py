@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Prepared, Probe, Response, forbid_inference, leaves, respond
+from cgdft.response import Prepared, Probe, Response, depends, forbid_inference, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -56,7 +56,7 @@ class Solution:
             return False
         with torch.enable_grad():
             values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
-        return bool(leaves(values) - {self._prepared.displacement, self._prepared.strain})
+        return depends(values, self._prepared)
 
     @property
     def outdated(self) -> bool:

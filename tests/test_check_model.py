@@ -149,6 +149,15 @@ def test_two_copies_far_apart(name):
     torch.testing.assert_close(both.charges.detach(), one.charges.detach().repeat(2), atol=1e-5, rtol=0)
 
 
+def test_a_model_may_solve_another():
+    """In a function of the structure: derivatives go through both, and what nothing asks a gradient of has none."""
+    model = Model(Hartree() + Electronegativity(lambda s: 0.3 + 0.1 * QEq()(s).charges) + Hardness(0.5), Multipoles(width=1.0))
+    structure = structures()["open"]
+    check_model(model, structure)
+    assert not model(structure).charges.requires_grad
+    assert not model(structure).forces().requires_grad
+
+
 def test_mistakes_are_found():
     structure = structures()["open"]
 
