@@ -225,8 +225,8 @@ class SplitCharges(Ansatz):
                 raise ValueError(f"`bonds` must be atoms from 0 to {structure.n_atoms - 1}, got {bonds.tolist()}")
             if (structure.index[bonds[:, 0]] != structure.index[bonds[:, 1]]).any():
                 raise ValueError("`bonds` must join atoms of one structure, got a bond between two")
-            alone = len(bonds) and structure.pbc.any()
-            return bonds, None if alone else structure.positions[bonds[:, 0]] - structure.positions[bonds[:, 1]]
+            unsaid = len(bonds) and structure.pbc.any()
+            return bonds, None if unsaid else structure.positions[bonds[:, 0]] - structure.positions[bonds[:, 1]]
         from ase.data import covalent_radii
 
         from cgdft.electrostatics.pairs import each_once, near_pairs

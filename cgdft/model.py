@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from cgdft.ansatz import Ansatz, Free
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
+from cgdft.declared import check_declared
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.parameter import AtomParameter
 from cgdft.problem import Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
@@ -173,7 +173,7 @@ class Model(nn.Module):
                 minimum = solver.minimise(problem, start)
                 _check_minimum(minimum, problem, solver)
             if finite(minimum.x):
-                problem.check_declared(minimum.x)
+                check_declared(problem, minimum.x)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]
@@ -193,9 +193,9 @@ class Model(nn.Module):
         values: list[Any] = [getattr(holder, field.name) for holder in holders for field in fields(holder)]
         for module in self.modules():
             values += [*module._parameters.values(), *module._buffers.values()]
-            values += [v for k, v in vars(module).items() if not k.startswith("_") or k == "_function"]
-            if isinstance(module, AtomParameter):
-                values += list(module.elements.values())
+            for name, value in vars(module).items():
+                if not name.startswith("_") or name == "_function":
+                    values += value.values() if isinstance(value, Mapping) else [value]
         return any(v.requires_grad if isinstance(v, Tensor) else callable(v) and not isinstance(v, nn.Module) for v in values)
 
     def __repr__(self) -> str:

@@ -15,10 +15,10 @@ from cgdft.constraint import Row, check
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.harmonic import NOT_LOCAL, Harmonic
+from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
-from cgdft.terms import Term, couples_atoms
+from cgdft.terms import Term
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
@@ -230,7 +230,7 @@ class Problem:
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
         rho = self.density(x)
-        slope = self._harmonic.slope(rho) - self._given
+        slope = self.harmonic.slope(rho) - self._given
         for term in self._others:
             slope = slope + term.gradient(rho)
         if not finite(slope):
@@ -263,7 +263,7 @@ class Problem:
         return [term for term in self.functional if not (term.quadratic and term.local)]
 
     @cached_property
-    def _harmonic(self) -> Harmonic:
+    def harmonic(self) -> Harmonic:
         """The quadratic local terms together."""
         return Harmonic(self.functional, Density(self.structure, self.basis, torch.zeros_like(self.space.origin)))
 
@@ -275,31 +275,6 @@ class Problem:
             assert row.potential is not None
             given += row.potential.detach()[self.structure.index, None] * row.weights
         return given
-
-    def check_declared(self, x: Float[Tensor, " n_x"]) -> None:
-        """Raise a ValueError that names a term that is declared local, or local and quadratic, and, seen at x, is not.
-
-        Terms with `blocks` of their own are taken at their word.
-        """
-        rho = self.density(x)
-        self._harmonic.check(rho)
-        for term in self._others:
-            if term.local and type(term).blocks is Term.blocks and couples_atoms(term, rho):
-                raise ValueError(NOT_LOCAL.format(term.name))
-
-    def check_quadratic(self, x: Float[Tensor, " n_x"]) -> None:
-        """Raise a ValueError that names a term that couples atoms, is declared quadratic and, seen at x, is not."""
-        rho, nothing = self.density(x), Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
-        for term in self._others:
-            if not term.quadratic:
-                continue
-            start, slope = term.gradient(nothing), term.gradient(rho)
-            bent = term.curvature(nothing)(rho.coefficients)
-            if not torch.allclose(slope - start, bent, rtol=1e-4, atol=1e-6 * float(slope.abs().max()) + 1e-12):
-                raise ValueError(
-                    f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave "
-                    "quadratic=True out, or see cgdft.check_term"
-                )
 
     def approximate(self) -> Problem | None:
         """The same problem with terms that are cheaper and nearly right; None if there are none."""
@@ -362,7 +337,7 @@ class Problem:
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """Hessian of all local terms together."""
-        found = sum((term.blocks(rho) for term in self._others if term.local), self._harmonic.blocks)
+        found = sum((term.blocks(rho) for term in self._others if term.local), self.harmonic.blocks)
         if not finite(found):
             self._blame("second", rho, lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
         return found

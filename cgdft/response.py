@@ -32,6 +32,17 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: Tensors that were made for derivatives, in their order.
+_made = WeakTensorKeyDictionary()
+_order = count()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    if tensor.requires_grad:
+        _made[tensor] = next(_order)
+    return tensor
+
+
 class _InverseOfJacobian(torch.autograd.Function):
     """v -> K^-1 v, whose adjoint is v -> K^-T v."""
 
@@ -139,17 +150,6 @@ def depends(values: Iterable[Tensor], prepared: Prepared) -> bool:
         seen |= more
         waiting += more
     return any(_made.get(one, -1) < since for one in found)
-
-
-#: Tensors that were made for derivatives, in their order.
-_made = WeakTensorKeyDictionary()
-_order = count()
-
-
-def _own(tensor: Tensor) -> Tensor:
-    if tensor.requires_grad:
-        _made[tensor] = next(_order)
-    return tensor
 
 
 @dataclass(frozen=True, eq=False)

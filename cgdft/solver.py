@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cgdft.declared import check_declared, check_quadratic
+
 if TYPE_CHECKING:
     from cgdft.problem import Problem
 
@@ -154,8 +156,8 @@ def require_quadratic(problem: Problem, solver: Solver) -> None:
 def require_stationary(problem: Problem, x: Tensor, met: Tensor) -> None:
     """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
     if not met.all():
-        problem.check_declared(x)
-        problem.check_quadratic(x)
+        check_declared(problem, x)
+        check_quadratic(problem, x)
         names = ", ".join(term.name for term in problem.functional)
         raise ValueError(
             f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of {names} is not; "

@@ -164,28 +164,6 @@ def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], 
     return slope.detach(), blocks
 
 
-def couples_atoms(term: Term, rho: Density) -> bool:
-    """Whether the second derivatives of a term's energy couple atoms at a density, seen by autograd along one direction.
-
-    Of a term that is local, H (w v) = w H v for a weight w of each atom.
-    """
-    with torch.enable_grad():
-        p = rho.coefficients.detach().requires_grad_()
-        energy = term.energy(Density(rho.structure, rho.basis, p)).sum()
-        if not energy.requires_grad:
-            return False
-        (slope,) = torch.autograd.grad(energy, p, create_graph=True, allow_unused=True, materialize_grads=True)
-    if not slope.requires_grad:
-        return False
-    weight = torch.linspace(1.0, 2.0, len(p), dtype=p.dtype, device=p.device)[:, None]
-    v = torch.cos(torch.arange(p.numel(), dtype=p.dtype, device=p.device)).reshape(p.shape)
-    both = [
-        torch.autograd.grad(slope, p, one, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
-        for one in (v, weight * v)
-    ]
-    return not bool(((both[1] - weight * both[0]).abs() <= 1e-8 * (1.0 + both[0].abs().max())).all())
-
-
 class DensityIndependent(Term):
     """A term of the structure alone: E[rho; R] = E(R). A subclass states `of_structure`."""
 

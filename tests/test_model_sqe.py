@@ -126,3 +126,6 @@ def test_bond_hardness_of_elements_is_learnt():
     (slope,) = torch.autograd.grad(model(methanol).dipole[0, 0], kappa)
     sides = [SQE({("O", "H"): 0.3 + h, ("C", "H"): 0.4, ("O", "C"): 0.2})(methanol).dipole[0, 0] for h in (1e-4, -1e-4)]
     assert float(slope) == pytest.approx(float(sides[0] - sides[1]) / 2e-4, rel=1e-5)
+    plain = torch.tensor(0.3, dtype=D, requires_grad=True)  # of a user's own optimiser
+    dipole = SQE({("O", "H"): plain, ("C", "H"): 0.4, ("O", "C"): 0.2})(methanol).dipole[0, 0]
+    assert float(torch.autograd.grad(dipole, plain)[0]) == pytest.approx(float(slope), rel=1e-12)

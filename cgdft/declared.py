@@ -1,0 +1,77 @@
+"""Whether terms are what they declare to be, seen at a solution: solvers rely on it, and nothing else would show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.terms import Term
+
+if TYPE_CHECKING:
+    from cgdft.problem import Problem
+
+
+def check_declared(problem: Problem, x: Tensor) -> None:
+    """Raise a ValueError that names a term that is declared local, or local and quadratic, and, seen at x (n_x,), is not.
+
+    Terms with `blocks` of their own are taken at their word.
+    """
+    rho = problem.density(x)
+    wrong = problem.harmonic.misses(rho)
+    if wrong is not None:
+        raise ValueError(_not_local(wrong) if couples_atoms(wrong, rho) else _not_quadratic(wrong))
+    for term in problem.functional:
+        if term.local and not term.quadratic and type(term).blocks is Term.blocks and couples_atoms(term, rho):
+            raise ValueError(_not_local(term))
+
+
+def check_quadratic(problem: Problem, x: Tensor) -> None:
+    """Raise a ValueError that names a term that couples atoms, is declared quadratic and, seen at x (n_x,), is not."""
+    rho = problem.density(x)
+    nothing = Density(rho.structure, rho.basis, torch.zeros_like(rho.coefficients))
+    for term in problem.functional:
+        if term.local or not term.quadratic:
+            continue
+        start, slope = term.gradient(nothing), term.gradient(rho)
+        bent = term.curvature(nothing)(rho.coefficients)
+        if not torch.allclose(slope - start, bent, rtol=1e-4, atol=1e-6 * float(slope.abs().max()) + 1e-12):
+            raise ValueError(_not_quadratic(term))
+
+
+def couples_atoms(term: Term, rho: Density) -> bool:
+    """Whether the second derivatives of a term's energy couple atoms at a density, seen by autograd along one direction.
+
+    Of a term that is local, H (w v) = w H v for a weight w of each atom.
+    """
+    with torch.enable_grad():
+        p = rho.coefficients.detach().requires_grad_()
+        energy = term.energy(Density(rho.structure, rho.basis, p)).sum()
+        if not energy.requires_grad:
+            return False
+        (slope,) = torch.autograd.grad(energy, p, create_graph=True, allow_unused=True, materialize_grads=True)
+    if not slope.requires_grad:
+        return False
+    weight = torch.linspace(1.0, 2.0, len(p), dtype=p.dtype, device=p.device)[:, None]
+    v = torch.cos(torch.arange(p.numel(), dtype=p.dtype, device=p.device)).reshape(p.shape)
+    both = [
+        torch.autograd.grad(slope, p, one, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
+        for one in (v, weight * v)
+    ]
+    return not bool(((both[1] - weight * both[0]).abs() <= 1e-8 * (1.0 + both[0].abs().max())).all())
+
+
+def _not_local(term: Term) -> str:
+    return (
+        f"`{term.name}` is declared local, but its second derivatives couple atoms: leave local=True out, or see "
+        "cgdft.check_term"
+    )
+
+
+def _not_quadratic(term: Term) -> str:
+    return (
+        f"`{term.name}` is declared quadratic, but its second derivatives change with the density: leave quadratic=True out, "
+        "or see cgdft.check_term"
+    )
