@@ -275,3 +275,23 @@ def test_multipoles_that_depend_on_positions(operator):
 
     for found, exact in zip(forces(operator), forces(Operator.EWALD), strict=True):
         assert torch.allclose(found, exact, rtol=1e-6, atol=1e-8)
+
+
+def test_forces_cost_no_derivative_by_the_cell_and_stress_no_second_pull(monkeypatch):
+    counted = {"pull": 0, "by_cell": 0}
+    for name in counted:
+        inner = getattr(CompiledMesh, name)
+
+        def counting(*args, name=name, inner=inner):
+            counted[name] += 1
+            return inner(*args)
+
+        monkeypatch.setattr(CompiledMesh, name, counting)
+    energy = Hartree(operator=Operator.COMPILED) + Electronegativity({"Na": 0.1, "Cl": 0.3}) + Hardness(0.4)
+    solution = Model(energy, Multipoles(width=1.5), solver=CG())(
+        Structure.from_ase(bulk("NaCl", "rocksalt", a=5.64, cubic=True))
+    )
+    solution.forces()
+    assert counted == {"pull": 1, "by_cell": 0}
+    solution.stress()
+    assert counted == {"pull": 1, "by_cell": 1}

@@ -79,10 +79,10 @@ class Box:
         """Fourier transform of the kernel, (K,), bohr^2; differentiable in k. k = 0 is meant to be at most one row."""
         k2 = square(k)
         zero = k2.detach() == 0
-        safe = torch.where(zero, 1.0, k2)
         n_open = int((~self.periodic).sum())
         if n_open == 0:
-            return torch.where(zero, 0.0, 4 * math.pi / safe)
+            return 4 * math.pi / torch.where(zero, math.inf, k2)
+        safe = torch.where(zero, 1.0, k2)
         r = self.radius
         if n_open == 3:
             cut = 1 - torch.cos(safe.sqrt() * r)
@@ -125,7 +125,7 @@ def _reduction(rows: tuple[tuple[float, ...], ...], pbc: tuple[bool, ...]) -> li
 
 def square(v: Tensor) -> Tensor:
     """v . v of each row, (n, 3) to (n,); quick for columns that are contiguous, unlike a sum over short rows."""
-    return v[:, 0] ** 2 + v[:, 1] ** 2 + v[:, 2] ** 2
+    return (v.T * v.T).sum(0)
 
 
 def _length(v: Tensor) -> Tensor:

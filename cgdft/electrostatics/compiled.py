@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box, perpendicular
-from cgdft.electrostatics.compiled_mesh import CompiledMesh, mesh_axes
+from cgdft.electrostatics.compiled_mesh import CompiledMesh, Pull, mesh_axes
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
 from cgdft.electrostatics.mesh import choose, cosines_of
@@ -100,7 +100,7 @@ class CompiledCoulomb:
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
-        return _Energy.apply(self, p, self.structure.positions, self.structure.cell)  # type: ignore[no-untyped-call]
+        return self._of_structure(_Energy, p)
 
     def bilinear(self, p: Float[Tensor, "n size"], s: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """p . A . s of each structure, hartree."""
@@ -108,12 +108,19 @@ class CompiledCoulomb:
 
     def potential(self, s: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
         """A . s: potential (l = 0), its gradient (l = 1), ... felt by each multipole."""
-        return _Potential.apply(self, s, self.structure.positions, self.structure.cell)  # type: ignore[no-untyped-call]
+        return self._of_structure(_Potential, s)
 
     def differentiable(self, structure: Structure | None = None, sites: Sites | None = None) -> Coulomb:
         """The same operator with derivatives of every order; by positions and cell of these, where they are given."""
         structure, sites = structure or self.structure, sites or self.sites
         return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=min(self.accuracy, 1e-6))
+
+    def _of_structure(self, function: type[_Energy] | type[_Potential], p: Tensor) -> Tensor:
+        """With derivatives by the cell that are computed where they are asked for, which forces alone do not."""
+        value: Tensor = function.apply(self, p, self.structure.positions, False)  # type: ignore[no-untyped-call]
+        if self.structure.cell.requires_grad and self.structure.pbc.any():
+            value = value + function.apply(self, p, self.structure.cell, True)  # type: ignore[no-untyped-call]
+        return value
 
     @property
     def plans(self) -> list[Plan]:
@@ -126,11 +133,12 @@ class _Sums:
 
     def __init__(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> None:
         self.at = _numbers(structure, sites)
-        self.positions, self.cell, self.width = self.at[:3]
+        self.positions, self.cell, self.width, self.pbc = self.at[:4]
         self.lmax = sites.lmax
         self.settings = (self_interaction, accuracy, np.dtype(dtype))
         self.parts: list[_Part] = []
         self.last: tuple[Array, Array, list[list[Array]]] | None = None
+        self.last_pulls: tuple[tuple[Array, ...], list[Pull | None], list[tuple[Array, Array]]] | None = None
         ends = np.concatenate([[0], np.cumsum(structure.counts.numpy())]).tolist()
         for s, (start, stop) in enumerate(pairwise(ends)):
             here = slice(start, stop)
@@ -177,39 +185,56 @@ class _Sums:
             self.last = s.copy(), felt, fields
         return self.last[1], self.last[2]
 
-    def slopes(self, structure: Structure, p: Array, s: Array) -> tuple[Tensor, Tensor]:
-        """Derivatives of p . A . s, summed over structures, by positions and cells."""
-        by_position, by_cell = torch.zeros_like(self.positions), torch.zeros_like(self.cell)
-        right = self.fields(s)[1]
-        left = right if p is s else self.fields(p)[1]
-        for part, one, two in zip(self.parts, left, right, strict=True):
-            here, k = part.sites, part.s
-            mine = p[here]
-            other = mine if p is s else s[here]
-            cell = self.cell[k].clone().requires_grad_(structure.cell.requires_grad)
-            positions = self.positions[here]
+    def slope(self, p: Array, s: Array, cell: bool) -> Tensor:
+        """Derivatives of p . A . s, summed over structures, by the positions, (n, 3), or by the cells, (n_structures, 3, 3)."""
+        return self._by_cell(p, s) if cell else self._by_position(p, s)
+
+    def _by_position(self, p: Array, s: Array) -> Tensor:
+        total = np.empty((len(p), 3))
+        for part, pull, (slope, _) in zip(self.parts, *self._pulls(p, s), strict=True):
+            total[part.sites] = slope if pull is None or part.mesh is None else slope + part.mesh.by_position(pull)
+        return torch.from_numpy(total)
+
+    def _by_cell(self, p: Array, s: Array) -> Tensor:
+        total = torch.zeros_like(self.cell)
+        for part, pull, (slope, by_strain) in zip(self.parts, *self._pulls(p, s), strict=True):
+            positions, pbc = self.positions[part.sites], self.pbc[part.s]
+            if part.mesh is None or pull is None or not pbc.any():
+                continue
+            mine = p[part.sites]
+            other = mine if p is s else s[part.sites]
             with torch.enable_grad():
-                tail = 2 * decay(self.settings[1], 2 * self.lmax) * max(part.plan.split, float(self.width[here].max()))
-                box = Box.around(cell, structure.pbc[k], positions, tail)
-                volume = box.volume
-            slope, cell_slope = torch.zeros_like(positions), None
-            if part.mesh is not None:
-                slope, cell_slope = part.mesh.slopes(mine, other, (one, two), positions, box)
-            if box.cell.requires_grad and cell_slope is not None:
+                cell = self.cell[part.s].clone().requires_grad_()
+                tail = 2 * decay(self.settings[1], 2 * self.lmax) * max(part.plan.split, float(self.width[part.sites].max()))
+                box = Box.around(cell, pbc, positions, tail)
+                by_box = part.mesh.by_cell(mine, other, pull, positions, box)
                 excess, q, z = part.excess, mine[:, 0], other[:, 0]
                 moment = box.background * float((excess * q).sum() * z.sum() + q.sum() * (excess * z).sum())
-                with torch.enable_grad():
-                    surrogate = (box.cell * cell_slope).sum() - 2 * math.pi * moment / volume
-                by_cell[k] += torch.autograd.grad(surrogate, cell)[0]
+                surrogate = (box.cell * by_box).sum() - 2 * math.pi * moment / box.volume
+                total[part.s] = torch.autograd.grad(surrogate, cell)[0]
             if part.pairs is not None:
-                pair_slope, by_strain = part.pairs.slopes(mine, other)
-                pull = torch.from_numpy(pair_slope)
-                slope = slope + pull
-            if part.pairs is not None and structure.pbc[k].any():
                 # pairs see R_i - R_j - shift . cell: a strain moves them as it moves positions and cell together
-                by_cell[k] += torch.linalg.pinv(self.cell[k]).T @ (torch.from_numpy(by_strain) - positions.T @ pull)
-            by_position[here] = slope
-        return by_position, by_cell
+                apart = torch.from_numpy(by_strain) - positions.T @ torch.from_numpy(slope)
+                total[part.s] += torch.linalg.pinv(self.cell[part.s]).T @ apart
+        return total
+
+    def _pulls(self, p: Array, s: Array) -> tuple[list[Pull | None], list[tuple[Array, Array]]]:
+        """Of each structure the pull of its mesh, and derivatives of its pairs by positions and strain; the last are kept."""
+        key = (p,) if p is s else (p, s)
+        kept = self.last_pulls
+        if kept is not None and len(kept[0]) == len(key) and all(map(np.array_equal, kept[0], key)):
+            return kept[1], kept[2]
+        right = self.fields(s)[1]
+        left = right if p is s else self.fields(p)[1]
+        pulls, pairs = [], []
+        for part, one, two in zip(self.parts, left, right, strict=True):
+            mine = p[part.sites]
+            other = mine if p is s else s[part.sites]
+            pulls.append(None if part.mesh is None else part.mesh.pull(mine, other, (one, two)))
+            nothing = np.zeros((len(mine), 3)), np.zeros((3, 3))
+            pairs.append(nothing if part.pairs is None else part.pairs.slopes(mine, other))
+        self.last_pulls = tuple(one.copy() for one in key), pulls, pairs
+        return pulls, pairs
 
 
 _alive: WeakSet[_Sums] = WeakSet()
@@ -221,68 +246,66 @@ def _numbers(structure: Structure, sites: Sites) -> list[Tensor]:
 
 
 class _Potential(torch.autograd.Function):
-    """s -> A . s; symmetric, so it is its own adjoint."""
+    """s -> A . s; symmetric, so it is its own adjoint. As a function of the `cell` less its value: derivatives alone."""
 
     @staticmethod
-    def forward(ctx: Any, operator: CompiledCoulomb, s: Tensor, positions: Tensor, cell: Tensor) -> Tensor:
-        ctx.operator = operator
-        ctx.save_for_backward(s, positions, cell)
-        return torch.from_numpy(operator._sums.fields(s.detach().numpy())[0].copy())
+    def forward(ctx: Any, operator: CompiledCoulomb, s: Tensor, at: Tensor, cell: bool) -> Tensor:
+        ctx.operator, ctx.cell = operator, cell
+        ctx.save_for_backward(s, at)
+        return torch.zeros_like(s) if cell else torch.from_numpy(operator._sums.fields(s.detach().numpy())[0].copy())
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        s, positions, cell = ctx.saved_tensors
+        s, at = ctx.saved_tensors
         operator: CompiledCoulomb = ctx.operator
-        by_s = by_positions = by_cell = None
+        by_s = by = None
         if ctx.needs_input_grad[1]:
-            by_s = _Potential.apply(operator, g, positions, cell)  # type: ignore[no-untyped-call]
-        if any(ctx.needs_input_grad[2:]):
+            by_s = _Potential.apply(operator, g, at, ctx.cell)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[2]:
             if torch.is_grad_enabled():
-                by_positions, by_cell = _slopes_with_graph(operator, lambda exact: exact.bilinear(g, s).sum())
+                by = _slope_with_graph(operator, lambda exact: exact.bilinear(g, s).sum(), ctx.cell)
             else:
-                by_positions, by_cell = operator._sums.slopes(operator.structure, g.detach().numpy(), s.detach().numpy())
-        return None, by_s, by_positions, by_cell
+                by = operator._sums.slope(g.detach().numpy(), s.detach().numpy(), ctx.cell)
+        return None, by_s, by, None
 
 
 class _Energy(torch.autograd.Function):
-    """p -> 1/2 p . A . p of each structure."""
+    """p -> 1/2 p . A . p of each structure. As a function of the `cell` less its value: derivatives alone."""
 
     @staticmethod
-    def forward(ctx: Any, operator: CompiledCoulomb, p: Tensor, positions: Tensor, cell: Tensor) -> Tensor:
-        ctx.operator = operator
-        ctx.save_for_backward(p, positions, cell)
+    def forward(ctx: Any, operator: CompiledCoulomb, p: Tensor, at: Tensor, cell: bool) -> Tensor:
+        ctx.operator, ctx.cell = operator, cell
+        ctx.save_for_backward(p, at)
+        if cell:
+            return p.new_zeros(len(operator.structure))
         felt = torch.from_numpy(operator._sums.fields(p.detach().numpy())[0])
         return 0.5 * operator.structure.total((p * felt).sum(1))
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        p, positions, cell = ctx.saved_tensors
+        p, at = ctx.saved_tensors
         operator: CompiledCoulomb = ctx.operator
-        structure = operator.structure
-        weight = g[structure.index]
-        by_p = by_positions = by_cell = None
+        weight = g[operator.structure.index][:, None]
+        by_p = by = None
         if ctx.needs_input_grad[1]:
-            by_p = weight[:, None] * _Potential.apply(operator, p, positions, cell)  # type: ignore[no-untyped-call]
-        if any(ctx.needs_input_grad[2:]):
+            by_p = weight * _Potential.apply(operator, p, at, ctx.cell)  # type: ignore[no-untyped-call]
+        if ctx.needs_input_grad[2]:
             if torch.is_grad_enabled():
-                by_positions, by_cell = _slopes_with_graph(operator, lambda exact: (g * exact.energy(p)).sum())
+                by = _slope_with_graph(operator, lambda exact: (g * exact.energy(p)).sum(), ctx.cell)
             else:
                 values = p.detach().numpy()
-                by_positions, by_cell = operator._sums.slopes(structure, values, values)
-                by_positions, by_cell = 0.5 * weight[:, None] * by_positions, 0.5 * g[:, None, None] * by_cell
-        return None, by_p, by_positions, by_cell
+                by = 0.5 * (g[:, None, None] if ctx.cell else weight) * operator._sums.slope(values, values, ctx.cell)
+        return None, by_p, by, None
 
 
-def _slopes_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tensor]) -> tuple[Tensor | None, Tensor | None]:
-    """Derivatives of a value by positions and cell at given multipoles, which may depend on them as well."""
-    structure, sites = copy.copy(operator.structure), operator.sites
-    positions, cell = structure.positions.view_as(structure.positions), structure.cell.view_as(structure.cell)
-    object.__setattr__(structure, "positions", positions)
-    object.__setattr__(structure, "cell", cell)
-    exact = operator.differentiable(structure, replace(sites, positions=positions))
-    wanted = [one for one in (positions, cell) if one.requires_grad]
-    found = iter(torch.autograd.grad(value(exact), wanted, create_graph=True, allow_unused=True, materialize_grads=True))
-    return (next(found) if positions.requires_grad else None), (next(found) if cell.requires_grad else None)
+def _slope_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tensor], cell: bool) -> Tensor:
+    """Derivative of a value by positions or cell at given multipoles, which may depend on them as well."""
+    structure = copy.copy(operator.structure)
+    by = structure.cell.view_as(structure.cell) if cell else structure.positions.view_as(structure.positions)
+    object.__setattr__(structure, "cell" if cell else "positions", by)
+    exact = operator.differentiable(structure, replace(operator.sites, positions=structure.positions))
+    (found,) = torch.autograd.grad(value(exact), by, create_graph=True, allow_unused=True, materialize_grads=True)
+    return found
 
 
 def divide(

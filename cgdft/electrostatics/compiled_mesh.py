@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,15 @@ from cgdft.electrostatics.spline import table
 
 Array = NDArray[Any]
 #: Waves treated at once while the influence function is made.
-CHUNK = 250_000
+CHUNK = 60_000
+
+
+class Pull(NamedTuple):
+    """Derivatives of p . A . s by mesh coordinates, (n, 3), and those of the potentials that p and s feel, (n, COUNT[lmax])."""
+
+    slope: Array
+    at_p: Array
+    at_s: Array
 
 
 class CompiledMesh:
@@ -51,8 +59,9 @@ class CompiledMesh:
         self.shape, self.order, self.lmax, self.dtype = tuple(shape), order, lmax, np.dtype(dtype)
         self.threads = torch.get_num_threads()
         counts = np.array(shape, dtype=np.float64)
-        self.frame = frame(mesh_axes(box, shape), lmax).detach().numpy()
-        u = (positions.detach() @ mesh_axes(box, shape).detach()).numpy()
+        to_mesh = mesh_axes(box, shape).detach()
+        self.to_mesh, self.frame = to_mesh.numpy(), frame(to_mesh, lmax).numpy()
+        u = (positions.detach() @ to_mesh).numpy()
         u = u - np.floor(u / counts) * counts
         u[u >= counts] = 0.0
         corner = u.astype(np.int64)
@@ -110,10 +119,8 @@ class CompiledMesh:
         """A . s, (n, size)."""
         return self.gather(self.field(s), self.lmax) @ self.frame.T
 
-    def slopes(
-        self, p: Array, s: Array, fields: tuple[list[Array], list[Array]], positions: Tensor, box: Box
-    ) -> tuple[Tensor, Tensor | None]:
-        """Derivatives of p . A . s by the positions, and by the cell of the box if it requires a gradient.
+    def pull(self, p: Array, s: Array, fields: tuple[list[Array], list[Array]]) -> Pull:
+        """Derivatives of p . A . s by the mesh coordinates of the sites.
 
         Args:
             fields: of p and of s; the same object if p is s.
@@ -127,21 +134,26 @@ class CompiledMesh:
             for axis in range(3):
                 total[:, axis] += (1 + same) * (m * found[:, NEXT[:count, axis]]).sum(1)
             felt.append(found[:, :count])
-        slope, at_p, at_s = torch.from_numpy(total), torch.from_numpy(felt[0]), torch.from_numpy(felt[-1])
-        by_position = slope @ mesh_axes(box, self.shape).detach().T
-        if not box.cell.requires_grad:
-            return by_position, None
+        return Pull(total, felt[0], felt[-1])
+
+    def by_position(self, pull: Pull) -> Array:
+        """Derivatives by the positions, (n, 3)."""
+        return pull.slope @ self.to_mesh.T
+
+    def by_cell(self, p: Array, s: Array, pull: Pull, positions: Tensor, box: Box) -> Tensor:
+        """Derivatives of p . A . s by the cell of the box, which requires a gradient, (3, 3)."""
         with torch.enable_grad():
             to_mesh = mesh_axes(box, self.shape)
             axes = to_mesh.detach().requires_grad_()
             turned = frame(axes, self.lmax)
+            slope, at_p, at_s = (torch.from_numpy(one) for one in (pull.slope, pull.at_p, pull.at_s))
             surrogate = ((positions.detach() @ axes) * slope).sum()
             surrogate = (
                 surrogate + ((torch.from_numpy(p) @ turned) * at_p).sum() + ((torch.from_numpy(s) @ turned) * at_s).sum()
             )
             (by_axes,) = torch.autograd.grad(surrogate, axes)
             (by_cell,) = torch.autograd.grad((to_mesh * by_axes).sum(), box.cell, retain_graph=True)
-            return by_position, by_cell + self._slope_of_waves(p, s, box)
+            return by_cell + self._slope_of_waves(p, s, box)
 
     def _slope_of_waves(self, p: Array, s: Array, box: Box) -> Tensor:
         """Derivative by the cell of the waves' energy; their phases do not depend on it."""
@@ -158,10 +170,10 @@ class CompiledMesh:
             weight, k2 = box.kernel(k) / box.volume * ratio, square(k)
             if not self.smooth:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
-            value = (weight * _overlap(left[part], right[part])).sum()
+            value = weight @ _overlap(left[part], right[part])
             if broad:
                 slope = _overlap(left[part], broad[1][part]) + _overlap(broad[0][part], right[part])
-                value = value - 0.5 * (weight.detach() * slope * k2).sum()
+                value = value - 0.5 * (weight.detach() * slope) @ k2
             by_cell += torch.autograd.grad(value, box.cell, retain_graph=True)[0]
         return by_cell
 
