@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from scipy.interpolate import BSpline
 
 from cgdft import Density, Fixed, Model, Multipoles, Structure
 from cgdft.electrostatics import compiled
@@ -13,9 +14,10 @@ from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled import CompiledCoulomb
 from cgdft.electrostatics.compiled_mesh import CompiledMesh
 from cgdft.electrostatics.coulomb import Coulomb, Sites
-from cgdft.electrostatics.mesh import Mesh, mesh_shape, spline, spline_derivatives
+from cgdft.electrostatics.mesh import Mesh, mesh_shape
 from cgdft.electrostatics.mesh_error import estimated_error
 from cgdft.electrostatics.pairs import near_pairs
+from cgdft.electrostatics.spline import splines
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
 from cgdft.solvers import CG
 
@@ -233,16 +235,18 @@ def test_large_cell_is_solved_on_the_mesh():
     assert (down - up) / (2 * h) == pytest.approx(float(forces[17, 1]), abs=1e-7)
 
 
-def test_spline():
+def test_splines_are_those_of_scipy_with_their_derivatives():
     x = torch.linspace(0, 0.99, 7, dtype=D).requires_grad_()
-    values = spline(x, 6)
-    assert torch.allclose(values.sum(-1), torch.ones(7, dtype=D))  # a partition of one
-    slope, second = spline_derivatives(x, 6, 2)[1:]
-    for j in range(6):
-        (g,) = torch.autograd.grad(spline(x, 6)[:, j].sum(), x, create_graph=True)
-        assert torch.allclose(g, slope[:, j])
+    values, slope, second = splines(x, 6, 2)
+    known = BSpline.basis_element(np.arange(7))
+    for i in range(6):
+        at = x.detach().numpy() + 5 - i
+        for d, found in enumerate((values, slope, second)):
+            assert np.allclose(found[:, i].detach().numpy(), known.derivative(d)(at), atol=1e-13)
+        (g,) = torch.autograd.grad(values[:, i].sum(), x, create_graph=True)
         (h,) = torch.autograd.grad(g.sum(), x)
-        assert torch.allclose(h, second[:, j])
+        assert torch.allclose(g, slope[:, i])
+        assert torch.allclose(h, second[:, i])
 
 
 def test_mesh_of_a_thin_cell():

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box, square
 from cgdft.electrostatics.mesh_loops import COUNT, POWERS, gather, spread
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.electrostatics.spline import table
+from cgdft.electrostatics.spline import deconvolution, table
 
 Array = NDArray[Any]
 #: Waves treated at once while the influence function is made.
@@ -284,11 +283,3 @@ def frame(to_mesh: Tensor, lmax: int) -> Tensor:
         pairs = [np.flatnonzero(p).tolist() * (2 // np.count_nonzero(p)) for p in POWERS[4:10]]
         rows.append(torch.stack([second[:, a, b] * (1 if a == b else 2) for a, b in pairs], 1))
     return torch.block_diag(*rows)
-
-
-@cache
-def deconvolution(points: int, order: int) -> NDArray[np.float64]:
-    """U^2 / (sum_m U(k_m)^2)^2 along one axis, with U = sinc^order and k_m the aliases of k."""
-    x = fft.fftfreq(points)
-    alias = np.stack([np.sinc(x + a) ** (2 * order) for a in range(-3, 4)])
-    return alias[3] / alias.sum(0) ** 2

@@ -24,34 +24,10 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh_error import ORDERS, Cosines, coarsest_spacing
 from cgdft.electrostatics.multipole import QUADRUPOLE, theta
+from cgdft.electrostatics.spline import deconvolution, splines
 
 #: Mesh values held at once while the potential is gathered.
 CHUNK = 20_000_000
-
-
-def spline(x: Tensor, order: int) -> Tensor:
-    """M_n(x + j), j = 0 .. n - 1, for 0 <= x < 1: values of the cardinal B-spline, (..., n). n >= 2.
-
-    M_n(x) = [x M_(n-1)(x) + (n - x) M_(n-1)(x - 1)] / (n - 1).
-    """
-    values = torch.stack([x, 1 - x], -1)
-    for n in range(3, order + 1):
-        j = x[..., None] + torch.arange(n, dtype=x.dtype, device=x.device)
-        before = torch.nn.functional.pad(values, (1, 0))
-        here = torch.nn.functional.pad(values, (0, 1))
-        values = (j * here + (n - j) * before) / (n - 1)
-    return values
-
-
-def spline_derivatives(x: Tensor, order: int, highest: int) -> list[Tensor]:
-    """M_n and its derivatives up to `highest` at x + j, (..., n) each: M_n' (x) = M_(n-1)(x) - M_(n-1)(x - 1)."""
-    result = []
-    for d in range(highest + 1):
-        values = spline(x, order - d)
-        for _ in range(d):
-            values = torch.nn.functional.pad(values, (0, 1)) - torch.nn.functional.pad(values, (1, 0))
-        result.append(values)
-    return result
 
 
 class Mesh:
@@ -82,9 +58,9 @@ class Mesh:
         self.to_mesh = torch.linalg.inv(box.cell) * counts
         u = positions @ self.to_mesh
         whole = u.detach().floor()
-        self.weights = [w.to(dtype) for w in spline_derivatives(u - whole, order, lmax)]  # (n, 3, order) each
-        steps = torch.arange(order, device=u.device)
-        index = (whole.long()[:, :, None] - steps) % counts.long()[:, None]
+        self.weights = [w.to(dtype) for w in splines(u - whole, order, lmax)]  # (n, 3, order) each
+        steps = torch.arange(1 - order, 1, device=u.device)
+        index = (whole.long()[:, :, None] + steps) % counts.long()[:, None]
         self.place = (index[:, 0, :, None, None] * shape[1] + index[:, 1, None, :, None]) * shape[2] + index[
             :, 2, None, None, :
         ]
@@ -168,11 +144,8 @@ class Mesh:
         m = torch.stack(torch.meshgrid(*whole, indexing="ij"), -1)
         k = 2 * math.pi * m @ torch.linalg.inv(box.cell).T
         k2 = (k * k).sum(-1)
-        ratio = torch.ones_like(k2)
-        for axis, n in enumerate(self.shape):
-            x = m[..., axis] / n
-            alias = torch.stack([torch.sinc(x + a) ** (2 * self.order) for a in range(-3, 4)])
-            ratio = ratio * alias[3] / alias.sum(0) ** 2
+        x, y, z = (torch.from_numpy(deconvolution(n, self.order)).to(device) for n in self.shape)
+        ratio = x[:, None, None] * y[:, None] * z[: self.shape[2] // 2 + 1]
         half = torch.full_like(k2, 2.0)  # a wave stands for its opposite, which a real transform leaves out
         half[..., 0] = 1.0
         if self.shape[2] % 2 == 0:

@@ -14,7 +14,11 @@ from fractions import Fraction
 from functools import cache
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
+from scipy import fft
+from torch import Tensor
 
 
 @cache
@@ -30,6 +34,21 @@ def table(order: int, derivatives: int) -> NDArray[np.float64]:
             coefficients[d, d:, order - 1 - i] = [float(c) for c in reversed(piece)]
             piece = [k * c for k, c in enumerate(piece)][1:]
     return coefficients
+
+
+def splines(x: Float[Tensor, "*sites"], order: int, derivatives: int) -> list[Float[Tensor, "*sites order"]]:
+    """M_n and its derivatives at u = floor(u) + x, one tensor for each, at the n points of `table`; differentiable."""
+    rows = torch.from_numpy(table(order, derivatives)).to(x)
+    powers = torch.stack([(x - 0.5) ** k for k in reversed(range(order))], -1)
+    return [powers @ row for row in rows]
+
+
+@cache
+def deconvolution(points: int, order: int) -> NDArray[np.float64]:
+    """U^2 / (sum_m U(k_m)^2)^2 along one axis, with U = sinc^order and k_m the aliases of k."""
+    x = fft.fftfreq(points)
+    alias = np.stack([np.sinc(x + a) ** (2 * order) for a in range(-3, 4)])
+    return alias[3] / alias.sum(0) ** 2
 
 
 def _pieces(order: int) -> list[list[Fraction]]:
