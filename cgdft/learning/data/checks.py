@@ -10,7 +10,8 @@ import numpy as np
 
 from cgdft.learning.data.duplicates import candidates, mark, same
 from cgdft.learning.data.frames import Frame
-from cgdft.learning.data.labels import DEFAULT_UNITS, check_labels
+from cgdft.learning.data.labels import check_labels
+from cgdft.learning.data.quantities import UNITS
 from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
 
@@ -37,9 +38,7 @@ class _Survey:
 
     def unit(self, quantity: str) -> str:
         """In which unit the numbers were read."""
-        if not isinstance(self.frames, FrameSet):
-            return {"energy": "hartree", "forces": "hartree/bohr", "dipole": "e bohr"}[quantity]
-        return self.frames.reading.units.get(quantity, DEFAULT_UNITS[quantity])
+        return self.frames.reading.unit(quantity) if isinstance(self.frames, FrameSet) else UNITS[quantity][0]
 
 
 def check_set(

@@ -14,43 +14,16 @@ from torch import Tensor
 
 from cgdft.charge_state import stated_charge, stated_spin
 from cgdft.learning.data.frames import Frame
-from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.quantities import QUANTITIES, UNITS
 from cgdft.learning.data.units import multiplier
 from cgdft.structure import Structure
 
-#: Names under which labels are sought where none is told; those without are read only when told.
-DEFAULT_KEYS = {
-    "energy": ("energy", "Energy", "REF_energy", "ref_energy", "DFT_energy", "dft_energy"),
-    "forces": ("forces", "Forces", "REF_forces", "ref_forces", "DFT_forces", "dft_forces", "force"),
-    "stress": ("stress", "REF_stress", "ref_stress", "DFT_stress", "dft_stress"),
-    "dipole": ("dipole", "REF_dipole", "ref_dipole", "DFT_dipole", "dft_dipole"),
-    "chemical_potential": ("chemical_potential", "fermi_level", "fermi_energy", "mu"),
-    "polarizability": ("polarizability", "REF_polarizability"),
-    "born_charges": ("born_charges", "born_effective_charges"),
-    "charge": ("charge", "total_charge"),
-    "spin": ("spin",),
-}
-#: Units of files, ASE's.
-DEFAULT_UNITS = {
-    "energy": "eV",
-    "forces": "eV/angstrom",
-    "stress": "eV/angstrom^3",
-    "dipole": "e angstrom",
-    "quadrupole": "e angstrom^2",
-    "multipoles": "e angstrom^l",
-    "potential": "V",
-    "points": "angstrom",
-    "chemical_potential": "eV",
-    "polarizability": "angstrom^3",
-    "born_charges": "e",
-    "susceptibility": "e^2/hartree",
-}
+#: Names under which a frame states its charge and its unpaired electrons, where none is told.
+STATED = {"charge": ("charge", "total_charge"), "spin": ("spin",)}
 #: What an array of charges by some definition is called.
 CHARGES = "_charges"
 #: Arrays of multipoles that do not say by which definition.
 UNNAMED = ("multipoles", "charges")
-#: Means nothing along periodic axes, and is not read there.
-OPEN = ("dipole", "quadrupole", "potential")
 
 
 @dataclass(frozen=True)
@@ -67,8 +40,8 @@ class Reading:
 
     def __post_init__(self) -> None:
         for name, told, known in (
-            ("keys", self.keys, {**QUANTITIES, **DEFAULT_KEYS, "points": ()}),
-            ("units", self.units, DEFAULT_UNITS),
+            ("keys", self.keys, {**UNITS, **STATED}),
+            ("units", self.units, UNITS),
         ):
             for quantity in told:
                 if quantity not in known:
@@ -78,11 +51,13 @@ class Reading:
 
     def unit(self, quantity: str) -> str:
         """In which unit the files have this label."""
-        return self.units.get(quantity, DEFAULT_UNITS[quantity])
+        return self.units.get(quantity, UNITS[quantity][1])
 
     def names(self, quantity: str) -> tuple[str, ...]:
         """The keys under which a label, charge or spin is sought."""
-        return (self.keys[quantity].removesuffix(".T"),) if quantity in self.keys else DEFAULT_KEYS.get(quantity, ())
+        if quantity in self.keys:
+            return (self.keys[quantity].removesuffix(".T"),)
+        return QUANTITIES[quantity].names if quantity in QUANTITIES else STATED.get(quantity, ())
 
     def stated(self, atoms: Atoms, what: str) -> float | None:
         """Total charge or spin that a frame states, else None; raises ValueError where it states two."""
@@ -105,9 +80,9 @@ class Reading:
             charge, spin = self.stated(atoms, "charge"), self.stated(atoms, "spin")
             structure = Structure.from_ase(atoms, self.charge if charge is None else charge, spin)
             labels = {}
-            for quantity in QUANTITIES:
+            for quantity, one in QUANTITIES.items():
                 raw = self._multipoles(atoms, definition) if quantity == "multipoles" else self._value(atoms, quantity)
-                if raw is None or (quantity in OPEN and atoms.pbc.any()):
+                if raw is None or (one.open and atoms.pbc.any()):
                     continue
                 value = shaped(raw, quantity, len(atoms))
                 if self.keys.get(quantity, "").endswith(".T"):

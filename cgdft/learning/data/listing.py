@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from cgdft.learning.data.labels import DEFAULT_KEYS, DEFAULT_UNITS
+from cgdft.learning.data.labels import STATED
 from cgdft.learning.data.quantities import QUANTITIES
 
-MEANT = {
-    "energy": "$E$, with or without the energies of free atoms (`atoms`)",
-    "forces": "$-dE/dR$",
-    "stress": "$(1/V) dE/d\\epsilon$, positive where the cell wants to shrink; also six numbers in Voigt's order",
-    "dipole": "about the origin of coordinates, towards positive charge",
-    "quadrupole": "$\\int \\rho (3 r r - r^2) / 2$, traceless, about the origin",
-    "multipoles": "charges, dipoles (x, y, z) and quadrupoles of atoms, in e3nn's order, positive where electrons are missing",
-    "potential": "of the molecule at `points`",
-    "chemical_potential": "$dE/dN$, the Fermi level",
-    "polarizability": "$dD/dF$, positive",
-    "born_charges": "$dD_a/dR_{ic}$, [atom, a, c]",
-    "susceptibility": "$dp_a/dv_b$ of the multipoles, negative",
-}
 TEXT = """# Labels
 
 What a set of frames may tell, by which names in `info`, `arrays` or the calculator of ASE's files it is found where `keys` tell
@@ -41,16 +28,15 @@ is a set with charged frames in which some state no charge. Positions and cells 
 def markdown() -> str:
     """The page of all labels."""
 
-    def names(what: str) -> str:
-        if what == "multipoles":
-            return "see below"
-        return ", ".join(f"`{one}`" for one in DEFAULT_KEYS.get(what, ())) or "only by `keys`"
+    def listed(names: tuple[str, ...], joined: str = ", ") -> str:
+        return joined.join(f"`{one}`" for one in names) or "only by `keys`"
 
     rows = []
     for name, one in QUANTITIES.items():
-        cells = f"`{name}`", MEANT[name], f"({', '.join(map(str, one.shape))})", names(name), DEFAULT_UNITS[name], one.unit
+        names = "see below" if name == "multipoles" else listed(one.names)
+        cells = f"`{name}`", one.meaning, f"({', '.join(map(str, one.shape))})", names, one.in_files, one.unit
         rows.append(f"| {' | '.join(cells)} |")
-    return TEXT.format(rows="\n".join(rows), charge=" or ".join(names("charge").split(", ")), spin=names("spin"))
+    return TEXT.format(rows="\n".join(rows), charge=listed(STATED["charge"], " or "), spin=listed(STATED["spin"], " or "))
 
 
 if __name__ == "__main__":

@@ -1,45 +1,144 @@
-"""What can be learnt from: one table of names, shapes, units and scales for reading, losses, errors and figures."""
+"""What can be learnt from: one table of names, shapes, units and scales for reading, losses, errors, figures and pages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Quantity:
     """One kind of label.
 
     Attributes:
-        shape: of one structure's; "n" stands for its atoms, "m" for its points, "k" for coefficients of an atom.
+        meaning: in a line, with formulas for a page.
+        shape: of one structure's; "n" stands for its atoms, "m" for its points, "k" for coefficients of an atom, "a" for those
+            of the structure.
         unit: in Hartree atomic units.
+        in_files: the unit of files that tell none, ASE's.
+        names: in files, sought where none is told; without any it is read only where one is told.
         scale: an error of this size counts as one; of energies per atom, of multipoles for l = 0 (see `scale_of`).
+        weight: of its squared errors where none is told; zero does not count.
         order: of the derivatives of the minimum that it is, beyond the minimum itself.
         by: changes of the probe that it is a derivative by.
+        open: whether it means nothing along periodic axes, and is not read there.
     """
 
+    meaning: str
     shape: tuple[str | int, ...]
     unit: str
+    in_files: str
+    names: tuple[str, ...] = ()
     scale: float
+    weight: float = 0.0
     order: int = 0
     by: tuple[str, ...] = ()
+    open: bool = False
 
 
 #: Where the next molecule begins, bohr: errors of multipoles count by their potentials there.
 FELT = 4.0
 
 QUANTITIES = {
-    "energy": Quantity((), "hartree", 5e-4),
-    "forces": Quantity(("n", 3), "hartree/bohr", 1e-3, 0, ("displacement",)),
-    "stress": Quantity((3, 3), "hartree/bohr^3", 1e-5, 0, ("strain",)),
-    "dipole": Quantity((3,), "e bohr", 5e-2),
-    "quadrupole": Quantity((3, 3), "e bohr^2", 2e-1),
-    "multipoles": Quantity(("n", "k"), "e bohr^l", 5e-3),
-    "potential": Quantity(("m",), "hartree/e", 2e-3),
-    "chemical_potential": Quantity((), "hartree", 1e-2),
-    "polarizability": Quantity((3, 3), "bohr^3", 2.0, 1, ("field",)),
-    "born_charges": Quantity(("n", 3, 3), "e", 1e-1, 1, ("displacement",)),
-    "susceptibility": Quantity(("a", "a"), "e^2/hartree", 2e-1, 1, ("potential",)),
+    "energy": Quantity(
+        meaning="$E$, with or without the energies of free atoms (`atoms`)",
+        shape=(),
+        unit="hartree",
+        in_files="eV",
+        names=("energy", "Energy", "REF_energy", "ref_energy", "DFT_energy", "dft_energy"),
+        scale=5e-4,
+        weight=1.0,
+    ),
+    "forces": Quantity(
+        meaning="$-dE/dR$",
+        shape=("n", 3),
+        unit="hartree/bohr",
+        in_files="eV/angstrom",
+        names=("forces", "Forces", "REF_forces", "ref_forces", "DFT_forces", "dft_forces", "force"),
+        scale=1e-3,
+        weight=1.0,
+        by=("displacement",),
+    ),
+    "stress": Quantity(
+        meaning="$(1/V) dE/d\\epsilon$, positive where the cell wants to shrink; also six numbers in Voigt's order",
+        shape=(3, 3),
+        unit="hartree/bohr^3",
+        in_files="eV/angstrom^3",
+        names=("stress", "REF_stress", "ref_stress", "DFT_stress", "dft_stress"),
+        scale=1e-5,
+        weight=1.0,
+        by=("strain",),
+    ),
+    "dipole": Quantity(
+        meaning="about the origin of coordinates, towards positive charge",
+        shape=(3,),
+        unit="e bohr",
+        in_files="e angstrom",
+        names=("dipole", "REF_dipole", "ref_dipole", "DFT_dipole", "dft_dipole"),
+        scale=5e-2,
+        weight=1.0,
+        open=True,
+    ),
+    "quadrupole": Quantity(
+        meaning="$\\int \\rho (3 r r - r^2) / 2$, traceless, about the origin",
+        shape=(3, 3),
+        unit="e bohr^2",
+        in_files="e angstrom^2",
+        scale=2e-1,
+        open=True,
+    ),
+    "multipoles": Quantity(
+        meaning="charges, dipoles (x, y, z) and quadrupoles of atoms, in e3nn's order, positive where electrons are missing",
+        shape=("n", "k"),
+        unit="e bohr^l",
+        in_files="e angstrom^l",
+        scale=5e-3,
+        weight=1.0,
+    ),
+    "potential": Quantity(
+        meaning="of the molecule at `points`", shape=("m",), unit="hartree/e", in_files="V", scale=2e-3, open=True
+    ),
+    "chemical_potential": Quantity(
+        meaning="$dE/dN$, the Fermi level",
+        shape=(),
+        unit="hartree",
+        in_files="eV",
+        names=("chemical_potential", "fermi_level", "fermi_energy", "mu"),
+        scale=1e-2,
+    ),
+    "polarizability": Quantity(
+        meaning="$dD/dF$, positive",
+        shape=(3, 3),
+        unit="bohr^3",
+        in_files="angstrom^3",
+        names=("polarizability", "REF_polarizability"),
+        scale=2.0,
+        weight=0.1,  # less for responses, since they are derivatives of the rest
+        order=1,
+        by=("field",),
+    ),
+    "born_charges": Quantity(
+        meaning="$dD_a/dR_{ic}$, [atom, a, c]",
+        shape=("n", 3, 3),
+        unit="e",
+        in_files="e",
+        names=("born_charges", "born_effective_charges"),
+        scale=1e-1,
+        weight=0.1,
+        order=1,
+        by=("displacement",),
+    ),
+    "susceptibility": Quantity(
+        meaning="$dp_a/dv_b$ of the multipoles, negative",
+        shape=("a", "a"),
+        unit="e^2/hartree",
+        in_files="e^2/hartree",
+        scale=2e-1,
+        order=1,
+        by=("potential",),
+    ),
 }
+#: Units of what is read: labels, and the points of potentials.
+UNITS = {name: (one.unit, one.in_files) for name, one in QUANTITIES.items()} | {"points": ("bohr", "angstrom")}
 
 
 def scale_of(name: str, l: int = 0) -> float:  # noqa: E741

@@ -57,8 +57,8 @@ class FrameSet(Dataset[Frame]):
 
         Args:
             paths: one file or several.
-            keys: label, "charge", "spin" or "points" -> its name in `info`, `arrays` or results; default `DEFAULT_KEYS`
-                of `labels`. Quadrupole, potential and susceptibility of ASE's files are read only when told. A name
+            keys: label, "charge", "spin" or "points" -> its name in `info`, `arrays` or results; default those of
+                `QUANTITIES`. Quadrupole, potential and susceptibility of ASE's files are read only when told. A name
                 that ends in ".T" is read transposed: Born charges must be [atom, dipole, displacement].
             units: label -> its unit in ASE's files, such as "hartree", "kcal/mol/angstrom", "debye"; default eV,
                 angstrom, e. Positions are in angstrom; results of `cgdft reference` know theirs.

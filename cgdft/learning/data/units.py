@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cgdft import units
-from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.quantities import UNITS
 
 #: Value in atomic units, and powers of energy and length, e^2 being energy times length.
 KNOWN = {
@@ -31,13 +31,13 @@ def multiplier(unit: str, quantity: str, order: int = 0) -> float:
 
     Args:
         unit: such as "eV", "kcal/mol", "hartree/bohr", "e angstrom^2", "debye", "e angstrom^l".
-        quantity: one of `QUANTITIES`, or "points" (a length).
+        quantity: one of `UNITS`.
         order: the l in "angstrom^l".
 
     Raises:
         ValueError: not a unit, or not of this quantity.
     """
-    wanted = "bohr" if quantity == "points" else QUANTITIES[quantity].unit
+    wanted = UNITS[quantity][0]
     try:
         value, *powers = _parsed(unit, order)
         fits = powers == _parsed(wanted, order)[1:]

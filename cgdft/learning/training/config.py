@@ -27,12 +27,8 @@ def _label(name: str) -> str:
 Label = Annotated[str, AfterValidator(_label)]
 Way = Literal["direct", "implicit", "unrolled"]
 
-#: What errors count, in units of the scales of `QUANTITIES`; responses less, since they are derivatives of the rest.
-WEIGHTS = {
-    **dict.fromkeys(("energy", "forces", "stress", "dipole", "multipoles", "stationarity"), 1.0),
-    "polarizability": 0.1,
-    "born_charges": 0.1,
-}
+#: What errors count, in units of the scales of `QUANTITIES`, where nothing is told.
+WEIGHTS = {**{name: one.weight for name, one in QUANTITIES.items() if one.weight}, "stationarity": 1.0}
 
 
 def _device(name: str) -> str:
