@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -60,6 +60,19 @@ class Box:
         rows = [length[axis] * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
         return cls(torch.stack(rows), pbc, radius)
 
+    @cached_property
+    def heights(self) -> list[float]:
+        """Distances of opposite faces, bohr."""
+        return (1 / torch.linalg.inv(self.cell.detach()).norm(dim=0)).tolist()
+
+    @cached_property
+    def cosines(self) -> tuple[float, float, float]:
+        """Between reciprocal vectors, to a tenth: so many boxes share an estimate."""
+        vectors = torch.nn.functional.normalize(torch.linalg.inv(self.cell.detach()), dim=0)
+        among = (vectors.T @ vectors).tolist()
+        a, b, c = (round(10 * among[i][j]) / 10 for i, j in ((1, 2), (2, 0), (0, 1)))
+        return a, b, c
+
     @property
     def detached(self) -> Box:
         """The same without a graph."""
@@ -75,9 +88,11 @@ class Box:
         """Whether a net charge is neutralised by a uniform background."""
         return bool(self.periodic.all())
 
-    def kernel(self, k: Float[Tensor, "K 3"]) -> Float[Tensor, " K"]:
-        """Fourier transform of the kernel, (K,), bohr^2; differentiable in k. k = 0 is meant to be at most one row."""
-        k2 = square(k)
+    def kernel(self, k: Float[Tensor, "K 3"], k2: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
+        """Fourier transform of the kernel, (K,), bohr^2; differentiable in k and k2, its square, which callers have at hand.
+
+        k = 0 is meant to be at most one row.
+        """
         zero = k2.detach() == 0
         n_open = int((~self.periodic).sum())
         if n_open == 0:

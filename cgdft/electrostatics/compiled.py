@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box, perpendicular
-from cgdft.electrostatics.compiled_mesh import CompiledMesh, Pull, mesh_axes
+from cgdft.electrostatics.compiled_mesh import CompiledMesh, Pull
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
-from cgdft.electrostatics.mesh import choose, cosines_of
+from cgdft.electrostatics.mesh import choose
 from cgdft.electrostatics.mesh_error import estimated_error
 
 if TYPE_CHECKING:
@@ -321,35 +321,27 @@ def divide(
     n, widths = len(width), width.unique()
     narrow, wide = float(widths[0]), float(widths[-1])
     reach, inside = decay(accuracy, 2 * lmax), inner_volume(cell, pbc, positions)
-    best: tuple[float, Plan] | None = None
-    if not pbc.any():
-        best = cost_of_all_pairs(n, lmax), Plan(NOTHING, Box.around(cell, pbc, positions, 0.0), [], 0, 1e-15)
+    whole = Box.around(cell, pbc, positions, 0.0)
+    best = cost_of_all_pairs(n, lmax) if not pbc.any() else math.inf
+    found: tuple[float, Box, list[int], int] = NOTHING, whole, [], 0
+    point = POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64]
     for step in range(16):
         split = narrow * 1.25**step
         cutoff = reach * split * 2
         pairs = 0.0 if step == 0 else n * (n / inside) * 4 / 3 * math.pi * cutoff**3 * PAIR[lmax]
-        if best is not None and pairs > best[0]:
+        if pairs > best:
             break
-        box = Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
-        each = n * SITE * (lmax + 1)
+        box = whole if pbc.all() else Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         meshes = len(widths.clamp(min=split).unique())
-        mesh, shape, order = choose(
-            box,
-            split,
-            lmax,
-            0.5 * accuracy,
-            each,
-            POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64] * meshes,
-        )
-        if best is None or mesh + pairs < best[0]:
-            spacing = float((1 / mesh_axes(box, shape).norm(dim=0)).max()) / split
-            rest = 0.5 * accuracy * (step > 0)
-            best = (
-                mesh + pairs,
-                Plan(split, box, shape, order, estimated_error(order, spacing, lmax, cosines_of(box)) + rest),
-            )
-    assert best is not None
-    plan = best[1]
+        mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes)
+        if mesh + pairs < best:
+            best, found = mesh + pairs, (split, box, shape, order)
+    split, box, shape, order = found
+    error = 1e-15
+    if shape:
+        spacing = max(height / points for height, points in zip(box.heights, shape, strict=True)) / split
+        error = estimated_error(order, spacing, lmax, box.cosines) + 0.5 * accuracy * (split > narrow)
+    plan = Plan(*found, error)
     needed = 8 * (math.prod(plan.shape) * HELD if plan.shape else n * n // 2 * (HELD_OF_PAIR + 2 * lmax))
     if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         what = f"a mesh of {plan.shape}" if plan.shape else "all pairs"

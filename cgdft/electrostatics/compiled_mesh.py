@@ -166,7 +166,8 @@ class CompiledMesh:
         by_cell = torch.zeros_like(box.cell)
         for part, k in self._waves(box):
             ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
-            weight, k2 = box.kernel(k) / box.volume * ratio, square(k)
+            k2 = square(k)
+            weight = box.kernel(k, k2) / box.volume * ratio
             if not self.smooth:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
             value = weight @ _overlap(left[part], right[part])
@@ -188,7 +189,7 @@ class CompiledMesh:
         points = math.prod(self.shape)
         for part, k in self._waves(box):
             k2 = square(k)
-            weight = box.kernel(k) * (points / box.volume)
+            weight = box.kernel(k, k2) * (points / box.volume)
             if single:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
             shape = self.influence[part].shape

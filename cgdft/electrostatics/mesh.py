@@ -22,7 +22,7 @@ from scipy.fft import next_fast_len
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.mesh_error import ORDERS, Cosines, coarsest_spacing
+from cgdft.electrostatics.mesh_error import ORDERS, coarsest_spacing
 from cgdft.electrostatics.multipole import QUADRUPOLE, theta
 from cgdft.electrostatics.spline import deconvolution, splines
 
@@ -150,22 +150,14 @@ class Mesh:
         half[..., 0] = 1.0
         if self.shape[2] % 2 == 0:
             half[..., -1] = 1.0
-        kernel = box.kernel(k.reshape(-1, 3)).reshape(k2.shape)
+        kernel = box.kernel(k.reshape(-1, 3), k2.reshape(-1)).reshape(k2.shape)
         self.half, self.influence = half.to(self.dtype), (half * kernel * ratio / box.volume).to(self.dtype)
         self.smooth = [torch.exp(-0.5 * w**2 * k2).to(self.dtype) for w in self.widths]
 
 
 def mesh_shape(box: Box, spacing: float) -> list[int]:
     """Mesh points along each axis for planes of points at most `spacing` (bohr) apart."""
-    heights = 1 / torch.linalg.inv(box.cell.detach()).norm(dim=0)
-    return [next_fast_len(max(4, math.ceil(float(h) / spacing)), real=True) for h in heights]
-
-
-def cosines_of(box: Box) -> Cosines:
-    """Between reciprocal vectors, to a tenth: so many boxes share an estimate."""
-    vectors = torch.nn.functional.normalize(torch.linalg.inv(box.cell.detach()), dim=0)
-    a, b, c = (round(10 * float(vectors[:, i] @ vectors[:, j])) / 10 for i, j in ((1, 2), (2, 0), (0, 1)))
-    return a, b, c
+    return [next_fast_len(max(4, math.ceil(height / spacing)), real=True) for height in box.heights]
 
 
 def choose(
@@ -182,9 +174,8 @@ def choose(
         ValueError: an accuracy out of reach.
     """
     best: tuple[float, list[int], int] | None = None
-    cosines = cosines_of(box)
     for order in ORDERS:
-        spacing = coarsest_spacing(order, lmax, accuracy, cosines) if order >= 3 + lmax else None
+        spacing = coarsest_spacing(order, lmax, accuracy, box.cosines) if order >= 3 + lmax else None
         if spacing is None:
             continue
         shape = [max(order, points) for points in mesh_shape(box, spacing * width)]

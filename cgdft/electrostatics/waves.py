@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.boundary import Box, square
 from cgdft.electrostatics.multipole import circle, fourier
 
 #: Numbers held at once.
@@ -103,7 +103,7 @@ class WaveSum:
         whole = whole[(whole @ to_k.detach()).square().sum(1) <= limit**2]
         k = whole @ to_k
         half = torch.where((whole == 0).all(1), 0.5, 1.0)  # every wave but k = 0 stands for its opposite too
-        return k, 2 * half * self.box.kernel(k) / self.box.volume
+        return k, 2 * half * self.box.kernel(k, square(k)) / self.box.volume
 
     def _pieces(self) -> Iterator[_Piece]:
         return iter(self._kept) if self._kept is not None else (self._piece(part) for part in self._parts)
