@@ -187,13 +187,13 @@ class Solution:
 
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
-        response = self._respond("displacement", energy=True)
+        response = self._moved
         with self._graph_mode:
             return response.forces()
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        response = self._respond("strain", energy=True)
+        response = self._moved
         with self._graph_mode:
             return response.virial()
 
@@ -318,7 +318,18 @@ class Solution:
             basis = self.model.basis.prepare(self.structure) if moving else problem.basis
             rho = Density(self.structure, basis, problem.space.coefficients(x))
             probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
-            return Response(problem, probe, rho, multipliers, problem.value(x, multipliers, probe), problem.work(rho), x)
+            at_hand = self._given is not None and not problem.lag  # forces will need it with a graph
+            value = self._moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
+            return Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
+
+    @property
+    def _moved(self) -> Response:
+        """The energy as a function of displacement and strain, once for both but where a user's derivatives free its graph."""
+        return self._respond("displacement", "strain", energy=True) if self._graph else self._moved_once
+
+    @cached_property
+    def _moved_once(self) -> Response:
+        return self._respond("displacement", "strain", energy=True)
 
     def _respond(self, *by: str, energy: bool = False) -> Response:
         """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
@@ -329,7 +340,7 @@ class Solution:
         def solves(which: int) -> Inverse:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
 
-        orders = len(by) + 2 * int(self._graph)
+        orders = bool(by) + 2 * self._graph
         steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
         # where a user derives further, that frees the graph of what moves, and of nothing else
