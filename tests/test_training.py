@@ -16,6 +16,7 @@ from cgdft.cli import main
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
+from cgdft.learning.training.distributed import world
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata
@@ -102,6 +103,29 @@ def test_two_processes_are_one(tmp_path):
                 assert float(one[name]) == pytest.approx(float(two[name]), rel=1e-9)
     one, two = (load(tmp_path / name / "model.safetensors").state_dict() for name in ("both", "alone"))
     assert all(torch.allclose(one[name].double(), two[name].double(), atol=1e-6) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("device", "place", "gpus", "joined"),
+    [("cpu", 1, 1, "gloo"), ("cuda", 1, 2, "cpu:gloo,cuda:nccl"), ("cuda", 1, 1, None), ("cuda:1", 0, 2, None)],
+)
+def test_each_process_has_its_own_gpu(monkeypatch, device, place, gpus, joined):
+    found = {}
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", str(place))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda index: found.update(gpu=index))
+    for name, of in (("get_rank", lambda: place), ("destroy_process_group", lambda: None)):
+        monkeypatch.setattr(torch.distributed, name, of)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda backend, **_: found.update(backend=backend))
+    if joined is None:
+        with pytest.raises(ValueError, match="`device` of 2 processes must be cuda with a GPU for each"), world(device):
+            pass
+        assert not found
+        return
+    with world(device) as processes:
+        assert (processes.rank, processes.size) == (place, 2)
+    assert found == {"backend": joined} | ({"gpu": place} if device == "cuda" else {})
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):

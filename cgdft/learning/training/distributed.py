@@ -70,10 +70,11 @@ class World:
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """The processes that torchrun started, or this one alone.
+def world(device: str = "cpu") -> Iterator[World]:
+    """The processes that torchrun started, or this one alone; of those that train on "cuda" each has its own GPU.
 
     Raises:
+        ValueError: several processes on one GPU.
         RuntimeError: the processes do not find one another.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
@@ -81,8 +82,14 @@ def world() -> Iterator[World]:
         yield World()
         return
     backend = "gloo"
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    if device != "cpu":
+        place, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if device != "cuda" or place >= gpus:
+            raise ValueError(
+                f"`device` of {size} processes must be cuda with a GPU for each on its machine, or cpu, got {device!r} for "
+                f"process {place} where torch sees {gpus}; start as many with --nproc-per-node"
+            )
+        torch.cuda.set_device(place)
         backend = "cpu:gloo,cuda:nccl"
     try:
         dist.init_process_group(backend, timeout=timedelta(seconds=PATIENCE))

@@ -37,7 +37,7 @@ def train(config: Config | str | Path) -> Trained:
         TrainingError, OSError: as `Trainer.run`.
     """
     stated = config if isinstance(config, Config) else read_config(config)
-    with world() as processes, alone(stated.output) if processes.writes else nullcontext():
+    with world(stated.device) as processes, alone(stated.output) if processes.writes else nullcontext():
         return _train(stated, processes)
 
 
