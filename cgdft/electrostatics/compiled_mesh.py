@@ -22,9 +22,8 @@ from scipy import fft
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box, square
-from cgdft.electrostatics.mesh_loops import COUNT, POWERS, gather, spread
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.electrostatics.spline import deconvolution, table
+from cgdft.electrostatics.spline import COUNT, POWERS, deconvolution, table
 
 Array = NDArray[Any]
 #: Waves treated at once while the influence function is made.
@@ -55,6 +54,9 @@ class CompiledMesh:
     def __init__(
         self, positions: Tensor, width: Tensor, lmax: int, box: Box, shape: list[int], order: int, dtype: Any = np.float64
     ) -> None:
+        from cgdft.electrostatics import mesh_loops  # numba, which small structures do without
+
+        self.loops = mesh_loops
         self.shape, self.order, self.lmax, self.dtype = tuple(shape), order, lmax, np.dtype(dtype)
         self.threads = torch.get_num_threads()
         counts = np.array(shape, dtype=np.float64)
@@ -110,7 +112,7 @@ class CompiledMesh:
         for g, rows in enumerate(self.rows):
             u = self.u if len(self.rows) == 1 else np.ascontiguousarray(self.u[rows])
             found = np.empty((len(rows), COUNT[derivatives]))
-            self._parallel(gather, derivatives, fields[g], u, found, shares(len(rows), self.threads))
+            self._parallel(self.loops.gather, derivatives, fields[g], u, found, shares(len(rows), self.threads))
             result[self.sorted[rows]] = found
         return result
 
@@ -224,7 +226,7 @@ class CompiledMesh:
         ends = np.searchsorted(plane, np.linspace(0, nx, blocks + 1))
         shares = list(pairwise(ends.tolist()))
         for phase in (shares[::2], shares[1::2]):
-            self._parallel(spread, self.lmax, mesh, u, moments, phase)
+            self._parallel(self.loops.spread, self.lmax, mesh, u, moments, phase)
         mesh[:, :, :halo] += mesh[:, :, nz:]
         return mesh[:, :, :nz]
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.compiled_mesh import frame, in_threads, shares
-from cgdft.electrostatics.pair_loops import kernels, potential, slopes
 from cgdft.electrostatics.pairs import neighbours
 
 if TYPE_CHECKING:
@@ -42,6 +41,9 @@ class CompiledPairs:
         self_interaction: bool,
         dtype: Any = np.float64,
     ) -> None:
+        from cgdft.electrostatics import pair_loops  # numba, which small structures do without
+
+        self.loops = pair_loops
         self.lmax, self.threads = lmax, torch.get_num_threads()
         self.frame = frame(torch.eye(3, dtype=torch.float64), lmax).numpy()
         n = len(width)
@@ -56,9 +58,9 @@ class CompiledPairs:
         squares = (width.numpy() ** 2, smooth.numpy() ** 2)
 
         def run(share: tuple[int, int]) -> None:
-            kernels(self.i, self.j, self.u, *squares, True, self.radial, *share)
+            self.loops.kernels(self.i, self.j, self.u, *squares, True, self.radial, *share)
 
-        kernels(i, j, u, *squares, self_interaction, self.radial, 0, n)
+        self.loops.kernels(i, j, u, *squares, self_interaction, self.radial, 0, n)
         in_threads(run, [(n + start, n + stop) for start, stop in shares(len(i) - n, self.threads)], self.threads)
 
     def potential(self, s: Array) -> Array:
@@ -68,7 +70,7 @@ class CompiledPairs:
         felt = [np.zeros((len(s), self.frame.shape[1])) for _ in pieces]
 
         def run(share: tuple[int, int]) -> None:
-            potential((0,) * self.lmax, self.i, self.j, self.u, self.radial, m, felt[pieces.index(share)], *share)
+            self.loops.potential((0,) * self.lmax, self.i, self.j, self.u, self.radial, m, felt[pieces.index(share)], *share)
 
         in_threads(run, pieces, self.threads)
         return sum(felt[1:], felt[0]) @ self.frame.T
@@ -81,7 +83,7 @@ class CompiledPairs:
 
         def run(share: tuple[int, int]) -> None:
             sums = by[pieces.index(share)]
-            slopes((0,) * self.lmax, self.i, self.j, self.u, self.radial, left, right, same, *sums, *share)
+            self.loops.slopes((0,) * self.lmax, self.i, self.j, self.u, self.radial, left, right, same, *sums, *share)
 
         in_threads(run, pieces, self.threads)
         return sum(one[0] for one in by[1:]) + by[0][0], sum(one[1] for one in by[1:]) + by[0][1]

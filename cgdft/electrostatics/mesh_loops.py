@@ -4,7 +4,7 @@ Both orders are given as tuples of that length, since lengths of tuples are know
 straight code.
 
 A site at u (mesh units) gives to, and takes from, the n^3 points around it with the weights D M_n(u_x) M_n(u_y) M_n(u_z),
-D a derivative. Derivatives by the mesh coordinates are listed as in POWERS: value, gradient, second, third derivatives.
+D a derivative. Derivatives by the mesh coordinates are in the order of `spline.POWERS`: value, gradient, second, third ones.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-#: How often each derivative is taken along each axis; the first COUNT[d] are those up to order d.
-POWERS = np.array([(a, b, d - a - b) for d in range(4) for a in range(d, -1, -1) for b in range(d - a, -1, -1)])
-COUNT = (1, 4, 10, 20)
+from cgdft.electrostatics.spline import POWERS
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,6 +1,6 @@
 """Sums over pairs of multipoles, compiled by numba: the formulas of `boys.py` and `multipole.py`.
 
-Multipoles come as charge q, dipole d and the matrix Q of the polynomial u . Q . u, in the order of `mesh_loops.POWERS` with
+Multipoles come as charge q, dipole d and the matrix Q of the polynomial u . Q . u, in the order of `spline.POWERS` with
 off-diagonal elements of Q counted twice: the factors of potential, gradient and second derivatives in a site's energy.
 """
 

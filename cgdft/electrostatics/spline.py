@@ -20,6 +20,10 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
+#: How often each derivative is taken along each axis; the first COUNT[d] are those up to order d.
+POWERS = np.array([(a, b, d - a - b) for d in range(4) for a in range(d, -1, -1) for b in range(d - a, -1, -1)])
+COUNT = (1, 4, 10, 20)
+
 
 @cache
 def table(order: int, derivatives: int) -> NDArray[np.float64]:
