@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: Pairs of open structures that are all looked at, where there are no more.
+FEW = 100_000
+
+
 def all_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """(i, j) of every row and column of the same structure; `rows`, `columns` are the ascending indices of each site."""
     n = int(max(rows.max(), columns.max())) + 1 if len(rows) and len(columns) else 0
@@ -42,13 +46,37 @@ def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor,
 
 def pairs_within(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
     """(i, j, shift) of all structures closer than a cutoff (bohr), both orders, images counted, no atom with itself."""
-    parts = []
-    for s in range(len(structure)):
+    loose = ~structure.pbc.any(1)
+    parts = [_open_pairs(structure, loose, cutoff)]
+    for s in torch.nonzero(~loose).flatten().tolist():
         i, j, shift = periodic_pairs(structure, s, cutoff)
         other = (i != j) | (shift != 0).any(1)
         parts.append((i[other], j[other], shift[other]))
     i, j, shift = (torch.cat([part[k] for part in parts]) for k in range(3))
     return i, j, shift
+
+
+def _open_pairs(structure: Structure, which: Tensor, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Those of open structures, `which` (n_structures,), all at once."""
+    atoms = torch.nonzero(which[structure.index]).flatten()
+    index, places = structure.index[atoms], structure.positions.detach()[atoms]
+    if int((structure.counts[which] ** 2).sum()) <= FEW:
+        i, j = all_pairs(index, index)
+        apart = places[i] - places[j]
+        near = (i != j) & ((apart * apart).sum(1) < cutoff**2)
+        i, j = i[near], j[near]
+    else:
+        from vesin import NeighborList
+
+        # side by side and out of each other's reach
+        ends = places.new_zeros(len(structure))
+        low, high = (ends.scatter_reduce(0, index, places[:, 0], way, include_self=False) for way in ("amin", "amax"))
+        length = high - low + 2 * cutoff
+        places = places + torch.nn.functional.pad((length.cumsum(0) - length - low)[index, None], (0, 2))
+        search = NeighborList(cutoff=float(cutoff), full_list=True)
+        found = search.compute(points=places.cpu().numpy(), box=np.eye(3), periodic=False, quantities="ij")
+        i, j = (torch.from_numpy(one.astype(np.int64)).to(atoms.device) for one in found)
+    return atoms[i], atoms[j], places.new_zeros(len(i), 3)
 
 
 def separations(structure: Structure, i: Tensor, j: Tensor, shift: Tensor) -> Tensor:
