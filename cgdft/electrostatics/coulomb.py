@@ -106,23 +106,20 @@ class Coulomb:
         self.accuracy = accuracy
         self._range = decay(accuracy, self.sources.lmax + self.targets.lmax)
         self._check_size(periodic)
-        i, j = self._open_pairs(periodic)
-        u = _of(self.targets.positions, i) - _of(self.sources.positions, j)
-        a = 1 / (2 * (self.targets.width[i] ** 2 + self.sources.width[j] ** 2))
-        order = self.sources.lmax + self.targets.lmax
-        itself = (i == j) if self.same else torch.zeros_like(i, dtype=torch.bool)
-        radial = gaussian_coulomb(_square(u), a, order)
-        pairs = [(i, j, u, radial if self_interaction else torch.where(itself, 0.0, radial))]
+        pairs, images = [self._open_pairs(periodic)], []
         self.waves: list[_Waves] = []
         for s in torch.nonzero(periodic).flatten().tolist():
             split, box = self._split(s)
             if split or not self_interaction:
-                pairs.append(self._periodic_pairs(s, split, self_interaction, order))
+                i, j, shift = self._periodic_pairs(s, split, self_interaction)
+                pairs.append((i, j))
+                images.append((shift, shift.new_full((len(i),), split)))
             self.waves.append(self._waves_of(s, split, box))
-        self.i, self.j = torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-        self.u, self.radial = (torch.cat([p[k] for p in pairs], 1).to(dtype) for k in (2, 3))
+        self.i, self.j = (torch.cat([two[k] for two in pairs]) for k in range(2))
+        u, radial = self._kernels(len(pairs[0][0]), images, self_interaction)
         if self.same:  # of (i, j) and (j, i) there is one
-            self.radial = torch.where(self.i == self.j, 0.5, 1.0).to(dtype) * self.radial
+            radial = torch.where(self.i == self.j, 0.5, 1.0) * radial
+        self.u, self.radial = u.to(dtype), radial.to(dtype)
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
@@ -238,9 +235,29 @@ class Coulomb:
             split = 0.0
         return split, Box.around(cell, pbc, positions, 2 * self._range * max(split, widest))
 
-    def _periodic_pairs(
-        self, s: int, split: float, self_interaction: bool, order: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _kernels(self, first: int, images: list[tuple[Tensor, Tensor]], self_interaction: bool) -> tuple[Tensor, Tensor]:
+        """u, (3, pairs), and the kernels of all pairs; those from `first` on have `images`, (shift, split), less the waves."""
+        i, j = self.i, self.j
+        t, w = self.targets.width[i], self.sources.width[j]
+        u = _of(self.targets.positions, i) - _of(self.sources.positions, j)
+        itself = i == j
+        if images:
+            shift, split = (torch.cat([two[k] for two in images]) for k in range(2))
+            cells = self.structure.cell[self.sources.index[j[first:]]]
+            u = torch.cat([u[:, :first], u[:, first:] - (shift[:, None] @ cells)[:, 0].T], 1)
+            itself = torch.cat([itself[:first], itself[first:] & (shift == 0).all(1)])
+        r2, order = _square(u), self.sources.lmax + self.targets.lmax
+        radial = gaussian_coulomb(r2, 1 / (2 * (t**2 + w**2)), order)
+        if self.same and not self_interaction:
+            radial = torch.where(itself, 0.0, radial)
+        if images:
+            t, w = self._smooth(t[first:], split, True), self._smooth(w[first:], split)
+            waves = gaussian_coulomb(r2[first:], 1 / (2 * (t**2 + w**2)), order)
+            radial = torch.cat([radial[:, :first], radial[:, first:] - waves], 1)
+        return u, radial
+
+    def _periodic_pairs(self, s: int, split: float, self_interaction: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """(i, j, shift) of those in structure s that waves smoothed to a width `split` do not describe."""
         sources, targets = self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]
         smooth = torch.cat([self._smooth(targets, split, True), self._smooth(sources, split)]).detach().max()
         cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2))
@@ -257,18 +274,9 @@ class Coulomb:
         needed = (self.sources.width[j] < split) | (self._smooth(self.targets.width[i], split, True) > self.targets.width[i])
         needed = needed if self_interaction else needed | itself
         needed = needed & (i <= j) if self.same else needed
-        i, j, shift, itself = (one[needed] for one in (i, j, shift, itself))
-        t, w = self.targets.width[i], self.sources.width[j]
-        u = _of(self.targets.positions, i) - _of(self.sources.positions, j) - self.structure.cell[s].T @ shift.T
-        a = 1 / (2 * (t**2 + w**2))
-        b = 1 / (2 * (self._smooth(t, split, True) ** 2 + self._smooth(w, split) ** 2))
-        r2 = _square(u)
-        whole = gaussian_coulomb(r2, a, order)
-        if not self_interaction:
-            whole = torch.where(itself, 0.0, whole)
-        return i, j, u, whole - gaussian_coulomb(r2, b, order)
+        return i[needed], j[needed], shift[needed]
 
-    def _smooth(self, width: Tensor, split: float, target: bool = False) -> Tensor:
+    def _smooth(self, width: Tensor, split: float | Tensor, target: bool = False) -> Tensor:
         """Widths in the wave sum. Targets of their own, such as points, stay as they are: smooth sources are enough."""
         return width if target and not self.same else width.clamp(min=split)
 
