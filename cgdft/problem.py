@@ -299,13 +299,23 @@ class Problem:
     def hessian_of_coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the functional by the coefficients p of each structure, padded with zeros to the largest."""
         rho, structure, size = self.density(x), self.structure, self.basis.size
-        hessian = rho.coefficients.new_zeros(self.n, self._most, self._most)
-        for term in self.functional:
-            if not term.local:
+        constant = self._constant_couplings
+        hessian = constant() if self.functional.quadratic else self.kept("couplings", constant).clone()
+        for term in self._others:
+            if not (term.local or term.quadratic):
                 hessian += term.hessian(rho)
         by_atom = hessian.reshape(self.n, self._most // size, size, -1, size)
         by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
         return hessian
+
+    def _constant_couplings(self) -> Float[Tensor, "n_structures n n"]:
+        """Hessian of the quadratic terms that couple atoms, which is the same everywhere."""
+        nothing = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
+        found = nothing.coefficients.new_zeros(self.n, self._most, self._most)
+        for term in self._others:
+            if term.quadratic:
+                found += term.hessian(nothing)
+        return found
 
     def _mapping(self) -> Float[Tensor, "n_structures n longest"]:
         """L of each structure as a matrix, padded with zeros."""

@@ -23,7 +23,6 @@ from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
-from cgdft.terms import Term
 
 #: Up to so many coefficients a step is solved for by factorisation.
 SMALL = 500
@@ -118,8 +117,8 @@ def _status(runaway: bool, saddle: bool, met: bool, stuck: bool) -> Status:
 
 
 def _convex_factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
-    """Factors of the Hessian if it is at hand as a small matrix and positive definite."""
-    at_hand = all(term.local or (term.explicit and type(term).hessian is not Term.hessian) for term in problem.functional)
+    """Factors of the Hessian if it is positive definite, small, and what couples atoms in it the same at every step."""
+    at_hand = all(term.local or (term.explicit and term.quadratic) for term in problem.functional)
     if not at_hand or problem.side > SMALL:
         return None
     factors = factorise(problem, x)
