@@ -100,7 +100,14 @@ class CompiledCoulomb:
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
-        return self._of_structure(_Energy, p)
+
+        def slope(g: Tensor, cell: bool) -> Tensor:
+            if torch.is_grad_enabled():
+                return _slope_with_graph(self, lambda exact: (g * exact.energy(p)).sum(), cell)
+            weight, values = g if cell else g[self.structure.index, None], p.detach().numpy()
+            return 0.5 * (weight[:, None, None] if cell else weight) * self._sums.slope(values, values, cell)
+
+        return self._movable(_Energy.apply(self, p), slope)  # type: ignore[no-untyped-call]
 
     def bilinear(self, p: Float[Tensor, "n size"], s: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """p . A . s of each structure, hartree."""
@@ -108,18 +115,25 @@ class CompiledCoulomb:
 
     def potential(self, s: Float[Tensor, "n size"]) -> Float[Tensor, "n size"]:
         """A . s: potential (l = 0), its gradient (l = 1), ... felt by each multipole."""
-        return self._of_structure(_Potential, s)
+
+        def slope(g: Tensor, cell: bool) -> Tensor:
+            if torch.is_grad_enabled():
+                return _slope_with_graph(self, lambda exact: exact.bilinear(g, s).sum(), cell)
+            return self._sums.slope(g.detach().numpy(), s.detach().numpy(), cell)
+
+        return self._movable(_Potential.apply(self, s), slope)  # type: ignore[no-untyped-call]
 
     def differentiable(self, structure: Structure | None = None, sites: Sites | None = None) -> Coulomb:
         """The same operator with derivatives of every order; by positions and cell of these, where they are given."""
         structure, sites = structure or self.structure, sites or self.sites
         return Coulomb(structure, sites, self_interaction=self.self_interaction, accuracy=min(self.accuracy, 1e-6))
 
-    def _of_structure(self, function: type[_Energy] | type[_Potential], p: Tensor) -> Tensor:
-        """With derivatives by the cell that are computed where they are asked for, which forces alone do not."""
-        value: Tensor = function.apply(self, p, self.structure.positions, False)  # type: ignore[no-untyped-call]
-        if self.structure.cell.requires_grad and self.structure.pbc.any():
-            value = value + function.apply(self, p, self.structure.cell, True)  # type: ignore[no-untyped-call]
+    def _movable(self, value: Tensor, slope: Callable[[Tensor, bool], Tensor]) -> Tensor:
+        """A value with derivatives by positions and cell."""
+        structure = self.structure
+        for at, cell in ((structure.positions, False), (structure.cell, True)):
+            if at.requires_grad and (structure.pbc.any() or not cell):
+                value = value + _Slope.apply(at, torch.zeros_like(value), slope, cell)  # type: ignore[no-untyped-call]
         return value
 
     @property
@@ -246,56 +260,49 @@ def _numbers(structure: Structure, sites: Sites) -> list[Tensor]:
 
 
 class _Potential(torch.autograd.Function):
-    """s -> A . s; symmetric, so it is its own adjoint. As a function of the `cell` less its value: derivatives alone."""
+    """s -> A . s; symmetric, so it is its own adjoint."""
 
     @staticmethod
-    def forward(ctx: Any, operator: CompiledCoulomb, s: Tensor, at: Tensor, cell: bool) -> Tensor:
-        ctx.operator, ctx.cell = operator, cell
-        ctx.save_for_backward(s, at)
-        return torch.zeros_like(s) if cell else torch.from_numpy(operator._sums.fields(s.detach().numpy())[0].copy())
+    def forward(ctx: Any, operator: CompiledCoulomb, s: Tensor) -> Tensor:
+        ctx.operator = operator
+        return torch.from_numpy(operator._sums.fields(s.detach().numpy())[0].copy())
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        s, at = ctx.saved_tensors
-        operator: CompiledCoulomb = ctx.operator
-        by_s = by = None
-        if ctx.needs_input_grad[1]:
-            by_s = _Potential.apply(operator, g, at, ctx.cell)  # type: ignore[no-untyped-call]
-        if ctx.needs_input_grad[2]:
-            if torch.is_grad_enabled():
-                by = _slope_with_graph(operator, lambda exact: exact.bilinear(g, s).sum(), ctx.cell)
-            else:
-                by = operator._sums.slope(g.detach().numpy(), s.detach().numpy(), ctx.cell)
-        return None, by_s, by, None
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor]:
+        return None, ctx.operator.potential(g)
 
 
 class _Energy(torch.autograd.Function):
-    """p -> 1/2 p . A . p of each structure. As a function of the `cell` less its value: derivatives alone."""
+    """p -> 1/2 p . A . p of each structure."""
 
     @staticmethod
-    def forward(ctx: Any, operator: CompiledCoulomb, p: Tensor, at: Tensor, cell: bool) -> Tensor:
-        ctx.operator, ctx.cell = operator, cell
-        ctx.save_for_backward(p, at)
-        if cell:
-            return p.new_zeros(len(operator.structure))
+    def forward(ctx: Any, operator: CompiledCoulomb, p: Tensor) -> Tensor:
+        ctx.operator = operator
+        ctx.save_for_backward(p)
         felt = torch.from_numpy(operator._sums.fields(p.detach().numpy())[0])
         return 0.5 * operator.structure.total((p * felt).sum(1))
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
-        p, at = ctx.saved_tensors
-        operator: CompiledCoulomb = ctx.operator
-        weight = g[operator.structure.index][:, None]
-        by_p = by = None
-        if ctx.needs_input_grad[1]:
-            by_p = weight * _Potential.apply(operator, p, at, ctx.cell)  # type: ignore[no-untyped-call]
-        if ctx.needs_input_grad[2]:
-            if torch.is_grad_enabled():
-                by = _slope_with_graph(operator, lambda exact: (g * exact.energy(p)).sum(), ctx.cell)
-            else:
-                values = p.detach().numpy()
-                by = 0.5 * (g[:, None, None] if ctx.cell else weight) * operator._sums.slope(values, values, ctx.cell)
-        return None, by_p, by, None
+    def backward(ctx: Any, g: Tensor) -> tuple[None, Tensor]:
+        (p,) = ctx.saved_tensors
+        return None, g[ctx.operator.structure.index, None] * ctx.operator.potential(p)
+
+
+class _Slope(torch.autograd.Function):
+    """Zero, whose derivative by positions or cell is computed where it is asked for.
+
+    Torch asks a function for its derivatives by all inputs together; those by multipoles are wanted more often, and alone. As
+    multipoles are no input here, slopes see what they depend on by themselves, for the next derivative.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, at: Tensor, zero: Tensor, slope: Callable[[Tensor, bool], Tensor], cell: bool) -> Tensor:
+        ctx.slope, ctx.cell = slope, cell
+        return zero
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
+        return ctx.slope(g, ctx.cell), None, None, None
 
 
 def _slope_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tensor], cell: bool) -> Tensor:
