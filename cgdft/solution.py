@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,14 @@ class Solution:
         self._given = prepared
         self._grad_mode = torch.is_grad_enabled()
         self._versions = self._current_versions()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies and pickles hold the numbers, without a graph; what derivatives need is prepared again."""
+        structure = copy.copy(self.structure)
+        for one in fields(structure):
+            value = getattr(structure, one.name)
+            object.__setattr__(structure, one.name, value if value.is_leaf else value.detach())
+        return _restored, (self.model, structure, self.solver, self.minimum, self._grad_mode)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -394,3 +403,10 @@ class Solution:
 
     def __repr__(self) -> str:
         return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
+
+
+def _restored(model: Model, structure: Structure, solver: Solver, minimum: Minimum, grad_mode: bool) -> Solution:
+    with torch.no_grad():
+        problem = model.problem(structure)
+    with torch.set_grad_enabled(grad_mode):
+        return Solution(model, structure, problem, solver, minimum)

@@ -381,6 +381,28 @@ def test_pairs_of_a_batch_are_those_of_its_structures(monkeypatch, most):
     assert set(listed) == expected
 
 
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, True, True), (False, True, False)])
+def test_neighbours_in_flat_and_wide_cells(monkeypatch, pbc):
+    """The search is another one there; in a cell that both can do they agree."""
+    flat = [[0, 0, 0], [0, 0, 1.9], [1.8, 0, -0.4]]
+    wide = Structure([8, 1, 1], flat, 1e6 * torch.eye(3, dtype=torch.float64), pbc)
+    assert len(pairs.periodic_pairs(wide, 0, 3.0)[0]) == 9
+    assert len(pairs.pairs_within(wide, 3.0)[0]) == 6
+    lattice = torch.tensor([[3.0, 0.2, 0.0], [0.4, 4.0, 0.0], [0.0, 0.3, 5.0]], dtype=torch.float64)
+    small = Structure([8, 1, 1], flat, lattice, pbc)
+
+    def listed():
+        a, b, shift = pairs.periodic_pairs(small, 0, 6.0)
+        i, j, apart = pairs.neighbours(small, 0, 6.0, both=False)
+        lengths = np.linalg.norm(apart, axis=1).round(9).tolist()
+        once = sorted((*sorted(two), r) for *two, r in zip(i.tolist(), j.tolist(), lengths, strict=True))
+        return sorted(zip(a.tolist(), b.tolist(), map(tuple, shift.int().tolist()), strict=True)), once
+
+    searched = listed()
+    monkeypatch.setattr(pairs, "CELLS", 1e-9)
+    assert listed() == searched
+
+
 def test_too_many_pairs_are_refused_before_the_work():
     n = 11_000
     grid = torch.arange(n, dtype=D)

@@ -1,5 +1,6 @@
 """Structures, constraints and ansaetze: what they accept, what they refuse and how they say so."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -21,6 +22,7 @@ from cgdft import (
     Structure,
     TotalCharge,
 )
+from cgdft.ase import CGDFT
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Pairwise, QEq, UniformField
 from cgdft.solvers import CG, FixedPoint, Newton
 from cgdft.units import angstrom, eV
@@ -319,6 +321,25 @@ def test_what_a_model_is_called_with():
     for solver in (CG, Newton, FixedPoint):
         with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10.0"):
             solver(tolerance=10.0)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_solutions_are_copied_with_all_they_can_tell(copied, grad):
+    water = Structure.from_ase(molecule("H2O"))
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(QEq())
+    with torch.set_grad_enabled(grad):
+        still = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+        solution = QEq()(water.deformed(still, torch.zeros(1, 3, 3, dtype=torch.float64)))
+        forces, charges = solution.forces(), solution.charges
+        for _ in range(2):
+            solution = copied(solution)
+            assert torch.allclose(solution.charges, charges, atol=1e-14)
+            assert torch.allclose(solution.forces(), forces, atol=1e-12)
+            assert solution.polarizability().shape == (1, 3, 3)
+    energy = atoms.get_potential_energy()
+    assert copied(atoms).get_potential_energy() == pytest.approx(energy, abs=1e-12)
 
 
 def test_models_with_terms_of_functions_are_pickled():

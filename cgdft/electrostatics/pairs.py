@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: Cells of the grid in which neighbours are searched.
+CELLS = 100_000
 #: Pairs of open structures that are all looked at, where there are no more.
 FEW = 100_000
 
@@ -112,11 +114,31 @@ def _neighbour_list(
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     from vesin import NeighborList
 
-    found = NeighborList(cutoff=float(cutoff), full_list=both)
     box = _completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy()
-    points = structure.positions[structure.index == s].detach().cpu().numpy()
-    i, j, apart = found.compute(points=points, box=box, periodic=structure.pbc[s].cpu().numpy(), quantities=quantities)
+    points, pbc = structure.positions[structure.index == s].detach().cpu().numpy(), structure.pbc[s].cpu().numpy()
+    inverse = np.linalg.inv(box)
+    spans = np.where(pbc, 1.0, np.ptp(points @ inverse, axis=0)) / np.linalg.norm(inverse, axis=0)
+    along = np.maximum(spans / cutoff, 1.0)
+    if not pbc.all() and along.min() * (CELLS / along.prod()) ** (1 / 3) < 2.0:  # too flat for its grid
+        return _images(structure, s, cutoff, quantities, both)
+    found = NeighborList(cutoff=float(cutoff), full_list=both)
+    i, j, apart = found.compute(points=points, box=box, periodic=pbc, quantities=quantities)
     return i, j, apart
+
+
+def _images(
+    structure: Structure, s: int, cutoff: float, quantities: str, both: bool
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """The same neighbours among images of the atoms, in a tree."""
+    points = structure.positions[structure.index == s].detach()
+    i, j, shift = point_pairs(points, structure, s, cutoff)
+    j = j - structure.first[s]
+    apart = points[j] + shift @ structure.cell[s].detach() - points[i]
+    wanted = (i != j) | (shift != 0).any(1)
+    if not both:
+        wanted = wanted & ((i < j) | ((i == j) & (apart @ apart.new_tensor([1.0, 2**0.5, 3**0.5]) > 0)))
+    a, b, c = (one[wanted].cpu().numpy() for one in (i, j, shift if quantities == "ijS" else apart))
+    return a, b, c
 
 
 def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
