@@ -193,12 +193,10 @@ class Problem:
         if self.space.values is None:
             x = p.reshape(-1).requires_grad_()
             return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
-        return (self.space.coefficients(self.answered(p)) - p).reshape(-1)
+        return (self.space.coefficients(self.answered(p)[0]) - p).reshape(-1)
 
-    def answered(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
-        """x = -L^T (dE/dp - sum_k V_k a_k) / stiffness at p, moved to the fixed charges c = C x.
-
-        The shortest way, in 1/2 stiffness x^2.
+    def answered(self, p: Float[Tensor, "n_atoms size"]) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
+        """x = -L^T (dE/dp - sum_k V_k a_k - sum_k lambda_k a_k) / stiffness at p, and the lambda that keep the fixed charges.
 
         Raises:
             ValueError: an ansatz without stiffness, whose x has no answer of its own.
@@ -210,11 +208,11 @@ class Problem:
         slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
         x = -self.space.pull(slope - self._given) / stiffness
         if not active.any():
-            return x
+            return x, x.new_zeros(active.shape)
         c = torch.stack([self.space.pull(row.weights) for row in self.fixed])
         gram = x.new_zeros(self.n, len(c), len(c)).index_add(0, self.index, (c / stiffness).T[:, :, None] * c.T[:, None])
-        multipliers = torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * self.excess(x))
-        return x - (c.T * multipliers[self.index]).sum(1) / stiffness
+        multipliers = -torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * self.excess(x))
+        return x + (c.T * multipliers[self.index]).sum(1) / stiffness, multipliers
 
     def _probed(self, x: Tensor, multipliers: Tensor, probe: Probe) -> Tensor:
         rho = self.density(x)

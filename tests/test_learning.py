@@ -120,6 +120,19 @@ def test_gradients_of_the_loss_through_the_minimum(name, batch):
     assert along == pytest.approx(differences, rel=1e-5)
 
 
+@pytest.mark.parametrize("name", ["qeq", "nonlinear", "response", "shared-response"])
+def test_gradients_of_the_loss_at_the_density_of_the_reference(name, batch):
+    """Modes answer to that density, and what they answer depends on the weights."""
+    model = make(name, environment(), ATOMS)
+    weights = {**WEIGHTS, "stress": 1.0, "stationarity": 1.0}
+
+    def loss():
+        return sum(parts(direct(model, batch, wanted(batch, weights)), weights).values())
+
+    along, differences = slope(model, loss, WEIGHTS)
+    assert along == pytest.approx(differences, rel=1e-5)
+
+
 @pytest.mark.parametrize("quantity", ["polarizability", "born_charges", "susceptibility", "chemical_potential", "potential"])
 def test_gradients_of_responses(quantity):
     """Derivatives of the density are trained through as well."""
@@ -200,12 +213,32 @@ def test_validation_measures_what_training_minimises(batch):
     expected = {name: float(part.detach()) for name, part in parts(implicit(model, batch, WEIGHTS), WEIGHTS).items()}
     found = evaluate(model, [batch], list(WEIGHTS))
     assert found.loss(WEIGHTS) == pytest.approx(sum(expected.values()), rel=1e-9)
-    assert found.loss({"multipoles": 2.0}) == pytest.approx(2 * expected["multipoles"], rel=1e-9)
+    assert found.loss({"multipoles": 2.0}) == pytest.approx(2 * (expected["charges"] + expected["dipoles"]), rel=1e-9)
     p = implicit(model, batch, []).response.density.coefficients
     label = torch.cat([frame.labels["multipoles"][:, :4] for frame in batch.frames])
     wrong = (p - label).detach().square()
-    by_hand = wrong[:, 0].mean() / 5e-3**2 + wrong[:, 1:].mean() / (4 * 5e-3) ** 2
-    assert expected["multipoles"] == pytest.approx(float(by_hand), rel=1e-9)
+    assert expected["charges"] == pytest.approx(float(wrong[:, 0].mean() / 5e-3**2), rel=1e-9)
+    assert expected["dipoles"] == pytest.approx(float(wrong[:, 1:].mean() / (4 * 5e-3) ** 2), rel=1e-9)
+
+
+def test_a_frame_without_dipoles_leaves_those_of_others(batch):
+    model, weights = make("nonlinear", environment(), ATOMS), {"multipoles": 1.0}
+    one, other = (
+        Frame(f"{k}", structure("H2O"), {"multipoles": batch.frames[1].labels["multipoles"][:, :n]})
+        for k, n in enumerate((4, 1))
+    )
+
+    def found(*frames):
+        together = Batch.of([*frames])
+        losses = parts(implicit(model, together, wanted(together, weights)), weights)
+        return {name: float(one.detach()) for name, one in losses.items()}, evaluate(model, [together], ["multipoles"])
+
+    alone, errors = found(one)
+    both, errors_of_both = found(one, other)
+    assert both["dipoles"] == pytest.approx(alone["dipoles"], rel=1e-9)
+    assert errors_of_both.errors["dipoles"].n == errors.errors["dipoles"].n == 9
+    assert errors_of_both.errors["charges"].n == 6
+    assert errors_of_both.loss(weights) == pytest.approx(sum(both.values()), rel=1e-9)
 
 
 def test_a_chemical_potential_is_asked_of_those_that_have_one(batch):

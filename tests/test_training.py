@@ -26,6 +26,7 @@ from cgdft.solver import Status
 from cgdft.validation.suites import stored
 from cgdft.writing import alone
 
+pytestmark = pytest.mark.filterwarnings("ignore:labels that do not count", "ignore:not trained. polarizability")
 #: In the usual run.
 QUICK = ("les", "qeq", "shared-response")
 

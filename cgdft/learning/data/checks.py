@@ -11,7 +11,7 @@ import numpy as np
 from cgdft.learning.data.duplicates import candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
-from cgdft.learning.data.quantities import UNITS
+from cgdft.learning.data.quantities import QUANTITIES, UNITS
 from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
 
@@ -35,6 +35,7 @@ class _Survey:
     energies: list[float] = field(default_factory=list)
     elements: set[str] = field(default_factory=set)
     off: list[float] = field(default_factory=list)
+    labels: set[str] = field(default_factory=set)
 
     def unit(self, quantity: str) -> str:
         """In which unit the numbers were read."""
@@ -47,6 +48,7 @@ def check_set(
     *,
     elements: Collection[str] | None = None,
     atomic_energies: Mapping[str, float] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> list[str]:
     """Read all frames once and look for mistakes; what may be one is returned, a line each.
 
@@ -54,11 +56,12 @@ def check_set(
         train, validation: sets of files, or frames in Hartree atomic units.
         elements: which the model knows; default all.
         atomic_energies: element -> hartree, which the energies are counted from.
+        weights: of labels in the loss; those without do not count.
 
     Raises:
-        ValueError: labels that are NaN, infinite or of wrong shape; elements that the model does not know or that have no
-            atomic energy; the same structure in both sets, or twice with different energies; charges that do not add up
-            to the total charge; energies, forces and dipoles that look like another unit or sign.
+        ValueError: no label that counts; labels that are NaN, infinite or of wrong shape; elements that the model does not
+            know or that have no atomic energy; the same structure in both sets, or twice with different energies; charges that
+            do not add up to the total charge; energies, forces and dipoles that look like another unit or sign.
     """
     told: list[str] = []
     surveys = [_survey(one, elements) for one in ([train] if validation is None else [train, validation])]
@@ -69,6 +72,8 @@ def check_set(
         told.append("energies have no atomic reference: give `atomic_energies`, or the model must learn the energies of atoms")
     if len(surveys) > 1 and (new := surveys[1].elements - surveys[0].elements):
         told.append(f"validation has elements that training has not: {', '.join(sorted(new))}")
+    if weights is not None:
+        told += _check_weights(surveys, {name: weight for name, weight in weights.items() if weight and name in QUANTITIES})
     for survey in surveys:
         lacking = set().union(*survey.compositions) - set(atomic_energies or ())
         if atomic_energies is not None and lacking:
@@ -100,6 +105,7 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
         except ValueError as error:
             raise ValueError(f"frame {frame.name}: {error}") from error
         survey.names.append(frame.name)
+        survey.labels |= frame.labels.keys() - {"points"}
         survey.marks.append(mark(frame))
         survey.elements |= set(symbols)
         if k // 10 % stride == 0:  # tens in a row, which may be neighbours in time
@@ -111,6 +117,23 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
         missed = float(frame.labels["multipoles"][:, 0].sum() - frame.structure.charge[0]) if has else 0.0
         survey.off.append(missed)
     return survey
+
+
+def _check_weights(surveys: Sequence[_Survey], weights: Mapping[str, float]) -> list[str]:
+    counting = set(weights)
+    for survey, name in zip(surveys, ("train", "validation"), strict=False):
+        if not counting & survey.labels:
+            raise ValueError(
+                f"`{name}` must have labels that have `weights`, {', '.join(sorted(counting)) or 'none'}, got "
+                f"{', '.join(sorted(survey.labels)) or 'none'}"
+            )
+    told = []
+    chosen = {name for name, weight in weights.items() if weight != QUANTITIES[name].weight}
+    if missing := chosen - surveys[0].labels:
+        told.append(f"labels that no frame of training has: {', '.join(sorted(missing))}")
+    if unused := surveys[0].labels - counting:
+        told.append(f"labels that do not count, without `weights`: {', '.join(sorted(unused))}")
+    return told
 
 
 def _of_definitions(frames: FrameSet) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +83,7 @@ class Reading:
             labels = {}
             for quantity, one in QUANTITIES.items():
                 raw = self._multipoles(atoms, definition) if quantity == "multipoles" else self._value(atoms, quantity)
-                if raw is None or (one.open and atoms.pbc.any()):
+                if raw is None or (one.open and atoms.pbc.any()) or (quantity == "stress" and not atoms.pbc.any()):
                     continue
                 value = shaped(raw, quantity, len(atoms))
                 if self.keys.get(quantity, "").endswith(".T"):
@@ -119,9 +120,14 @@ class Reading:
             return None
         if definition in UNNAMED:
             return held(atoms, definition)
-        shells = [held(atoms, f"{definition}_{what}") for what in ("charges", "dipoles", "quadrupoles")]
-        known = [np.asarray(one, dtype=np.float64).reshape(len(atoms), -1) for one in shells if one is not None]
-        return np.concatenate(known, axis=1) if shells[0] is not None else None
+        shells: dict[str, Any] = {f"{definition}_{what}": None for what in ("charges", "dipoles", "quadrupoles")}
+        shells = {name: held(atoms, name) for name in shells}
+        there = [name for name, one in shells.items() if one is not None]
+        if there != [*shells][: len(there)]:
+            missing = ", ".join(name for name in [*shells][: [*shells].index(there[-1])] if name not in there)
+            raise ValueError(f"`multipoles` must be whole up to their highest l, got {', '.join(there)} without {missing}")
+        known = [np.asarray(shells[name], dtype=np.float64).reshape(len(atoms), -1) for name in there]
+        return np.concatenate(known, axis=1) if known else None
 
     def _atomic(self, value: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:
         unit = self.unit(quantity)
@@ -140,7 +146,8 @@ def held(atoms: Atoms, key: str) -> Any:
 def definitions_in(names: Iterable[str]) -> list[str]:
     """Definitions of charges that arrays of these names hold, in their order."""
     names = list(names)
-    by_prefix = [name.removesuffix(CHARGES) for name in names if name.endswith(CHARGES) and name != "initial_charges"]
+    taken = {"initial_charges", *(label for one in QUANTITIES.values() for label in one.names)}
+    by_prefix = [name.removesuffix(CHARGES) for name in names if name.endswith(CHARGES) and name not in taken]
     return [*by_prefix, *(name for name in UNNAMED if name in names)]
 
 
@@ -190,7 +197,9 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
         if not torch.isfinite(value).all():
             bad = value[~torch.isfinite(value)][0]
             raise ValueError(f"`{name}` must be finite, got {float(bad)}; remove the label or the frame")
-    if (alpha := labels.get("polarizability")) is not None and float(torch.linalg.eigvalsh(alpha + alpha.T).min()) < 0:
+    if (p := labels.get("multipoles")) is not None and math.isqrt(p.shape[1]) ** 2 != p.shape[1]:
+        raise ValueError(f"`multipoles` must be whole up to their highest l, 1, 4 or 9 of an atom, got {p.shape[1]}")
+    if (alpha := labels.get("polarizability")) is not None and _negative(alpha):
         raise ValueError(f"`polarizability` must be dD/dF, which is positive, got {alpha.tolist()}; change its sign")
     if "potential" in labels and labels.get("points", torch.empty(0)).shape != (*labels["potential"].shape, 3):
         raise ValueError(
@@ -201,6 +210,12 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
             f"`quadrupole` must be traceless, integral rho (3 r r - r^2)/2, got trace {float(theta.trace()):.4g}; "
             "of second moments Q take (3 Q - tr Q)/2"
         )
+
+
+def _negative(alpha: Tensor) -> bool:
+    """Beyond rounding; charges in a plane have a zero."""
+    values = torch.linalg.eigvalsh(alpha + alpha.T)
+    return bool(values[0] < -1e-6 * values.abs().max())
 
 
 def _misshapen(array: NDArray[np.float64], quantity: str, n: int) -> NDArray[np.float64]:

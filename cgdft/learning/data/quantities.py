@@ -141,6 +141,11 @@ QUANTITIES = {
 UNITS = {name: (one.unit, one.in_files) for name, one in QUANTITIES.items()} | {"points": ("bohr", "angstrom")}
 
 
+def parts_of(name: str) -> tuple[str, ...]:
+    """What errors of a quantity are told by: of multipoles those of each l, which frames may have or not."""
+    return ("charges", "dipoles", "quadrupoles") if name == "multipoles" else (name,)
+
+
 def scale_of(name: str, l: int = 0) -> float:  # noqa: E741
     """The scale of a quantity; of multipoles l, that of charges times FELT^l."""
     return QUANTITIES[name].scale * FELT**l

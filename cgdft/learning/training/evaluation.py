@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.data.quantities import QUANTITIES, scale_of
+from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import compared, wanted
+from cgdft.learning.training.loss import compared, known_atoms, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
@@ -100,7 +100,7 @@ class Evaluation:
         found = [
             weight * self.errors[part].squares / self.errors[part].n / scale_of(name, l) ** 2
             for name, weight in weights.items()
-            for l, part in enumerate(_parts(name))  # noqa: E741
+            for l, part in enumerate(parts_of(name))  # noqa: E741
             if part in self.errors
         ]
         return math.fsum(found) if found else math.inf
@@ -138,7 +138,7 @@ def evaluate(
     """
     world = world or World()
     weights = dict.fromkeys(QUANTITIES if quantities is None else quantities, 1.0)
-    names = [part for name in QUANTITIES if weights.get(name) for part in _parts(name)]
+    names = [part for name in QUANTITIES if weights.get(name) for part in parts_of(name)]
     found = {name: Errors() for name in names}
     failed: dict[str, str] = {}
     frames = 0
@@ -172,10 +172,6 @@ def evaluate(
     return Evaluation({k: v for k, v in found.items() if v.n}, int(counts[0]), failed, int(counts[1]))
 
 
-def _parts(name: str) -> tuple[str, ...]:
-    return ("charges", "dipoles", "quadrupoles") if name == "multipoles" else (name,)
-
-
 def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
     value, label = compared(prediction, name)
     wrong = (value - label).detach()
@@ -184,10 +180,9 @@ def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
     if name != "multipoles":
         found[name].add(label.reshape(-1), wrong.reshape(-1))
         return
-    for l, part in enumerate(_parts(name)):  # noqa: E741
-        if wrong.shape[1] > l * l:
-            columns = slice(l * l, (l + 1) ** 2)
-            found[part].add(label[:, columns].reshape(-1), wrong[:, columns].reshape(-1))
+    for l, part in enumerate(parts_of(name)):  # noqa: E741
+        known, columns = known_atoms(label, l), slice(l * l, (l + 1) ** 2)
+        found[part].add(label[known, columns].reshape(-1), wrong[known, columns].reshape(-1))
 
 
 def _of_free_atoms(prediction: Prediction) -> Tensor:

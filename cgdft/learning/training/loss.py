@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.data.quantities import QUANTITIES, scale_of
+from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.training.prediction import Prediction
 
 #: What else than a label may have a weight: residuals of the direct way, with what counts as one.
@@ -19,7 +19,8 @@ EXTRA = {"stationarity": 1e-2}
 def compared(prediction: Prediction, quantity: str) -> tuple[Tensor, Tensor]:
     """Prediction and label of all frames of the batch that have it, of the same shape: energies per atom, others in their unit.
 
-    Of multipoles and of susceptibilities between them those that both have; susceptibilities and potentials flat.
+    Of susceptibilities those between multipoles that both have; susceptibilities and potentials flat. Multipoles as far as the
+    model has them; those that a frame lacks are NaN in the label.
     """
     batch = prediction.batch
     structures = batch.having(quantity)
@@ -32,8 +33,10 @@ def compared(prediction: Prediction, quantity: str) -> tuple[Tensor, Tensor]:
             found, labels = [one for one, _ in both], [label for _, label in both]
         return torch.cat([one.reshape(-1) for one in found]), torch.cat([label.reshape(-1) for label in labels]).to(found[0])
     if quantity == "multipoles":
-        known = min(found.shape[1], min(label.shape[1] for label in labels))
-        return found[:, :known], torch.cat([label[:, :known] for label in labels]).to(found)
+        known = min(found.shape[1], max(label.shape[1] for label in labels))
+        pad, nan = torch.nn.functional.pad, math.nan
+        padded = [pad(label[:, :known], (0, max(0, known - label.shape[1])), value=nan) for label in labels]
+        return found[:, :known], torch.cat(padded).to(found)
     per_atom = QUANTITIES[quantity].shape[:1] == ("n",)
     label = (torch.cat(labels) if per_atom else torch.stack(labels)).to(found)
     if quantity == "energy":
@@ -55,7 +58,7 @@ def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
 def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Weighted mean squared errors by name, of quantities that have a weight and a label in this batch.
 
-    Of multipoles the sum over l of the mean squared error of each l: more of them leave as much to charges.
+    Of multipoles of each l by itself: more of them leave as much to charges.
     """
     found = {}
     for name, weight in weights.items():
@@ -63,17 +66,21 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
             if name in prediction.extra:
                 found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
         elif weight and prediction.batch.having(name):
-            found[name] = weight * _mean_square(prediction, name)
+            value, label = compared(prediction, name)
+            for l, part in enumerate(parts_of(name)):  # noqa: E741
+                if name == "multipoles":
+                    known, columns = known_atoms(label, l), slice(l**2, (l + 1) ** 2)
+                    one, other = value[known, columns], label[known, columns]
+                else:
+                    one, other = value, label
+                if other.numel():
+                    found[part] = weight * (one - other).square().mean() / scale_of(name, l) ** 2
     return found
 
 
-def _mean_square(prediction: Prediction, name: str) -> Tensor:
-    found, label = compared(prediction, name)
-    squares = (found - label).square()
-    if name != "multipoles":
-        return squares.mean() / scale_of(name) ** 2
-    lmax = math.isqrt(squares.shape[1]) - 1
-    return torch.stack([squares[:, l**2 : (l + 1) ** 2].mean() / scale_of(name, l) ** 2 for l in range(lmax + 1)]).sum()  # noqa: E741
+def known_atoms(label: Tensor, l: int) -> Tensor:  # noqa: E741
+    """Of multipoles, (n_atoms, columns): the atoms that have those of this l."""
+    return torch.nonzero(~label[:, l**2].isnan()).flatten() if label.shape[1] > l**2 else label.new_zeros(0, dtype=torch.int64)
 
 
 def wanted(batch: Batch, weights: Mapping[str, float]) -> list[str]:

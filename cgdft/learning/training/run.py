@@ -55,7 +55,8 @@ def _train(config: Config, processes: World) -> Trained:
     model.to(config.device)
     environment = environment_of(model)
     if processes.writes:
-        for note in check_set(frames, validation, elements=environment.elements, atomic_energies=atoms):
+        weights = config.settings.weights
+        for note in check_set(frames, validation, elements=environment.elements, atomic_energies=atoms, weights=weights):
             warnings.warn(note, stacklevel=3)
     seen = ranges(frames, environment.cutoff, began.get("ranges")) if processes.writes else {}
 

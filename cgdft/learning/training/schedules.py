@@ -38,7 +38,9 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
         problem, response = at_density(model, structure, p)
         departure = problem.departure(p)
         if problem.stationary and problem.space.values is not None and problem.readout is None:
-            response = _of_modes(problem, response, p)
+            with batch.remembering(batch.structure):
+                x, multipliers = model.problem(batch.structure).answered(p)
+            response = _of_modes(problem, response, x, multipliers)
     return Prediction(batch, probed(response, changes), None, {}, {"stationarity": departure})
 
 
@@ -89,11 +91,8 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     return torch.cat([part[:, :size] for part in parts])
 
 
-def _of_modes(problem: Problem, response: Response, p: Tensor) -> Response:
-    """The energy of the x that answers to p, held as it is when atoms move: 1/2 stiffness x^2 + E[p0 + L x]."""
-    with torch.no_grad():
-        x = problem.answered(p)
-        multipliers = problem.rows.multipliers(problem.gradient(x))
+def _of_modes(problem: Problem, response: Response, x: Tensor, multipliers: Tensor) -> Response:
+    """The energy of x, which knows nothing of the atoms' displacements: 1/2 stiffness x^2 + E[p0 + L x]."""
     rho = problem.density(x)
     value = problem.value(x, multipliers, response.probe)
     return Response(problem, response.probe, rho, multipliers, value, problem.work(rho), x)

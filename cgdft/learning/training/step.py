@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.quantities import parts_of
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import EXTRA, parts, wanted
+from cgdft.learning.training.loss import EXTRA, compared, known_atoms, parts, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import Way
 from cgdft.learning.training.starts import Starts
@@ -61,6 +62,8 @@ def entries(prediction: Prediction, name: str) -> int:
     """Numbers that a part of the loss is the mean of, or a multiple that is the same in all batches."""
     if name in EXTRA:
         return prediction.extra[name].numel()
+    if name in parts_of("multipoles"):
+        return len(known_atoms(compared(prediction, "multipoles")[1], parts_of("multipoles").index(name)))
     return sum(prediction.batch.frames[s].labels[name].numel() for s in prediction.batch.having(name))
 
 
@@ -74,7 +77,7 @@ def backward(
     Raises:
         TrainingError: a loss that is no number.
     """
-    names = list(weights)
+    names = [part for name in weights for part in parts_of(name)]
     prediction, failed = attempt(lambda: way(model, batch, wanted(batch, weights), starts.of(batch)), batch)
     means = {} if prediction is None else parts(prediction, weights)
     share = torch.zeros(2, len(names), dtype=torch.float64)

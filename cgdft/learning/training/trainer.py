@@ -107,6 +107,7 @@ class Trainer:
             self.optimiser, self.epochs, LAST_RATE * self.settings.learning_rate
         )
         self.starts, self.validated = Starts(), Starts()
+        self.stepped = False
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"epoch": 0, "failed": math.inf, "loss": math.inf, "weights": {}}
         self.output = Output(Path(output), self.world.writes) if output is not None else None
@@ -139,6 +140,13 @@ class Trainer:
     def _phases(self) -> list[tuple[str, int]]:
         """The schedule, with ways that this model and these frames cannot be trained by replaced."""
         phases: list[tuple[str, int]] = [(name, n) for name, n in self.settings.schedule.items() if n]
+        seen = {name for k in range(min(10, len(self.train))) for name in self.train[k].labels}
+        waiting = sorted(AT_MINIMUM & self.weights.keys() & seen)
+        if waiting and all(name != "implicit" for name, _ in phases):
+            warnings.warn(f"not trained: {', '.join(waiting)} need implicit epochs in `schedule`", stacklevel=3)
+        elif waiting and not self.weights.keys() - AT_MINIMUM:
+            warnings.warn(f"trained implicitly from the start: {', '.join(waiting)} are of the minimum", stacklevel=3)
+            phases = [("implicit", n) for _, n in phases]
         if any(name == "direct" for name, _ in phases):
             why = self._not_directly()
             if why:
@@ -154,6 +162,8 @@ class Trainer:
             for k in range(len(self.train)):
                 if "multipoles" not in self.train[k].labels:
                     return f"frame {self.train.name(k)} has no multipoles"
+                if self.train[k].labels["multipoles"].shape[1] < self.model.basis.size:
+                    return f"frame {self.train.name(k)} has no multipoles of l = {self.model.basis.lmax}"
         except ValueError as error:
             return str(error)
         return ""
@@ -185,6 +195,11 @@ class Trainer:
             )
         if not sums.means:
             raise TrainingError(f"`weights` must be of labels that frames have, got {', '.join(self.weights)}")
+        if not self.stepped and sums.loss:
+            raise TrainingError(
+                f"`weights` must be of labels that the model's own weights change, got {', '.join(sums.means)} of "
+                f"{self.model.name}; train another architecture, or other labels"
+            )
         self.scheduler.step()
         evaluation = self._validate()
         found = evaluation.loss(self.weights)
@@ -208,6 +223,7 @@ class Trainer:
         if not math.isfinite(norm):
             held = ", ".join(frame.name for frame in batch.frames[:4])
             raise TrainingError(f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}")
+        self.stepped |= norm > 0
         self.optimiser.step()
         self.average.update(self.model)
 
