@@ -47,7 +47,8 @@ class CGDFT(Calculator):
     little to do.
 
     Raises:
-        CalculatorSetupError: both a charge and a potential, no model, or a model without a total charge to hold.
+        CalculatorSetupError: both a charge and a potential, no model, a model without a total charge to hold, or a spin for
+            one that has none.
         InputError: at the calculation, a structure that makes no sense, or two charges that disagree.
         SCFError: the solver found no minimum; the message has its status.
         PropertyNotImplementedError: `stress` without a fully periodic cell, `dipole` with a periodic axis.
@@ -103,6 +104,8 @@ class CGDFT(Calculator):
             value = self.settings[name]
             if value is not None and not isinstance(value, numbers.Real):
                 raise CalculatorSetupError(f"`{name}` must be a number, got {value!r}")
+        if self.spin and not self.model.basis.spin:
+            raise CalculatorSetupError(f"`spin` must be left out, got {self.spin:g}: {self.model.name} has no spin")
         try:
             return self.model if self.potential is None else self.model.at_potential(self.potential * volt)
         except ValueError as error:

@@ -169,11 +169,14 @@ def names_of(path: Path) -> dict[str, Any]:
     """What a user's Python file defines, which may import its neighbours.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: whatever the code raises.
     """
     import runpy
     import sys
 
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {str(path)!r}")
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)

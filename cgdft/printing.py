@@ -109,6 +109,10 @@ def as_dict(solution: Solution) -> dict[str, Any]:
     return result
 
 
+#: Electrons that no atom takes up.
+TOO_MANY = 8
+
+
 def notes_on(solution: Solution) -> list[str]:
     """What a user may not expect of the charges of solutions."""
     notes, held = [], {row.name for row in solution.problem.held}
@@ -119,6 +123,14 @@ def notes_on(solution: Solution) -> list[str]:
         notes.append(
             f"the charges of {solution.model.name} add up to {float(got[s]):.3f} e in place of {float(asked[s]):g} e: it does "
             "not know the total charge"
+        )
+    q, numbers = solution.charges.detach(), solution.structure.numbers
+    absurd = (q > numbers + 1e-6) | (q < -TOO_MANY)
+    if absurd.any():
+        i = int(absurd.int().argmax())
+        notes.append(
+            f"atom {i} ({solution.structure.symbols[i]}) has a charge of {float(q[i]):+.4g} e, which no atom has: charge, "
+            "field or parameters are beyond what the model is for"
         )
     if ((got.abs() > 1e-6) & solution.structure.pbc.all(1)).any():
         notes.append("the net charge of a crystal is neutralised by a uniform background, which is in its energy")

@@ -389,7 +389,9 @@ class Problem:
         diagonal = diagonal.reshape(-1)
         if space.stiffness is not None:
             diagonal = diagonal + space.stiffness
-        return torch.where(diagonal > 1e-8, diagonal, diagonal.detach().abs().max().clamp(min=1e-3))
+        size = diagonal.detach().abs()
+        most = size.new_zeros(self.n).scatter_reduce(0, self.index, size, "amax").clamp(min=1e-3)[self.index]
+        return torch.where(diagonal > 1e-8, diagonal, most)
 
     def convex(self, x: Float[Tensor, " n_x"]) -> bool:
         """Whether what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""

@@ -55,6 +55,7 @@ class Newton(Solver):
         runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
         stuck = runaway.clone()
         factors: Factors | ModeFactors | None = None
+        convex = all(term.convex for term in problem.functional)  # else old factors may lead to another minimum
         before = torch.full_like(history[0], torch.inf)
         for iteration in range(self.max_iterations + 1):
             norm, floor = norm_scale(problem, gradient)
@@ -71,14 +72,16 @@ class Newton(Solver):
             elif iteration == self.max_iterations:
                 break
             else:
-                if factors is None or (norm > KEPT * before)[~done].any():
-                    factors = _convex_factors(problem, x)
+                if factors is None or not convex or (norm > KEPT * before)[~done].any():
+                    factors = _factors(problem, x)
                 before = norm
                 g = rows.project(gradient)
-                if factors is None:
-                    step = self._step(problem, x, g, norm, scale, done)
-                else:
-                    step = torch.where(done[rows.index], 0.0, -factors.solve(g))
+                held = torch.zeros_like(done) if factors is None else ~(factors.negative | factors.singular)
+                step = torch.zeros_like(g) if factors is None else -factors.solve(g)
+                if not (held | done).all():
+                    other = self._step(problem, x, g, norm, scale, done | held)
+                    step = torch.where(held[rows.index], step, other)
+                step = torch.where(done[rows.index], 0.0, step)
             moving = ~done | saddle
             x, energy, moved = _line_search(problem, x, energy, gradient, step, moving, saddle)
             stuck = stuck | (moving & ~moved)
@@ -116,13 +119,12 @@ def _status(runaway: bool, saddle: bool, met: bool, stuck: bool) -> Status:
     return Status.STUCK if stuck else Status.NOT_CONVERGED
 
 
-def _convex_factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
-    """Factors of the Hessian if it is positive definite, small, and what couples atoms in it the same at every step."""
+def _factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
+    """Factors of the Hessian if it is small, and what couples atoms in it the same at every step."""
     at_hand = all(term.local or (term.explicit and term.quadratic) for term in problem.functional)
     if not at_hand or problem.side > SMALL:
         return None
-    factors = factorise(problem, x)
-    return None if (factors.negative | factors.singular).any() else factors
+    return factorise(problem, x)
 
 
 def _line_search(

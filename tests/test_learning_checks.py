@@ -1,6 +1,7 @@
 """Sets of frames that mislead are found out; energies of free atoms; public files."""
 
 import lzma
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -29,6 +30,21 @@ def trajectory(tmp_path):
 
 
 # Checks
+
+
+def test_labels_that_count_are_those_that_there_are(trajectory):
+    frames = FrameSet.read(trajectory)
+    train, validation = frames.split([0.75, 0.25])
+    has = sorted(frames[0].labels)
+    assert check_set(train, validation, atomic_energies=FREE, weights=dict.fromkeys(has, 1.0)) == []
+    told = check_set(train, validation, atomic_energies=FREE, weights={"energy": 1.0, "potential": 2.0})
+    assert "labels that no frame of training has: potential" in told
+    assert f"labels that do not count, without `weights`: {', '.join(one for one in has if one != 'energy')}" in told
+    with pytest.raises(ValueError, match="`train` must have labels that have `weights`, potential, got dipole, energy"):
+        check_set(train, validation, atomic_energies=FREE, weights={"potential": 1.0})
+    bare = [replace(frame, labels={"dipole": torch.zeros(3, dtype=torch.float64)}) for frame in validation]
+    with pytest.raises(ValueError, match="`validation` must have labels that have `weights`, energy, got dipole"):
+        check_set(list(train), bare, atomic_energies=FREE, weights={"energy": 1.0})
 
 
 def test_a_good_set_has_nothing_to_tell(trajectory):

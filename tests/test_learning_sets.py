@@ -44,6 +44,38 @@ def many(tmp_path_factory):
 # Reading
 
 
+def hydrogen_fluoride(**arrays):
+    atoms = molecule("HF")
+    atoms.info["energy"] = -1.0
+    atoms.arrays.update(arrays)
+    return atoms
+
+
+def test_born_charges_are_no_definition_of_charges(tmp_path):
+    frame = hydrogen_fluoride(born_charges=np.tile(np.eye(3).reshape(-1), (2, 1)))
+    frames = FrameSet.read(written(tmp_path / "born.extxyz", [frame]))
+    assert frames.definition is None
+    assert {*frames[0].labels} == {"energy", "born_charges"}
+
+
+def test_shells_of_multipoles_are_whole(tmp_path):
+    few = hydrogen_fluoride(own_charges=np.array([0.4, -0.4]), own_quadrupoles=np.ones((2, 5)))
+    path = written(tmp_path / "few.extxyz", [few])
+    with pytest.raises(ValueError, match="whole up to their highest l, got own_charges, own_quadrupoles without own_dipoles"):
+        FrameSet.read(path)[0]
+    path = written(tmp_path / "half.extxyz", [hydrogen_fluoride(multipoles=np.ones((2, 3)))])
+    with pytest.raises(ValueError, match="1, 4 or 9 of an atom, got 3"):
+        FrameSet.read(path)[0]
+
+
+def test_stress_is_of_cells_and_rounding_is_no_sign(tmp_path):
+    frame = hydrogen_fluoride()
+    frame.info["stress"] = np.zeros((3, 3))
+    frame.info["polarizability"] = np.diag([-1e-16, 0.0, 5.0])
+    frames = FrameSet.read(written(tmp_path / "open.extxyz", [frame]))
+    assert {*frames[0].labels} == {"energy", "polarizability"}
+
+
 def test_results_come_back_the_same_from_both_kinds_of_file(tmp_path):
     path = SUITES / "molecules.h5"
     exported = Results.load(path).export(tmp_path / "molecules.extxyz")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.data import atomic_numbers
 
 from cgdft import Model, Multipoles, SolverError, Status, Structure, TotalCharge, check_term
@@ -129,3 +129,13 @@ def test_messages():
         DerivativeDiscontinuity(0.5, 0.1, 0.6)
     with pytest.raises(ValueError, match="`affinity` must be below `ionisation`"):
         Model(DerivativeDiscontinuity(0.1, 0.5), Multipoles(width=1.0))(Structure([1], [[0.0, 0, 0]]))
+
+
+def test_the_minimum_of_a_batch_is_that_of_its_structures():
+    """Of several minima the same one, whoever is beside."""
+    salt = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    salt.rattle(0.1, seed=1)
+    model, one = IntegerCharges(), Structure.from_ase(salt, charge=1.0)
+    alone = model(one)
+    together = model(Structure.batch([Structure.from_ase(molecule("H2O")), one]))
+    assert float((together.charges[3:] - alone.charges).abs().max()) < 1e-9

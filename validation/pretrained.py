@@ -78,9 +78,11 @@ cgdft solve molecule.xyz --model small-response
 ```
 
 or, in Python, `cgdft.learning.load("small-response")`; `cgdft.learning.training.saving.metadata` says everything that the
-file knows. They are small networks, trained on few frames of PBE/def2-SVP in vacuum: small-response is good for charges and
-dipoles, small-qeq for charges, whose molecular dipoles are about a half; both as a start for training (`start`, see
-[training](training.md)), neither for thermochemistry. Atoms in surroundings unlike those of the training get a warning.
+file knows. Their networks compute in float32, forces to 1e-5 eV/angstrom; `load("small-response").double()` is without that
+noise, as tight optimisations and vibrations want. They are small, trained on few frames of PBE/def2-SVP in vacuum:
+small-response is good for charges and dipoles, small-qeq for charges, whose molecular dipoles are about a half; both as a start
+for training (`start`, see [training](training.md)), neither for thermochemistry. Atoms in surroundings unlike those of the
+training get a warning.
 `cgdft/learning/pretrained` has the last training of each as a file for `cgdft train`; since that began with an earlier one,
 neither can be made again from it alone.
 

@@ -33,13 +33,15 @@ def read(file: str, index: str) -> list[Atoms]:
     from ase.io import read
 
     if not Path(file).is_file():
-        raise FileNotFoundError(f"no file {file!r}")
+        raise FileNotFoundError(f"{file!r} is a folder: name a file in it" if Path(file).is_dir() else f"no file {file!r}")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = read(file, index=index)
+    except StopIteration as error:
+        raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
     except Exception as error:
-        why = f"{type(error).__name__}: {error}"
+        why = f"unknown element {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"{file}: not readable as structures with index {index!r} ({why})") from error
     structures: list[Atoms] = found if isinstance(found, list) else [found]
     if not structures:

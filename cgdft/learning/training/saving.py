@@ -92,6 +92,8 @@ def metadata(path_or_name: str | Path) -> dict[str, Any]:
 def load(path_or_name: str | Path, architecture: str | None = None, environment: Environment | None = None) -> Model:
     """The model of a file, or of a name among `names()`; a structure unlike those of its training gets one warning.
 
+    It computes in the dtype of its network, by default float32; `.double()` of it in float64.
+
     Args:
         architecture: the Python file of a model of a user's own; code is not in the file.
         environment: of a model on another one than `MessagePassing`, such as `MACEFeatures`: one like it, which gets the
