@@ -188,6 +188,8 @@ def test_errors_are_those_of_ase():
         CGDFT(QEq(), charge=0.0, potential=1.0)
     with pytest.raises(CalculatorSetupError, match="model"):
         CGDFT(QEq)
+    with pytest.raises(CalculatorSetupError, match="`spin` must be left out, got 2: QEq has no spin"):
+        CGDFT(QEq(), spin=2)
     with pytest.raises(CalculatorSetupError, match="TotalCharge"):
         CGDFT(QEq().replace(constraints=[FragmentCharge([0, 1, 2], charge=0.0)]), potential=1.0)
     with pytest.raises(InputError, match="every element, got none for He"):

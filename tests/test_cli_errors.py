@@ -43,7 +43,7 @@ def broken(tmp_path):
         ("garbage.dat", "not readable"),
         ("garbage.cif", "not readable"),
         ("short.xyz", "not readable"),
-        (".", "no file"),
+        (".", "is a folder"),
         ("nan.extxyz", "`positions` must be finite"),
         ("helium.xyz", "none for He"),
         ("twice.xyz", "must be distinct"),
@@ -65,7 +65,7 @@ def test_a_bad_file_is_one_line(capsys, tmp_path, name, message):
         (["--charge", "much"], "--charge"),
         (["--charge", "nan"], "finite"),
         (["--field", "1", "2"], "--field"),
-        (["--index", "7"], "index '7'"),
+        (["--index", "7"], "must have a structure '7', got fewer"),
         (["--index", "5:"], "no structures"),
         (["--index", "x"], "index 'x'"),
         (["--output", "out.pdb"], ".extxyz"),
@@ -113,3 +113,8 @@ def test_an_interrupt_is_one_line(capsys, water_file, monkeypatch):
 
     monkeypatch.setattr("cgdft.commands.solve.read", interrupt)
     assert run(capsys, "solve", water_file) == (130, "", "cgdft: interrupted\n")
+
+
+def test_charges_that_no_atom_has_are_told(capsys, water_file):
+    assert run(capsys, "solve", water_file, "--model", "qeq")[2] == ""
+    assert "which no atom has" in run(capsys, "solve", water_file, "--model", "qeq", "--charge", "-1000")[2]

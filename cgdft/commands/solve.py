@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cgdft.commands.terminal import EXPECTED, OF_MODEL, complain, models_and_files, progress, read, write
+from cgdft.commands.terminal import EXPECTED, LAST, OF_MODEL, complain, models_and_files, progress, read, write
 from cgdft.making import Choice, told
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def solve(
     ] = None,
     index: Annotated[
         str, typer.Option(metavar="INDEX", help="Which structures of the file: a number, or a slice such as : or ::10.")
-    ] = "-1",
+    ] = LAST,
     json: Annotated[
         bool, typer.Option("--json", help="JSON in atomic units; a list for several structures.", show_default=False)
     ] = False,

@@ -22,6 +22,8 @@ OF_MODEL = (
     "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "
     "structure that returns one."
 )
+#: The structure that is read of several, if none is chosen.
+LAST = "-1"
 #: Columns of characters where there is no terminal.
 WIDE = 200
 
@@ -38,9 +40,9 @@ def read(file: str, index: str) -> list[Atoms]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = read(file, index=index)
-    except StopIteration as error:
-        raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
     except Exception as error:
+        if isinstance(error, StopIteration) and index != LAST:
+            raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
         why = f"unknown element {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         raise ValueError(f"{file}: not readable as structures with index {index!r} ({why})") from error
     structures: list[Atoms] = found if isinstance(found, list) else [found]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cgdft.commands.terminal import OF_MODEL, complain, models_and_files, read, show, suite_names
+from cgdft.commands.terminal import LAST, OF_MODEL, complain, models_and_files, read, show, suite_names
 from cgdft.making import Choice
 
 
@@ -38,7 +38,7 @@ def validate(
     ] = None,
     index: Annotated[
         str, typer.Option(metavar="INDEX", help="Which structures of each FILE: a number, or a slice such as : or ::10.")
-    ] = "-1",
+    ] = LAST,
     html: Annotated[Path | None, typer.Option(help="Write a report with figures to this file, and JSON beside it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
     threads: Annotated[int | None, typer.Option(help="Processor cores to use; default: all.")] = None,
