@@ -196,6 +196,8 @@ def test_atomic_energies_of_single_atoms_given_ones_and_fits(trajectory):
     with pytest.warns(UserWarning, match=r"compositions do not determine the atomic energies of H, O \(rank 1 of 2\)"):
         found = atomic_energies(frames)
     assert 2 * found["H"] + found["O"] == pytest.approx(-76.3, abs=0.02)
+    with pytest.warns(UserWarning, match="no frame has an energy"):
+        assert atomic_energies([replace(frame, labels={}) for frame in frames]) == {"H": 0.0, "O": 0.0}
     with pytest.raises(ValueError, match="`frames` must have an energy with every element, got none with C"):
         atomic_energies([*frames, Frame("CH4", Structure.from_ase(molecule("CH4")), {})])
 

@@ -25,7 +25,7 @@ def atomic_energies(
 
     Of neutral single atoms among the frames the lowest energy counts. The remaining elements get what fits the energies
     per atom of all other frames best, by least squares over their compositions; where those do not determine it, the
-    smallest such numbers, with a warning.
+    smallest such numbers, with a warning. Without any energy all are zero, with a warning.
 
     Raises:
         ValueError: an element of which no frame has an energy.
@@ -43,6 +43,9 @@ def atomic_energies(
             totals.append((Counter(symbols), energy))
         elif not frame.structure.charge.any():
             single[symbols[0]] = min(energy, single.get(symbols[0], np.inf))
+    if not (totals or single or given or method):
+        warnings.warn("no frame has an energy: those of free atoms are taken to be zero", stacklevel=2)
+        return dict.fromkeys(sorted(elements, key=atomic_numbers.__getitem__), 0.0)
     known = {symbol: float(energy) for symbol, energy in (given or {}).items() if symbol in elements}
     if method is not None:
         known |= free_atoms(elements - set(known), method)

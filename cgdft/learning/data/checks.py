@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from cgdft.learning.data.duplicates import candidates, mark, same
+from cgdft.learning.data.duplicates import Mark, candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.quantities import QUANTITIES, UNITS
@@ -29,7 +29,7 @@ class _Survey:
 
     frames: Frames
     names: list[str] = field(default_factory=list)
-    marks: list[tuple[Hashable, float]] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
     sample: list[Frame] = field(default_factory=list)
     compositions: list[Counter[str]] = field(default_factory=list)
     energies: list[float] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -13,16 +14,32 @@ from cgdft.learning.data.frames import Frame
 
 #: Positions that differ by less (bohr) are the same.
 SAME = 1e-6
-#: A direction along no symmetry of any structure.
+#: A direction along no symmetry of any structure, of length one.
 DIRECTION = np.array([0.5773, 0.3331, 0.7454])
 
 
-def mark(frame: Frame) -> tuple[Hashable, float]:
-    """What duplicates share: composition, charge, spin and periodic axes; and a number, independent of the order of atoms."""
+class Mark(NamedTuple):
+    """What duplicates share.
+
+    Attributes:
+        state: composition, charge, spin and periodic axes.
+        value: a sum over the atoms, independent of their order.
+        within: how far it may be off where positions are the same.
+    """
+
+    state: Hashable
+    value: float
+    within: float
+
+
+def mark(frame: Frame) -> Mark:
+    """sum_i sqrt(Z_i) R_i . d of a frame, with its state."""
     s = frame.structure
     numbers = s.numbers.numpy()
     state = (float(s.charge[0]), float(s.spin[0]), *s.pbc[0].tolist())
-    return (*np.sort(numbers).tolist(), *state), float(np.sqrt(numbers) @ s.positions.detach().numpy() @ DIRECTION)
+    weights = np.sqrt(numbers)
+    value = float(weights @ s.positions.detach().numpy() @ DIRECTION)
+    return Mark((*np.sort(numbers).tolist(), *state), value, 2 * SAME * float(weights.sum()))
 
 
 def same(one: Frame, other: Frame) -> bool:
@@ -34,13 +51,13 @@ def same(one: Frame, other: Frame) -> bool:
     return bool((distance < SAME * 3**0.5).all() and (a.numbers.numpy() == b.numbers.numpy()[k]).all())
 
 
-def candidates(marks: Sequence[tuple[Hashable, float]]) -> Iterator[tuple[int, int]]:
+def candidates(marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
     """Pairs of places, the first one before the second one, whose marks agree."""
     groups: dict[Hashable, list[int]] = defaultdict(list)
-    for k, (state, _) in enumerate(marks):
-        groups[state].append(k)
+    for k, one in enumerate(marks):
+        groups[one.state].append(k)
     for members in groups.values():
-        members.sort(key=lambda k: marks[k][1])
+        members.sort(key=lambda k: marks[k].value)
         for a, b in pairwise(members):
-            if marks[b][1] - marks[a][1] < 1e-3:  # several thousand atoms, each off by `SAME`
+            if marks[b].value - marks[a].value <= marks[a].within:
                 yield min(a, b), max(a, b)

@@ -64,7 +64,10 @@ def as_set(frames: Frames, name: str) -> FrameSet | Listed:
         raise ValueError(f"`{name}` must hold at least one frame, got none")
     most, times = Counter(found.name(k) for k in range(len(found))).most_common(1)[0]
     if times > 1:
-        raise ValueError(f"`{name}` must be frames with names of their own, got {times} called {most!r}")
+        raise ValueError(
+            f"`{name}` must be frames with names of their own, got {times} called {most!r}; tell them in `info`, or give "
+            "their files different names"
+        )
     return found
 
 
