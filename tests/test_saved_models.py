@@ -11,7 +11,7 @@ from springs import water, written
 from waters import ATOMS, config, frames, network, process, stretched
 
 import cgdft
-from cgdft import Structure
+from cgdft import Structure, units
 from cgdft.cli import main
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.learning import Environment, MessagePassing
@@ -219,6 +219,10 @@ def test_charges_of_another_definition_are_not_compared(tmp_path):
     unchanged = [water(seed) for seed in range(10, 13)]
     plain = evaluate_files(model, [written(tmp_path / "plain.xyz", unchanged)]).to_dict()["errors"]
     assert both["charges"] == plain["charges"]
+    for atoms in unchanged:
+        atoms.calc.results["energy"] *= units.eV
+    with pytest.raises(ValueError, match="`energy` must be in eV, got numbers that look like hartree"):
+        evaluate_files(model, [written(tmp_path / "hartree.xyz", unchanged)])
     for atoms in others:
         del atoms.arrays["Test_charges"]
     with pytest.warns(UserWarning, match="multipoles are not compared: learnt by Test, in the files by Another"):

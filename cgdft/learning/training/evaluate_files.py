@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
@@ -31,7 +32,8 @@ def evaluate_files(
         environment: see `load`.
 
     Raises:
-        ValueError, FileNotFoundError: as `load` and `FrameSet.read`; no frame whose elements it knows, or no label.
+        ValueError, FileNotFoundError: as `load`, `FrameSet.read` and `check_set`, units that look wrong among them; no frame
+            whose elements it knows, or no label.
     """
     facts = metadata(model)
     loaded = load(model, architecture, environment)
@@ -48,6 +50,7 @@ def evaluate_files(
             raise ValueError(f"`data` must have a frame without {told}, got none")
         warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 2)
         frames = frames.subset(known)
+    check_set(frames, atomic_energies=facts["atoms"])
     found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
         raise ValueError(
