@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Cells of the grid in which neighbours are searched.
 CELLS = 100_000
+#: Cutoff over the thickness of what is searched beyond which a tree is faster.
+FLAT = 30.0
 #: Pairs of open structures that are all looked at, where there are no more.
 FEW = 100_000
 
@@ -119,7 +121,8 @@ def _neighbour_list(
     inverse = np.linalg.inv(box)
     spans = np.where(pbc, 1.0, np.ptp(points @ inverse, axis=0)) / np.linalg.norm(inverse, axis=0)
     along = np.maximum(spans / cutoff, 1.0)
-    if not pbc.all() and along.min() * (CELLS / along.prod()) ** (1 / 3) < 2.0:  # too flat for its grid
+    flat = along.min() * (CELLS / along.prod()) ** (1 / 3) < 2.0
+    if not pbc.all() and (flat or cutoff > FLAT * spans.min()):  # its grid fails, or is slow
         return _images(structure, s, cutoff, quantities, both)
     found = NeighborList(cutoff=float(cutoff), full_list=both)
     i, j, apart = found.compute(points=points, box=box, periodic=pbc, quantities=quantities)
