@@ -1,6 +1,7 @@
 """Trained models in files, and the commands that make and use them."""
 
 import json
+import re
 import struct
 
 import pytest
@@ -197,6 +198,10 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
         load(saved, architecture=str(tmp_path / "mine.py"))
     assert main(["train", str(path)]) == 2
     assert "`code` of its origin is" in capsys.readouterr().err
+    path.write_text(path.read_text().replace(str(tmp_path / "own"), str(tmp_path / "wrong")))
+    (tmp_path / "mine.py").write_text(OWN.replace("    return", "    environment.features = lambda s: s.nonsense\n    return"))
+    assert main(["train", str(path)]) == 2
+    assert re.search("mine.py: AttributeError: .*nonsense.*, line 5\n", capsys.readouterr().err)
     (tmp_path / "mine.py").write_text("model = 3")
     assert main(["train", str(path)]) == 2
     assert "must define model(environment, atoms)" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cgdft.commands.terminal import complain
+from cgdft.commands.terminal import EXPECTED, complain
 
 
 def train(
@@ -24,10 +24,18 @@ def train(
     """
     from cgdft.learning.training.read_config import read_config
     from cgdft.learning.training.run import train as run
+    from cgdft.making import told
 
     stated = read_config(config)
     with _warnings_in_a_line():
-        trained = run(stated)
+        try:
+            trained = run(stated)
+        except EXPECTED:
+            raise
+        except Exception as error:  # a term of a user's own: whatever it raises
+            if not stated.architecture.endswith(".py"):
+                raise
+            raise ValueError(f"{stated.architecture}: {told(error, Path(stated.architecture))}") from error
     if not _speaks():
         return
     failed, path = sum(row["failed"] for row in trained.history), stated.output / "model.safetensors"

@@ -79,7 +79,7 @@ def check_energies(
     if off > FAR:
         raise ValueError(
             f"`atomic_energies` must be of the energies' method, got energies {off:.3g} hartree per atom from the sum of atoms "
-            "(median); take those of the same method and pseudopotentials, or fit them"
+            "(median); take those of the same method and pseudopotentials, fit them, or tell `units` of the energies"
         )
 
 
