@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -127,6 +128,21 @@ def test_each_process_has_its_own_gpu(monkeypatch, device, place, gpus, joined):
     with world(device) as processes:
         assert (processes.rank, processes.size) == (place, 2)
     assert found == {"backend": joined} | ({"gpu": place} if device == "cuda" else {})
+
+
+def test_labels_that_nothing_can_learn_stop_the_training():
+    with pytest.raises(TrainingError, match="labels that the model's own weights change, got charges of local"):
+        trainer("local", weights={"multipoles": 1.0}, schedule={"implicit": 2}).run()
+
+
+def test_labels_of_the_minimum_wait_for_it():
+    told = [replace(frame, labels={**frame.labels, "chemical_potential": torch.tensor(-0.1)}) for frame in frames()]
+    own = {"train": told, "weights": {"chemical_potential": 1.0}}
+    with pytest.warns(UserWarning, match="trained implicitly from the start: chemical_potential are of the minimum"):
+        history = trainer("qeq", schedule={"direct": 1, "implicit": 1}, **own).run().history
+    assert [row["way"] for row in history] == ["implicit"] * 2
+    with pytest.warns(UserWarning, match="not trained: chemical_potential need implicit epochs"):
+        trainer("qeq", schedule={"direct": 1}, **{**own, "weights": {"chemical_potential": 1.0, "energy": 1.0}})
 
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
