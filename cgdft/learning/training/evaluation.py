@@ -15,7 +15,7 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import compared, known_atoms, wanted
+from cgdft.learning.training.loss import divided, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
@@ -173,16 +173,10 @@ def evaluate(
 
 
 def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
-    value, label = compared(prediction, name)
-    wrong = (value - label).detach()
-    if name == "energy":
-        label = label - _of_free_atoms(prediction)
-    if name != "multipoles":
-        found[name].add(label.reshape(-1), wrong.reshape(-1))
-        return
-    for l, part in enumerate(parts_of(name)):  # noqa: E741
-        known, columns = known_atoms(label, l), slice(l * l, (l + 1) ** 2)
-        found[part].add(label[known, columns].reshape(-1), wrong[known, columns].reshape(-1))
+    for part, _, value, label in divided(prediction, name):
+        wrong = (value - label).detach()
+        shown = label - _of_free_atoms(prediction) if name == "energy" else label
+        found[part].add(shown.reshape(-1), wrong.reshape(-1))
 
 
 def _of_free_atoms(prediction: Prediction) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -66,21 +66,22 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
             if name in prediction.extra:
                 found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
         elif weight and prediction.batch.having(name):
-            value, label = compared(prediction, name)
-            for l, part in enumerate(parts_of(name)):  # noqa: E741
-                if name == "multipoles":
-                    known, columns = known_atoms(label, l), slice(l**2, (l + 1) ** 2)
-                    one, other = value[known, columns], label[known, columns]
-                else:
-                    one, other = value, label
-                if other.numel():
-                    found[part] = weight * (one - other).square().mean() / scale_of(name, l) ** 2
+            for part, l, value, label in divided(prediction, name):  # noqa: E741
+                found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2
     return found
 
 
-def known_atoms(label: Tensor, l: int) -> Tensor:  # noqa: E741
-    """Of multipoles, (n_atoms, columns): the atoms that have those of this l."""
-    return torch.nonzero(~label[:, l**2].isnan()).flatten() if label.shape[1] > l**2 else label.new_zeros(0, dtype=torch.int64)
+def divided(prediction: Prediction, quantity: str) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """(name, l, prediction, label) of all that errors are told by: of multipoles each l, of the atoms that have those."""
+    value, label = compared(prediction, quantity)
+    if quantity != "multipoles":
+        yield quantity, 0, value, label
+        return
+    for l, part in enumerate(parts_of(quantity)):  # noqa: E741
+        columns = slice(l**2, (l + 1) ** 2)
+        known = torch.nonzero(~label[:, columns].isnan().any(1)).flatten()
+        if label[known, columns].numel():
+            yield part, l, value[known, columns], label[known, columns]
 
 
 def wanted(batch: Batch, weights: Mapping[str, float]) -> list[str]:

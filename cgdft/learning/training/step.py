@@ -12,7 +12,7 @@ from torch import Tensor
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import parts_of
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import EXTRA, compared, known_atoms, parts, wanted
+from cgdft.learning.training.loss import EXTRA, parts, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import Way
 from cgdft.learning.training.starts import Starts
@@ -62,9 +62,12 @@ def entries(prediction: Prediction, name: str) -> int:
     """Numbers that a part of the loss is the mean of, or a multiple that is the same in all batches."""
     if name in EXTRA:
         return prediction.extra[name].numel()
-    if name in parts_of("multipoles"):
-        return len(known_atoms(compared(prediction, "multipoles")[1], parts_of("multipoles").index(name)))
-    return sum(prediction.batch.frames[s].labels[name].numel() for s in prediction.batch.having(name))
+    shells = parts_of("multipoles")
+    labels = [frame.labels for frame in prediction.batch.frames]
+    if name in shells:
+        held = [one["multipoles"] for one in labels if "multipoles" in one]
+        return sum(len(p) for p in held if p.shape[1] > shells.index(name) ** 2)
+    return sum(one[name].numel() for one in labels if name in one)
 
 
 def backward(
