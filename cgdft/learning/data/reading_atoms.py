@@ -55,7 +55,7 @@ class AtomsFile:
 
     def name(self, k: int) -> str:
         """By which messages call frame k."""
-        return self._called(int(self._places[k, 1]), self.atoms(k))
+        return self._called(int(self._places[k, 1]), self.atoms(k) if "name" in self.names else None)
 
     def atoms(self, k: int) -> Atoms:
         """Frame k as ASE has it."""
@@ -69,8 +69,9 @@ class AtomsFile:
                 return frames[place]
         return self._kept[place]
 
-    def _called(self, k: int, atoms: Atoms) -> str:
-        return str(atoms.info.get("name", f"{self.path.name.split('.')[0]}-{k}"))
+    def _called(self, k: int, atoms: Atoms | None) -> str:
+        default = f"{self.path.name.split('.')[0]}-{k}"
+        return default if atoms is None else str(atoms.info.get("name", default))
 
     def _facts(self, names: dict[str, None], places: list[tuple[int, int]]) -> Iterator[Fact]:
         """Facts of the frames, while their places and the names of what they hold are noted."""
