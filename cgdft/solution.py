@@ -48,6 +48,7 @@ class Solution:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the numbers, without a graph; what derivatives need is prepared again."""
+        self._require_current()
         structure = copy.copy(self.structure)
         for one in fields(structure):
             value = getattr(structure, one.name)
@@ -334,6 +335,8 @@ class Solution:
     @property
     def _moved(self) -> Response:
         """The energy as a function of displacement and strain, once for both but where a user's derivatives free its graph."""
+        self._require_current()
+        forbid_inference()
         return self._respond("displacement", "strain", energy=True) if self._graph else self._moved_once
 
     @cached_property
@@ -343,8 +346,7 @@ class Solution:
     def _respond(self, *by: str, energy: bool = False) -> Response:
         """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
         forbid_inference()
-        if self.outdated:
-            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
+        self._require_current()
 
         def solves(which: int) -> Inverse:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
@@ -361,6 +363,10 @@ class Solution:
     def _graph_mode(self) -> torch.set_grad_enabled:
         """Whether what is returned has a graph."""
         return torch.set_grad_enabled(self._graph)
+
+    def _require_current(self) -> None:
+        if self.outdated:
+            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
     def _require_open(self, what: str) -> None:
         if self.structure.pbc.all(1).any():

@@ -1,5 +1,6 @@
 """What goes wrong is told, and nothing of before is shown in its place."""
 
+import copy
 import errno
 import json
 import os
@@ -81,15 +82,21 @@ def test_nothing_is_zero_for_want_of_a_graph():
             with pytest.raises(RuntimeError, match="inference_mode"):
                 ask()
     assert float(solution.forces().abs().max()) > 1e-3
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="inference_mode"):
+        solution.virial()
 
 
-def test_a_solution_of_what_has_changed_is_refused():
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_solution_of_what_has_changed_is_refused(asked):
     """Energies of before and derivatives of now would be shown side by side."""
     structure = Structure.from_ase(water())
     solution = QEq()(structure)
-    structure.positions[0, 0] += 0.3
-    with pytest.raises(RuntimeError, match="changed in place since it was solved"):
+    if asked:
         solution.forces()
+    structure.positions[0, 0] += 0.3
+    for ask in (solution.forces, solution.virial, lambda: copy.deepcopy(solution)):
+        with pytest.raises(RuntimeError, match="changed in place since it was solved"):
+            ask()
     assert float(QEq()(structure).forces().abs().max()) > 0
 
 

@@ -139,7 +139,7 @@ def _images(
     apart = points[j] + shift @ structure.cell[s].detach() - points[i]
     wanted = (i != j) | (shift != 0).any(1)
     if not both:
-        wanted = wanted & ((i < j) | ((i == j) & (apart @ apart.new_tensor([1.0, 2**0.5, 3**0.5]) > 0)))
+        wanted = wanted & each_once(i, j, apart)
     a, b, c = (one[wanted].cpu().numpy() for one in (i, j, shift if quantities == "ijS" else apart))
     return a, b, c
 
