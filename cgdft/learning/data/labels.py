@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cgdft.charge_state import stated_charge, stated_spin
 from cgdft.learning.data.frames import Frame
-from cgdft.learning.data.quantities import QUANTITIES, UNITS
+from cgdft.learning.data.quantities import QUANTITIES, UNITS, parts_of
 from cgdft.learning.data.units import multiplier
 from cgdft.structure import Structure
 
@@ -83,7 +83,7 @@ class Reading:
             labels = {}
             for quantity, one in QUANTITIES.items():
                 raw = self._multipoles(atoms, definition) if quantity == "multipoles" else self._value(atoms, quantity)
-                if raw is None or (one.open and atoms.pbc.any()) or (quantity == "stress" and not atoms.pbc.any()):
+                if raw is None or one.periodic not in (None, bool(atoms.pbc.any())):
                     continue
                 value = shaped(raw, quantity, len(atoms))
                 if self.keys.get(quantity, "").endswith(".T"):
@@ -120,13 +120,12 @@ class Reading:
             return None
         if definition in UNNAMED:
             return held(atoms, definition)
-        shells: dict[str, Any] = {f"{definition}_{what}": None for what in ("charges", "dipoles", "quadrupoles")}
-        shells = {name: held(atoms, name) for name in shells}
-        there = [name for name, one in shells.items() if one is not None]
-        if there != [*shells][: len(there)]:
-            missing = ", ".join(name for name in [*shells][: [*shells].index(there[-1])] if name not in there)
-            raise ValueError(f"`multipoles` must be whole up to their highest l, got {', '.join(there)} without {missing}")
-        known = [np.asarray(shells[name], dtype=np.float64).reshape(len(atoms), -1) for name in there]
+        names = [f"{definition}_{part}" for part in parts_of("multipoles")]
+        shells = {name: one for name in names if (one := held(atoms, name)) is not None}
+        if missing := [name for name in names[: len(shells)] if name not in shells]:
+            got = ", ".join(shells)
+            raise ValueError(f"`multipoles` must be whole up to their highest l, got {got} without {', '.join(missing)}")
+        known = [np.asarray(one, dtype=np.float64).reshape(len(atoms), -1) for one in shells.values()]
         return np.concatenate(known, axis=1) if known else None
 
     def _atomic(self, value: NDArray[np.float64], quantity: str) -> NDArray[np.float64]:

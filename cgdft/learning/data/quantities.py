@@ -20,7 +20,7 @@ class Quantity:
         weight: of its squared errors where none is told; zero does not count.
         order: of the derivatives of the minimum that it is, beyond the minimum itself.
         by: changes of the probe that it is a derivative by.
-        open: whether it means nothing along periodic axes, and is not read there.
+        periodic: whether it means something in structures with periodic axes alone, or in those without; None: in all.
     """
 
     meaning: str
@@ -32,7 +32,7 @@ class Quantity:
     weight: float = 0.0
     order: int = 0
     by: tuple[str, ...] = ()
-    open: bool = False
+    periodic: bool | None = None
 
 
 #: Where the next molecule begins, bohr: errors of multipoles count by their potentials there.
@@ -67,6 +67,7 @@ QUANTITIES = {
         scale=1e-5,
         weight=1.0,
         by=("strain",),
+        periodic=True,
     ),
     "dipole": Quantity(
         meaning="about the origin of coordinates, towards positive charge",
@@ -76,7 +77,7 @@ QUANTITIES = {
         names=("dipole", "REF_dipole", "ref_dipole", "DFT_dipole", "dft_dipole"),
         scale=5e-2,
         weight=1.0,
-        open=True,
+        periodic=False,
     ),
     "quadrupole": Quantity(
         meaning="$\\int \\rho (3 r r - r^2) / 2$, traceless, about the origin",
@@ -84,7 +85,7 @@ QUANTITIES = {
         unit="e bohr^2",
         in_files="e angstrom^2",
         scale=2e-1,
-        open=True,
+        periodic=False,
     ),
     "multipoles": Quantity(
         meaning="charges, dipoles (x, y, z) and quadrupoles of atoms, in e3nn's order, positive where electrons are missing",
@@ -95,7 +96,7 @@ QUANTITIES = {
         weight=1.0,
     ),
     "potential": Quantity(
-        meaning="of the molecule at `points`", shape=("m",), unit="hartree/e", in_files="V", scale=2e-3, open=True
+        meaning="of the molecule at `points`", shape=("m",), unit="hartree/e", in_files="V", scale=2e-3, periodic=False
     ),
     "chemical_potential": Quantity(
         meaning="$dE/dN$, the Fermi level",
