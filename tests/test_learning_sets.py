@@ -16,6 +16,7 @@ from springs import water, written
 from cgdft import units
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.epochs import Epochs
+from cgdft.learning.data.memory import Memory
 from cgdft.learning.data.sets import FrameSet, loader
 from cgdft.learning.data.units import multiplier
 from cgdft.validation import suites
@@ -177,6 +178,22 @@ def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
     assert len(pickle.dumps(frames)) < 20_000  # places, not frames
     with pytest.raises(IndexError):
         frames[36]
+
+
+def test_frames_are_read_once_where_there_is_room(many):
+    assert many[3] is many[3]
+    assert many.subset([3])[0] is many[3]
+    size = Memory().room - many._memory.room
+    assert size > many[3].structure.positions.nbytes
+    small, read = Memory(room=3 * size // 2), []
+    for k in (0, 1, 0, 1):
+        small.get(k, lambda k=k: (read.append(k), many[3])[1])
+    assert read == [0, 1, 1]
+    assert small.room == size // 2
+    other = pickle.loads(pickle.dumps(many))
+    assert other._memory.room == Memory().room
+    assert other[3] is not many[3]
+    torch.testing.assert_close(other[3].structure.positions, many[3].structure.positions, rtol=0, atol=0)
 
 
 def test_hash_is_of_the_content(tmp_path, trajectory):

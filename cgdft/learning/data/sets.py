@@ -1,4 +1,4 @@
-"""Sets of frames on disk: read one at a time, split, and known by the hash of their content."""
+"""Sets of frames on disk: read when they are asked for, split, and known by the hash of their content."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cgdft.learning.data.facts import Missing, Source, symbols
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import UNNAMED, Reading
 from cgdft.learning.data.loader import loader
+from cgdft.learning.data.memory import Memory
 from cgdft.learning.data.reading_atoms import AtomsFile
 from cgdft.learning.data.reading_results import ResultsFile
 
@@ -28,7 +29,7 @@ __all__ = ["FrameSet", "loader"]
 class FrameSet(Dataset[Frame]):
     """Frames of files, each read when it is asked for: `frames[k]`, `for frame in frames`.
 
-    Made by `read`. Of each frame a few numbers are kept, no positions and no labels, and no file stays open.
+    Made by `read`. Of each frame a few numbers are kept, of those that `Memory` has room for all; no file stays open.
 
     Attributes:
         definition: of the multipoles, or None where there are none.
@@ -37,8 +38,15 @@ class FrameSet(Dataset[Frame]):
         notes: what reading the files has to tell.
     """
 
-    def __init__(self, sources: Sequence[Source], places: NDArray[np.int64], definition: str | None, reading: Reading) -> None:
-        self._sources, self._places = tuple(sources), places
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        places: NDArray[np.int64],
+        definition: str | None,
+        reading: Reading,
+        memory: Memory | None = None,
+    ) -> None:
+        self._sources, self._places, self._memory = tuple(sources), places, memory or Memory()
         self.definition, self.reading = definition, reading
         self.definitions = tuple(dict.fromkeys(one for source in sources for one in source.definitions))
         self.notes = tuple(note for source in sources for note in source.notes)
@@ -110,7 +118,7 @@ class FrameSet(Dataset[Frame]):
 
     def __getitem__(self, k: int) -> Frame:
         source, place = self._at(k)
-        return source.frame(place, self.definition)
+        return self._memory.get((source, place, self.definition), lambda: source.frame(place, self.definition))
 
     def __iter__(self) -> Iterator[Frame]:
         return (self[k] for k in range(len(self)))
@@ -153,7 +161,8 @@ class FrameSet(Dataset[Frame]):
 
     def subset(self, frames: Sequence[int] | NDArray[np.int64]) -> FrameSet:
         """The set of some of the frames, in this order."""
-        return FrameSet(self._sources, self._places[np.asarray(frames, dtype=np.int64)], self.definition, self.reading)
+        places = self._places[np.asarray(frames, dtype=np.int64)]
+        return FrameSet(self._sources, places, self.definition, self.reading, self._memory)
 
     def defined_as(self, definition: str | None) -> FrameSet:
         """The same with multipoles by a definition or by arrays that name none; without any, and a warning, if all differ."""
@@ -163,7 +172,7 @@ class FrameSet(Dataset[Frame]):
         if not same:
             told = ", ".join(self.definitions)
             warnings.warn(f"multipoles are not compared: learnt by {definition}, in the files by {told}", UserWarning, 3)
-        return FrameSet(self._sources, self._places, next(iter(same), None), self.reading)
+        return FrameSet(self._sources, self._places, next(iter(same), None), self.reading, self._memory)
 
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[FrameSet]:
         """Disjoint sets at random, of these fractions of the frames, which add up to at most 1.
