@@ -124,7 +124,7 @@ def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: S
             raise ValueError(
                 f"`p0` must be (n_atoms, size) = ({structure.n_atoms}, {basis.size}), got shape {tuple(value.shape)}"
             )
-        return value.to(structure.positions.dtype)
+        return value.to(structure.positions)
     parameter = value if isinstance(value, AtomParameter) else AtomParameter(value, "p0")
     charges = parameter(structure)
     higher = charges.new_zeros(structure.n_atoms, basis.size - 1)
@@ -229,12 +229,12 @@ class SplitCharges(Ansatz):
             return bonds, None if unsaid else structure.positions[bonds[:, 0]] - structure.positions[bonds[:, 1]]
         from ase.data import covalent_radii
 
-        from cgdft.electrostatics.pairs import each_once, near_pairs
+        from cgdft.electrostatics.pairs import near_pairs
         from cgdft.units import angstrom
 
         radius = self.reach * angstrom * torch.from_numpy(covalent_radii).to(structure.positions)[structure.numbers]
-        i, j, apart = near_pairs(structure, 2 * float(radius.max()))
-        bond = (apart.detach().norm(dim=1) < radius[i] + radius[j]) & each_once(i, j, apart)
+        i, j, apart = near_pairs(structure, 2 * float(radius.max()), both=False)
+        bond = apart.detach().norm(dim=1) < radius[i] + radius[j]
         return torch.stack([i, j], 1)[bond], apart[bond]
 
     def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
@@ -294,7 +294,9 @@ class ResponseModes(Ansatz):
                 raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
             rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
             factor = Entries(rows, columns, factor[rows, columns], factor.shape[1])
-        rows, columns, values, width, carried = factor
+        at, width = structure.positions, factor.width
+        rows, columns, values = factor.rows.to(at.device), factor.columns.to(at.device), factor.values.to(at)
+        carried = None if factor.carried is None else factor.carried.to(at)
         if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
             raise ValueError(f"`factor` must have rows from 0 to n_atoms * size - 1 = {n - 1}, got some outside")
         origin = coefficients_of(self.p0, structure, basis)

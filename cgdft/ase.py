@@ -6,6 +6,7 @@ import numbers
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+import torch
 from ase import Atoms
 from ase.calculators.calculator import (
     Calculator,
@@ -139,10 +140,13 @@ class CGDFT(Calculator):
                 self.past = Extrapolation()
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
-        if "stress" in properties and not periodic.all():
-            raise PropertyNotImplementedError(f"stress needs a cell periodic along all axes, got pbc {periodic.tolist()}")
-        if "dipole" in properties and periodic.any():
-            raise PropertyNotImplementedError(f"dipole needs open boundaries, got pbc {periodic.tolist()}")
+        if "stress" in properties and not (periodic.any() and self.solution.structure.volume[0] > 0):
+            raise PropertyNotImplementedError(
+                f"stress needs a periodic cell with a volume, got pbc {periodic.tolist()} and one of "
+                f"{float(self.solution.structure.volume[0]):g} bohr^3"
+            )
+        if "dipole" in properties and periodic.all():
+            raise PropertyNotImplementedError(f"dipole needs an open axis, got pbc {periodic.tolist()}")
         self.results.update(results(self.solution, properties))
 
     def _solve(self) -> Solution:
@@ -164,7 +168,8 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
 
     Args:
         solution: of one structure.
-        properties: "forces", "stress" (Voigt order, eV / angstrom^3), "dipole" (e angstrom, about the origin).
+        properties: "forces", "stress" (Voigt order, eV / angstrom^3, of periodic axes; there is none along open ones), "dipole"
+            (e angstrom, about the origin, along open axes).
     """
     found = {
         "energy": float(solution.energy[0].detach()) / eV,
@@ -174,7 +179,9 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
     if "forces" in properties:
         found["forces"] = solution.forces().detach().cpu().numpy() * (angstrom / eV)
     if "stress" in properties:
-        found["stress"] = full_3x3_to_voigt_6_stress(solution.stress()[0].detach().cpu().numpy()) * (angstrom**3 / eV)
+        along = torch.eye(3).to(solution.structure.cell) - solution.structure.open_projector[0]
+        stress = along @ solution.stress()[0].detach() @ along
+        found["stress"] = full_3x3_to_voigt_6_stress(stress.cpu().numpy()) * (angstrom**3 / eV)
     if "dipole" in properties:
         found["dipole"] = solution.dipole[0].detach().cpu().numpy() / angstrom
     return found
@@ -186,10 +193,12 @@ def annotated(atoms: Atoms, solution: Solution) -> Atoms:
     Dipoles (e angstrom) and quadrupoles (e angstrom^2) of atoms are in arrays, where the basis has them.
     """
     pbc = solution.structure.pbc[0]
-    wanted = ["forces", *(["stress"] if pbc.all() else []), *([] if pbc.any() else ["dipole"])]
+    stressed = pbc.any() and solution.structure.volume[0] > 0
+    wanted = ["forces", *(["stress"] if stressed else []), *([] if pbc.all() else ["dipole"])]
     copy: Atoms = atoms.copy()
     for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
         copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l
+    copy.info.pop("total_charge", None)
     copy.info["charge"] = float(solution.total_charge[0].detach())
     copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))

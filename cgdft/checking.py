@@ -90,7 +90,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     strain = 0.2 * (strain + strain.transpose(1, 2))
 
     def slope(dr: Tensor, de: Tensor) -> Tensor:
-        sides = [float(model(structure.deformed(k * STEP * dr, k * STEP * de)).energy) for k in (1, -1, 2, -2)]
+        sides = [float(model(structure.deformed(k * STEP * dr, k * STEP * de)).grand_potential) for k in (1, -1, 2, -2)]
         return zero.new_tensor([(8 * (sides[0] - sides[1]) - (sides[2] - sides[3])) / (12 * STEP)])
 
     none = torch.zeros_like(structure.cell)

@@ -106,10 +106,11 @@ class FragmentCharge(Constraint):
             structure -> mask.
         charge: e, one or per structure.
         potential: V = dE/dq, hartree / e, instead of a charge.
-        name: how `solution.potentials` calls it.
+        name: how `solution.potentials` calls it; with a number where another one is called so.
 
     Raises:
-        ValueError: both or neither of charge and potential given; at the call, an atom out of range.
+        ValueError: both or neither of charge and potential given, a name that means something else; at the call, an atom out
+            of range.
     """
 
     atoms: Atoms
@@ -123,6 +124,8 @@ class FragmentCharge(Constraint):
                 f"one of `charge` and `potential` must be given to FragmentCharge, got charge={self.charge}, "
                 f"potential={self.potential}"
             )
+        if self.name in ("total", "spin"):
+            raise ValueError(f"`name` must not be that of another constraint, got {self.name!r} of a FragmentCharge")
 
     def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """One row: 1 on the atoms of the fragment."""

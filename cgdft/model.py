@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence, ValuesView
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.problem import Problem
+from cgdft.problem import KEPT, Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
@@ -26,8 +25,8 @@ from cgdft.terms import Term
 DIRECT = 3000
 #: Relative residual to which larger ones are solved: below the errors of their operators.
 LARGE_TOLERANCE = 1e-10
-#: To what solvers must keep fixed charges, e.
-KEPT = 1e-6
+#: What torch keeps in any module.
+OF_MODULES = frozenset(vars(nn.Module()))
 
 
 class Model(nn.Module):
@@ -187,16 +186,13 @@ class Model(nn.Module):
             )
         return solver, minimum
 
-    def wants_graph(self, structure: Structure) -> bool:
-        """Whether something in the model or structure requires a gradient, or may: a plain function could hide it."""
-        holders = [holder for holder in (structure, *self.constraints) if is_dataclass(holder)]
-        values: list[Any] = [getattr(holder, field.name) for holder in holders for field in fields(holder)]
+    def given(self, structure: Structure) -> list[Any]:
+        """All that a solution may depend on: tensors of model and structure, and plain functions, which may hide some."""
+        held = [vars(one) for one in (structure, *self.constraints)]
         for module in self.modules():
-            values += [*module._parameters.values(), *module._buffers.values()]
-            for name, value in vars(module).items():
-                if not name.startswith("_") or name == "_function":
-                    values += value.values() if isinstance(value, Mapping) else [value]
-        return any(v.requires_grad if isinstance(v, Tensor) else callable(v) and not isinstance(v, nn.Module) for v in values)
+            own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
+            held += [module._parameters, module._buffers, own]
+        return list(_leaves(held))
 
     def __repr__(self) -> str:
         solver = "chosen by the problem" if self.solver is None else repr(self.solver)
@@ -205,6 +201,17 @@ class Model(nn.Module):
             f"Model {self.name}: {terms}; l <= {self.basis.lmax}; {type(self.ansatz).__name__}; "
             f"{', '.join(type(c).__name__ for c in self.constraints) or 'no constraint'}; solver {solver}"
         )
+
+
+def _leaves(held: Any) -> Iterator[Any]:
+    """Tensors and functions in dicts, lists and tuples of them."""
+    if isinstance(held, Mapping):
+        held = held.values()
+    if isinstance(held, Tensor) or (callable(held) and not isinstance(held, nn.Module)):
+        yield held
+    elif isinstance(held, list | tuple | ValuesView):
+        for one in held:
+            yield from _leaves(one)
 
 
 def _names(term: Term | Functional) -> str:
@@ -224,7 +231,7 @@ def _check_minimum(minimum: Any, problem: Problem, solver: Solver) -> None:
     expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
     if sizes != expected:
         raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
-    if problem.fixed and problem.stationary and all(status is Status.CONVERGED for status in minimum.status):
+    if problem.fixed and all(status is Status.CONVERGED for status in minimum.status):
         off = float(torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().max())
         if not off <= KEPT:
             raise ValueError(

@@ -27,8 +27,8 @@ ParameterLike = Union[
 
 
 def as_tensor(value: Any) -> Any:
-    """Arrays and sequences of numbers as tensors; everything else as it is."""
-    return torch.as_tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
+    """Copies of arrays and sequences of numbers as tensors; everything else as it is."""
+    return torch.tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
 
 
 class AtomParameter(nn.Module):
@@ -39,15 +39,16 @@ class AtomParameter(nn.Module):
             or a module (any callable) structure -> (n_atoms,).
         name: how messages call it.
         positive: values must be greater than zero.
+        zero: whether they may be zero where they must be positive.
 
     Raises:
         TypeError, ValueError: a value of another kind, not a number, not positive where it must be; at the call: an element
             without a value, a tensor of another length.
     """
 
-    def __init__(self, value: ParameterLike, name: str, positive: bool = False) -> None:
+    def __init__(self, value: ParameterLike, name: str, positive: bool = False, zero: bool = False) -> None:
         super().__init__()
-        self.name, self.positive = name, positive
+        self.name, self.positive, self.zero = name, positive, zero
         self.module: nn.Module | Callable[[Structure], Tensor] | None = None
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
@@ -122,7 +123,8 @@ class AtomParameter(nn.Module):
         if not any(isinstance(v, Tensor) for v in chosen):
             return like.new_tensor(chosen)[kind]
         each = torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])
-        self._check(each, f"`{self.name}`")
+        for z, one in zip(present, each, strict=True):
+            self._check(one, f"`{self.name}` of {chemical_symbols[z]}")
         return each[kind]
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
@@ -133,8 +135,10 @@ class AtomParameter(nn.Module):
         value = value.detach()
         if not finite(value):
             raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
-        if self.positive and not (value > 0).all():
-            raise ValueError(f"{what} must be greater than zero, got {float(value.min())}")
+        if self.positive and not (value >= 0 if self.zero else value > 0).all():
+            wanted = "at least" if self.zero else "greater than"
+            which = f" as number {int(value.argmin())}" if value.ndim else ""
+            raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
 
     def extra_repr(self) -> str:
         """How `print` shows it."""

@@ -68,7 +68,7 @@ class Plane:
 
 
 def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
-    """The principal plane of an open structure; that of the first two lattice vectors of a periodic one.
+    """The principal plane of an open structure; that of the first two lattice vectors of bulk.
 
     It passes through the centre, or in a cell through its most populated layer of atoms.
 

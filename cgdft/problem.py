@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
+from cgdft.naming import distinct
 from cgdft.rows import ConstraintRows
 from cgdft.terms import Term
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: To what fixed charges must be kept, e.
+KEPT = 1e-6
 #: Coefficients beyond this are those of a solver that has diverged.
 LOST = 1e30
 
@@ -76,7 +80,9 @@ class Problem:
             self.functional = functional.prepare(structure, self.basis)
             self.readout = None if readout is None else readout.prepare(structure, self.basis)
             self.space: Space = ansatz.prepare(structure, self.basis)
-        rows = [row for constraint in constraints for row in constraint.rows(structure, self.basis)]
+        rows: list[Row] = []
+        for row in (row for constraint in constraints for row in constraint.rows(structure, self.basis)):
+            rows.append(replace(row, name=distinct(row.name, [one.name for one in rows])))
         check(rows, structure)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]

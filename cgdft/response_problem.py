@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from cgdft.ansatz import Ansatz, Free, Space
 from cgdft.density import Density
-from cgdft.problem import Problem, Residual
+from cgdft.problem import KEPT, Problem, Residual
 from cgdft.response import Probe
 
 if TYPE_CHECKING:
@@ -184,7 +184,8 @@ class ResponseProblem(Problem):
     ) -> Float[Tensor, "n_structures n_rows"]:
         """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for.
 
-        Newton's method without a graph, then two chord steps with one, which make first and second derivatives exact.
+        Newton's method without a graph, as far as it leads (see `unmet`), then two chord steps with one, which make first and
+        second derivatives exact.
         """
         multipliers = bare.new_zeros(self.n, len(self.fixed))
         if not len(self.fixed):
@@ -193,25 +194,38 @@ class ResponseProblem(Problem):
         def missing(multipliers: Tensor, v: Tensor) -> Tensor:
             return self.excess(self.answer(self.shifted(v, multipliers)).reshape(-1)) - (0.0 if probe is None else probe.charge)
 
-        softness = multipliers.new_zeros(self.n, len(self.fixed), len(self.fixed))
-        for _ in range(NEWTON):
+        def softness_at(multipliers: Tensor) -> tuple[Tensor, Tensor]:
+            """What is missing, and its derivative by the multipliers; where the law has none, nothing that moves."""
             with torch.enable_grad():
                 given = multipliers.detach().requires_grad_()
                 rest = missing(given, bare.detach())
-                rows = [
-                    torch.autograd.grad(rest[:, k].sum(), given, retain_graph=True, allow_unused=True, materialize_grads=True)[
-                        0
-                    ]
-                    for k in range(len(self.fixed))
-                ]
-            softness = torch.stack(rows, 1).detach()
-            if bool((rest.detach().abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
+                options: dict[str, Any] = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
+                rows = [torch.autograd.grad(rest[:, k].sum(), given, **options)[0] for k in range(len(self.fixed))]
+            rest, slope = rest.detach(), torch.stack(rows, 1).detach()
+            known = rest.isfinite().all(1) & slope.isfinite().all((1, 2))
+            return rest.nan_to_num(torch.inf), torch.where(known[:, None, None], slope, 0.0)
+
+        rest, softness = softness_at(multipliers)
+        step = torch.zeros_like(multipliers)
+        for _ in range(NEWTON):
+            if bool((rest.abs() <= CHARGES * (1 + softness.abs().sum((1, 2)))[:, None]).all()):
                 break
-            multipliers = multipliers - torch.linalg.lstsq(softness, rest.detach()[..., None], driver="gelsd").solution[..., 0]
+            newton = -(torch.linalg.pinv(softness) @ rest.nan_to_num()[..., None])[..., 0]
+            step = torch.where((step == 0).all(1, keepdim=True), newton, step)
+            trial = multipliers + step
+            left, slope = softness_at(trial)
+            closer = left.abs().amax(1, keepdim=True) < rest.abs().amax(1, keepdim=True)
+            multipliers, rest = torch.where(closer, trial, multipliers), torch.where(closer, left, rest)
+            softness = torch.where(closer[..., None], slope, softness)
+            step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
         for _ in range(2 if torch.is_grad_enabled() else 0):
             step = torch.linalg.pinv(softness) @ missing(multipliers, bare)[..., None]
             multipliers = multipliers - step[..., 0]
         return multipliers
+
+    def unmet(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
+        """Structures to which the law gives other charges than those asked for, whatever the multipliers."""
+        return (self.excess(p.reshape(-1)).abs() > KEPT).any(1)
 
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """There is none: solvers that ask for it are for minima.

@@ -44,6 +44,7 @@ class Solution:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
         self._given = prepared
         self._grad_mode = torch.is_grad_enabled()
+        self._depends_on = model.given(structure)
         self._versions = self._current_versions()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -62,7 +63,8 @@ class Solution:
     @cached_property
     def _graph(self) -> bool:
         """Whether the energy, or what determines x, depends on something that requires a gradient."""
-        if not (self._grad_mode and self.model.wants_graph(self.structure)):
+        wanted = any(one.requires_grad if isinstance(one, Tensor) else True for one in self._depends_on)
+        if not (self._grad_mode and wanted):
             return False
         with torch.enable_grad():
             values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
@@ -310,8 +312,7 @@ class Solution:
 
     def _current_versions(self) -> list[int]:
         """How often what the solution depends on has been changed in place."""
-        structure = [getattr(self.structure, one.name) for one in fields(self.structure)]
-        return [one._version for one in (*structure, *self.model.parameters(), *self.model.buffers())]
+        return [one._version for one in self._depends_on if isinstance(one, Tensor)]
 
     @cached_property
     def _linearised(self) -> tuple[Inverse, Inverse]:

@@ -48,6 +48,10 @@ class Status(Enum):
         "the energy has no minimum (negative curvature, as in a polarization catastrophe: hardness or inverse polarizability "
         "too small for the widths and distances); raise them or keep the self-interaction of Hartree"
     )
+    UNMET = (
+        "no potential was found at which the response law has the charges asked for: it keeps its own, or they are out of its "
+        "bounds or near to them; ask for others, or leave them to it with constraints=[]"
+    )
     SADDLE = "a stationary point that is not a minimum; choose Newton(), which leaves saddle points"
 
 

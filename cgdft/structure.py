@@ -42,7 +42,7 @@ class Structure:
         index: (n_atoms,), structure of each atom, ascending from 0; default: one structure.
 
     Raises:
-        ValueError: what is no number or NaN, coincident positions, unknown element, singular or left-handed cell, wrong shape.
+        ValueError: what is no number or NaN, coincident positions, unknown element, singular cell, wrong shape.
     """
 
     numbers: Int[Tensor, " n_atoms"]
@@ -91,9 +91,10 @@ class Structure:
             "spin": per_structure(self.spin, (), torch.float64, "spin"),
         }.items():
             object.__setattr__(self, name, value)
-        left = (torch.linalg.det(self.cell.detach()) < 0) & self.pbc.any(1) & ~self.pbc.all(1)
-        if left.any():  # a vector along an open axis, of which nothing depends but the sign of the volume
-            which = torch.nn.functional.one_hot((~self.pbc).int().argmax(1), 3).bool() & left[:, None]
+        left = (torch.linalg.det(self.cell.detach()) < 0) & self.pbc.any(1)
+        if left.any():  # the same lattice: all vectors turned, or one along an open axis, of which nothing depends
+            first = torch.nn.functional.one_hot((~self.pbc).int().argmax(1), 3).bool()
+            which = (first | self.pbc.all(1)[:, None]) & left[:, None]
             object.__setattr__(self, "cell", torch.where(which[..., None], -self.cell, self.cell))
         self._check()
 
@@ -129,11 +130,6 @@ class Structure:
                 raise ValueError(
                     f"`cell` must have independent lattice vectors along the periodic axes, got a singular cell "
                     f"{cell.tolist()} with pbc {axes.tolist()} in structure {s}"
-                )
-            if bool(axes.all()) and float(torch.linalg.det(cell)) < 0:
-                raise ValueError(
-                    f"`cell` must be right-handed, got volume {float(torch.linalg.det(cell)):.6g} bohr^3 in structure {s}; "
-                    f"exchange two lattice vectors"
                 )
         self._check_distinct()
 
@@ -311,12 +307,13 @@ class Structure:
 
 
 def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
-    """An argument as a tensor.
+    """An argument as a tensor, a copy of what is none yet.
 
     Raises:
         ValueError: what is no number, with the argument's name.
     """
     try:
-        return torch.as_tensor(value, dtype=dtype, device=device)
+        given = value.copy() if isinstance(value, np.ndarray) else value
+        return torch.as_tensor(given, dtype=dtype, device=device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"`{name}` must be of numbers, got {value!r:.60}") from error

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.memo import once
+from cgdft.naming import distinct
 from cgdft.parameter import AtomParameter
 
 if TYPE_CHECKING:
@@ -294,8 +295,5 @@ def named(terms: Iterable[Term]) -> dict[str, Term]:
     """Terms by name; a repeated name gets a number."""
     result: dict[str, Term] = {}
     for one in terms:
-        name, count = one.name, 2
-        while name in result:
-            name, count = f"{one.name} {count}", count + 1
-        result[name] = one
+        result[distinct(one.name, result)] = one
     return result

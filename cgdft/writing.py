@@ -9,12 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
-def write_whole(path: Path, content: bytes | memoryview) -> None:
+def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     """A file under its name only once all of it is on disk.
 
     Raises:
         OSError: it cannot be written, as on a full disk; what was there before stays.
     """
+    content = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with open(partial, "wb") as file:

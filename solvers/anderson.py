@@ -38,7 +38,7 @@ class Anderson:
         if not self._steps:
             return change
         matrix = torch.stack([self.rows.pad(df) for _, df in self._steps], 2)
-        gamma = torch.linalg.lstsq(matrix, self.rows.pad(f)[..., None], driver="gelsd").solution[..., 0]
+        gamma = (torch.linalg.pinv(matrix) @ self.rows.pad(f)[..., None])[..., 0]
         for k, (dx, df) in enumerate(self._steps):
             change = change - gamma[self.rows.index, k] * (dx + self.mixing * df)
         return change

@@ -8,6 +8,7 @@ With linear mixing convergence needs a fraction below 2 / (largest eigenvalue of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.anderson import Anderson
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.solvers.long_waves import precondition
+from cgdft.solvers.long_waves import within
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class FixedPoint(Solver):
             lost = ~torch.isfinite(norm) | (norm > 1e8 * (torch.maximum(scale, residuals[0]) + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break
-            f = -precondition(problem, x)(rows.project(gradient))
+            inverse = 1 / problem.diagonal(x)
+            f = -within(rows, partial(torch.mul, inverse))(rows.project(gradient))
             x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
             x = cold + rows.project(x - cold)
         negative = torch.zeros_like(lost) if lost.any() else negative_curvature(problem, x)[0]

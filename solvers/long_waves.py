@@ -15,6 +15,7 @@ Rev. B 23, 3082 (1981), for a constant softness.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 
@@ -42,8 +43,7 @@ RESIDUAL, MOST = 0.15, 200
 def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
     space = problem.space
-    large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
-    meshes = [mesh for s in large if (mesh := _long_waves(problem, s)) is not None]
+    meshes: list[_LongWaves] = problem.kept("long waves", lambda: _long_waves(problem))
     itself = torch.zeros_like(space.origin)
     for mesh in meshes:
         itself[mesh.sites, 0] = mesh.itself
@@ -66,8 +66,7 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
     ones = torch.zeros_like(space.origin)
     ones[:, 0] = 1.0
     softness = space.push(inverse * space.pull(ones))[:, 0].cpu().numpy()
-    for mesh in meshes:
-        mesh.screen(max(0.0, float(softness[mesh.sites].sum())))
+    meshes = [mesh.screened_by(max(0.0, float(softness[mesh.sites].sum()))) for mesh in meshes]
 
     def apply(r: Tensor) -> Tensor:
         z = inverse * r
@@ -128,7 +127,13 @@ def _screened(
     return phi
 
 
-def _long_waves(problem: Problem, s: int) -> _LongWaves | None:
+def _long_waves(problem: Problem) -> list[_LongWaves]:
+    """The coarse meshes of all structures with long waves."""
+    large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
+    return [mesh for s in large if (mesh := _of_structure(problem, s)) is not None]
+
+
+def _of_structure(problem: Problem, s: int) -> _LongWaves | None:
     """The coarse mesh of a structure; None of a long thin one, whose box is nearly empty and whose waves hardly grow."""
     structure = problem.structure
     first, count = int(structure.first[s]), int(structure.counts[s])
@@ -158,11 +163,14 @@ class _LongWaves:
         # cut kernels are negative for the net charge of slabs and wires
         self.kernel = np.maximum(self.mesh.influence, 0)
         self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
+        self.mean, self.screened = np.float32(0), self.kernel
 
-    def screen(self, softness: float) -> None:
-        """Take in the softness of the whole, e^2 / hartree."""
-        self.mean = np.float32(softness / self.points)
-        self.screened = self.kernel / (1 + self.kernel * self.mean)
+    def screened_by(self, softness: float) -> _LongWaves:
+        """The same with the softness of the whole, e^2 / hartree."""
+        screened = copy.copy(self)
+        screened.mean = np.float32(softness / self.points)
+        screened.screened = self.kernel / (1 + self.kernel * screened.mean)
+        return screened
 
     def kerker(self, r: Array) -> tuple[Array, float]:
         """d = (K^-1 + mean softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""

@@ -52,8 +52,9 @@ class SelfConsistent(Solver):
         if isinstance(problem, Recursion):
             with torch.no_grad():
                 p, multipliers, _ = problem.last()
-            met = multipliers.new_zeros(problem.steps + 1, problem.n)
-            return Minimum(p.reshape(-1), multipliers, [Status.CONVERGED] * problem.n, problem.steps, met)
+            nothing = multipliers.new_zeros(problem.steps + 1, problem.n)
+            status = [Status.UNMET if bad else Status.CONVERGED for bad in problem.unmet(p).tolist()]
+            return Minimum(p.reshape(-1), multipliers, status, problem.steps, nothing)
         rows = problem.rows
         cold = rows.particular(rows.target)
         x = cold if start is None else cold + rows.project(start - cold)
@@ -73,9 +74,10 @@ class SelfConsistent(Solver):
             if bool((norm <= target).all()) or bool(lost.any()) or len(residuals) > self.max_iterations:
                 break
             x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
+        unmet, met = problem.unmet(problem.space.coefficients(output)), norm <= target
         status = [
-            Status.DIVERGED if away else Status.CONVERGED if good else Status.NOT_CONVERGED
-            for away, good in zip(lost.tolist(), (norm <= target).tolist(), strict=True)
+            Status.DIVERGED if away else Status.UNMET if other else Status.CONVERGED if good else Status.NOT_CONVERGED
+            for away, other, good in zip(lost.tolist(), unmet.tolist(), met.tolist(), strict=True)
         ]
         return Minimum(x, multipliers, status, len(residuals) - 1, torch.stack(residuals))
 

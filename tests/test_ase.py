@@ -78,6 +78,20 @@ def test_stress_is_the_slope_by_strain(case):
     np.testing.assert_allclose(stress, numerical, rtol=1e-5, atol=1e-7)
 
 
+def test_stress_of_slabs_is_that_in_their_plane():
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    atoms.pbc = (True, True, False)
+    atoms.cell[2, 2] += 6.0
+    atoms.calc = CGDFT(QEq())
+    stress, numerical = atoms.get_stress(), calculate_numerical_stress(atoms, eps=1e-4, force_consistent=True)
+    np.testing.assert_allclose(stress[[0, 1, 5]], numerical[[0, 1, 5]], rtol=1e-5, atol=1e-8)
+    assert np.abs(stress[[0, 1]]).min() > 1e-4
+    assert not stress[[2, 3, 4]].any()
+    assert not atoms.get_dipole_moment()[:2].any()
+    assert atoms.get_dipole_moment()[2] != 0
+
+
 def test_units_are_those_of_ase():
     atoms = water()
     atoms.calc = CGDFT(QEqDipoles())

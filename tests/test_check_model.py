@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
-from cgdft.ase import CGDFT
+from cgdft.ase import CGDFT, annotated
 from cgdft.checking import FAR, beside
 from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
@@ -191,3 +191,17 @@ def test_the_page_of_models_is_generated():
     assert found["latent-charges"][0].solved == "one shot"
     assert found["fourth-generation"][0].energy == "read out"
     assert found["qeq"][0].response == "each atom"
+
+
+def test_models_at_a_potential():
+    """Forces are those of the grand potential."""
+    check_model(QEq().at_potential(-0.2), structures()["open"])
+
+
+def test_annotated_atoms_are_read_again():
+    atoms = molecule("CH3OH")
+    atoms.info["total_charge"] = 0
+    structure = Structure.from_ase(atoms)
+    found = annotated(atoms, QEq().at_potential(-0.1)(structure))
+    assert abs(found.info["charge"]) > 1e-3
+    assert float(Structure.from_ase(found).charge) == pytest.approx(found.info["charge"])

@@ -187,7 +187,7 @@ def test_direct_training_knows_a_solution(name, batch):
     assert torch.allclose(there.get("forces", [0, 1, 2]), own.get("forces", [0, 1, 2]), atol=1e-8)
     elsewhere = direct(model, batch, ["energy"], None)
     assert float(elsewhere.extra["stationarity"].detach().abs().max()) > 1e-3
-    with pytest.raises(ValueError, match="`mode` direct needs multipoles of every frame, got none for nameless"):
+    with pytest.raises(ValueError, match="`schedule` direct needs multipoles of every frame, got none for nameless"):
         direct(model, Batch.of([Frame("nameless", batch.frames[0].structure, {})]), [], None)
 
 

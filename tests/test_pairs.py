@@ -54,3 +54,13 @@ def test_neighbours_in_flat_and_wide_cells(monkeypatch, pbc):
     searched = listed()
     monkeypatch.setattr(pairs, "CELLS", 1e-9)
     assert listed() == searched
+
+
+def test_each_pair_counts_once_in_cells_of_any_shape():
+    """Own images too, where cells are those of fcc(110), a diagonal of which is as long as another edge."""
+    for scale in (1.0, 0.7071, 1.3):
+        lattice = scale * torch.diag(torch.tensor([3.0 * 2**0.5, 3.0, 3.0 * 3**0.5], dtype=torch.float64))
+        cell = Structure([8, 1], [[0.1, 0.2, 0.3], [1.0, 1.4, 2.1]], lattice, (True, True, False))
+        both, once = pairs.near_pairs(cell, 16.0), pairs.near_pairs(cell, 16.0, both=False)
+        assert len(both[0]) == 2 * len(once[0])
+        assert len(pairs._images(cell, 0, 16.0, "ijS", both=False)[0]) == len(once[0])

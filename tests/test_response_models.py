@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from cgdft import Model, Multipoles, SolverError, Structure
+from cgdft import Model, Multipoles, SolverError, Status, Structure, TotalCharge
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Pairwise, QEq, UniformField
 from cgdft.functionals.models.fourth_generation import example as fourth_generation
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
@@ -242,3 +242,29 @@ def test_what_cannot_be_is_refused(structures):
         dual(0)(structure).hardness_matrix()
     with pytest.raises(ValueError, match="`steps` must be at least 1"):
         Response(Quadratic(), 0)
+
+
+class Bounded(ResponseLaw):
+    """No more than an electron a site."""
+
+    def forward(self, structure, v):
+        return torch.tanh(-2 * v)
+
+
+class Unmoved(ResponseLaw):
+    """Charges that answer to nothing."""
+
+    def forward(self, structure, v):
+        return 0 * v + 0.2
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+@pytest.mark.parametrize(("law", "possible"), [(Bounded(), 1.0), (Unmoved(), 0.6)])
+def test_charges_that_a_law_cannot_have(law, possible, steps):
+    structure = Structure.from_ase(molecule("H2O"))
+    energy = Hartree() + Electronegativity({"H": 0.1, "O": 0.2})
+    model = Model(energy, Multipoles(0, width=1.5), Response(law, steps), [TotalCharge(possible)], readout=Hartree())
+    assert float(model(structure).total_charge) == pytest.approx(possible, abs=1e-10)
+    with pytest.raises(SolverError, match="has the charges asked for") as error:
+        model.replace(constraints=[TotalCharge(5.0)])(structure)
+    assert error.value.status == [Status.UNMET]

@@ -60,10 +60,6 @@ BAD = {
         "independent lattice vectors",
     ),
     "zero cell": (dict(numbers=[8], positions=[[0.0, 0, 0]], pbc=True), "independent lattice vectors"),
-    "left-handed cell": (
-        dict(numbers=[8], positions=[[0.0, 0, 0]], cell=[[0, 5, 0], [5, 0, 0], [0, 0, 5]], pbc=True),
-        "right-handed, got volume -125",
-    ),
     "infinite charge": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge=float("inf")), "`charge` must be finite"),
     "index": (dict(numbers=[8, 1], positions=[[0.0, 0, 0], [0, 0, 2]], index=[1, 0]), "`index` must be"),
     "cell shape": (dict(numbers=[8], positions=[[0.0, 0, 0]], cell=np.eye(2)), "`cell` must be"),
@@ -372,3 +368,15 @@ def test_unpaired_electrons_are_the_size_of_all_moments_together(moments):
 def test_things_of_another_kind_are_named(make, message):
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_handedness_of_cells_changes_nothing():
+    right = bulk("NaCl", "rocksalt", a=5.64)
+    right.rattle(0.1, seed=1)
+    left = right.copy()
+    left.set_cell(right.cell[[1, 0, 2]])
+    one, two = (QEq()(Structure.from_ase(atoms)) for atoms in (right, left))
+    assert float(two.structure.volume) > 0
+    for name in ("energy", "charges"):
+        torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(one.stress(), two.stress(), rtol=1e-9, atol=1e-12)

@@ -19,6 +19,7 @@ from cgdft.validation.cluster import on_cluster
 from cgdft.validation.point import named
 from cgdft.validation.reference import Reference, recall
 from cgdft.validation.request import Request
+from cgdft.writing import write_whole
 
 #: Computes requests, the costly ones first, leaves results in a folder and yields (name, reason of failure or "").
 Compute = Callable[[Mapping[str, Request], Path], Generator[tuple[str, str]]]
@@ -158,7 +159,7 @@ def gather(
 
 
 def cost(request: Request) -> float:
-    """Relative: the third power of the electrons, more with response; only ratios matter."""
+    """Relative: a power of the electrons between two and three, more with response; only ratios matter."""
     valence = float(request.numbers.sum() - request.charge)
     perturbed = 4 * len(request.numbers) if request.response else 3 * request.polarizability
     return (valence + 5.0) ** 2.5 * (1 + 0.3 * perturbed)
@@ -174,10 +175,8 @@ def _failure_path(request: Request, folder: Path) -> Path:
 
 
 def _keep_failure(request: Request, folder: Path, reason: str) -> None:
-    path = _failure_path(request, folder)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps({"reason": reason, "date": datetime.now(UTC).isoformat(timespec="seconds")}))
-    os.replace(temporary, path)
+    told = {"reason": reason, "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    write_whole(_failure_path(request, folder), json.dumps(told))
 
 
 def _kept_failure(request: Request, folder: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Union
 import numpy as np
 from ase.formula import Formula
 
+from cgdft.naming import distinct
 from cgdft.validation.columns import COLUMNS, LEGEND, Column
 from cgdft.validation.reference import Reference
 from cgdft.validation.score import Score, scale, score_of
@@ -228,10 +229,7 @@ def _distinct(names: Any) -> list[str]:
     """A repeated name gets a number."""
     result: list[str] = []
     for name in names:
-        chosen, count = name, 2
-        while chosen in result:
-            chosen, count = f"{name} {count}", count + 1
-        result.append(chosen)
+        result.append(distinct(name, result))
     return result
 
 

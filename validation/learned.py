@@ -28,6 +28,7 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation import suites
 from cgdft.validation.suites import stored
+from cgdft.writing import write_whole
 
 #: Whose charges are nobody's: energies and forces alone are labels.
 LATENT = ("local", "les")
@@ -254,9 +255,9 @@ def main() -> None:
             row = results.setdefault(Path(suite).stem, {})[architecture + (", latent" if arguments.latent else "")] = []
             for seed in arguments.seeds:
                 row.append(learnt(frames, architecture, arguments.epochs, seed, latent=arguments.latent))
-                path.write_text(json.dumps(results, indent=1))
+                write_whole(path, json.dumps(results, indent=1))
         print(table({Path(suite).stem: results[Path(suite).stem]}), flush=True)
-    arguments.output.with_suffix(".html").write_text(page(results))
+    write_whole(arguments.output.with_suffix(".html"), page(results))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.formula import Formula
 from numpy.typing import ArrayLike
 
+from cgdft.naming import distinct
 from cgdft.validation.definitions import Definition, Hirshfeld
 from cgdft.validation.periodic import CUTOFF
 from cgdft.validation.request import Request
@@ -75,11 +76,3 @@ def formula(point: Point) -> str:
     """Hill's, with the charge."""
     text = Formula.from_list(point.atoms.get_chemical_symbols()).format("metal")
     return f"{text} ({point.charge:+d})" if point.charge else text
-
-
-def distinct(name: str, taken: Iterable[str]) -> str:
-    """The name, with a number where it is taken."""
-    others, chosen, count = set(taken), name, 2
-    while chosen in others:
-        chosen, count = f"{name} {count}", count + 1
-    return chosen

@@ -25,6 +25,7 @@ from cgdft.validation.figures import FIGURES, Picture
 from cgdft.validation.merit import Merit, merit
 from cgdft.validation.pictures import as_png, charge_figure, potential_figure
 from cgdft.validation.score import NO_POTENTIAL, Score, scale
+from cgdft.writing import write_whole
 
 #: Molecules drawn; of more, those where the potential is worst.
 DRAWN = 12
@@ -75,12 +76,7 @@ def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"`path` must be that of an HTML file, got {path}: the JSON file beside it would have the same name")
     texts = {numbers: json.dumps(comparison.to_dict(), allow_nan=False, indent=1), path: as_html(comparison)}
     for file, text in texts.items():
-        unfinished = file.with_name(f".{file.name}.unfinished")
-        try:
-            unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, file)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        write_whole(file, text)
     return path
 
 

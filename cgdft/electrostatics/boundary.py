@@ -11,7 +11,8 @@ the box, an image. Its Fourier transform is known,
           a far charged line has the potential -2 lambda ln(r)
     open  4 pi / k^2 [1 - cos(k R)],  k = 0: 2 pi R^2
 
-with k_n along the normal of a slab, k_a along the axis of a wire and k_p perpendicular to these.
+with k_n along the normal of a slab, k_a along the axis of a wire and k_p perpendicular to these. A box of 2 R has no wave for
+which the term of a slab with sin(k_n R) does not vanish.
 
 Source: C. A. Rozzi, D. Varsano, A. Marini, E. K. U. Gross, A. Rubio, Phys. Rev. B 73, 205119 (2006), eqs. 19-26.
 """

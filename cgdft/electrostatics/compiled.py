@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -91,12 +92,11 @@ class CompiledCoulomb:
             raise ValueError(f"`accuracy` must be at least 1e-5 in float32, got {accuracy!r}; use float64")
         self.structure, self.sites = structure, sites
         self.self_interaction, self.accuracy = self_interaction, accuracy
-        for one in _alive:
-            if one.holds(structure, sites, self_interaction, accuracy, dtype):
-                self._sums = one
-                return
-        self._sums = _Sums(structure, sites, self_interaction, accuracy, dtype)
-        _alive.add(self._sums)
+        with _looking:
+            same = next((one for one in _alive if one.holds(structure, sites, self_interaction, accuracy, dtype)), None)
+        self._sums = same or _Sums(structure, sites, self_interaction, accuracy, dtype)
+        with _looking:
+            _alive.add(self._sums)
 
     def energy(self, p: Float[Tensor, "n size"]) -> Float[Tensor, " n_structures"]:
         """1/2 p . A . p of each structure, hartree."""
@@ -146,7 +146,7 @@ class _Sums:
     """The numbers behind `CompiledCoulomb`, without graph; shared by those of the same positions."""
 
     def __init__(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> None:
-        self.at = _numbers(structure, sites)
+        self.at = [one.clone() for one in _numbers(structure, sites)]
         self.positions, self.cell, self.width, self.pbc = self.at[:4]
         self.lmax = sites.lmax
         self.settings = (self_interaction, accuracy, np.dtype(dtype))
@@ -179,25 +179,28 @@ class _Sums:
         """A . s and the fields it came from; the last ones are kept."""
         if not s.any():
             return np.zeros_like(s), [
-                [] if part.mesh is None else [np.zeros(part.mesh.shape)] * len(part.mesh.rows) for part in self.parts
+                [] if part.mesh is None else [np.zeros(part.mesh.shape, self.settings[2])] * len(part.mesh.rows)
+                for part in self.parts
             ]
-        if self.last is None or not np.array_equal(self.last[0], s):
-            felt, fields = np.empty_like(s), []
-            for part in self.parts:
-                mine = s[part.sites]
-                field, value = [], np.zeros_like(mine)
-                if part.mesh is not None:
-                    field = part.mesh.field(mine)
-                    value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
-                if part.pairs is not None:
-                    value += part.pairs.potential(mine)
-                if part.plan.box.background:
-                    q, per_volume = mine[:, 0], 2 * math.pi / float(part.plan.box.volume)
-                    value[:, 0] -= per_volume * (part.excess * q.sum() + (part.excess * q).sum())
-                felt[part.sites] = value
-                fields.append(field)
-            self.last = s.copy(), felt, fields
-        return self.last[1], self.last[2]
+        last = self.last
+        if last is not None and np.array_equal(last[0], s):
+            return last[1], last[2]
+        felt, fields = np.empty_like(s), []
+        for part in self.parts:
+            mine = s[part.sites]
+            field, value = [], np.zeros_like(mine)
+            if part.mesh is not None:
+                field = part.mesh.field(mine)
+                value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
+            if part.pairs is not None:
+                value += part.pairs.potential(mine)
+            if part.plan.box.background:
+                q, per_volume = mine[:, 0], 2 * math.pi / float(part.plan.box.volume)
+                value[:, 0] -= per_volume * (part.excess * q.sum() + (part.excess * q).sum())
+            felt[part.sites] = value
+            fields.append(field)
+        self.last = s.copy(), felt, fields
+        return felt, fields
 
     def slope(self, p: Array, s: Array, cell: bool) -> Tensor:
         """Derivatives of p . A . s, summed over structures, by the positions, (n, 3), or by the cells, (n_structures, 3, 3)."""
@@ -252,6 +255,7 @@ class _Sums:
 
 
 _alive: WeakSet[_Sums] = WeakSet()
+_looking = Lock()
 
 
 def _numbers(structure: Structure, sites: Sites) -> list[Tensor]:

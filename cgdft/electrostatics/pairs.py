@@ -91,16 +91,19 @@ def separations(structure: Structure, i: Tensor, j: Tensor, shift: Tensor) -> Te
     return apart - (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
 
 
-def near_pairs(structure: Structure, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), both orders; differentiable by positions and cell."""
+def near_pairs(structure: Structure, cutoff: float, both: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), in `both` orders or one; differentiable by them and cell."""
     i, j, shift = pairs_within(structure, cutoff)
+    if not both:
+        one = each_once(i, j, shift)
+        i, j, shift = i[one], j[one], shift[one]
     return i, j, separations(structure, i, j, shift)
 
 
-def each_once(i: Tensor, j: Tensor, apart: Tensor) -> Tensor:
+def each_once(i: Tensor, j: Tensor, shift: Tensor) -> Tensor:
     """Which of pairs that are there in both orders, with images of an atom itself, are to be taken for each to count once."""
-    upwards = apart.detach() @ apart.new_tensor([1.0, 2**0.5, 3**0.5])
-    return (i < j) | ((i == j) & (upwards > 0))
+    first = shift.sign() @ shift.new_tensor([4.0, 2.0, 1.0])  # the sign of the first that is not zero
+    return (i < j) | ((i == j) & (first > 0))
 
 
 def neighbours(
@@ -139,7 +142,7 @@ def _images(
     apart = points[j] + shift @ structure.cell[s].detach() - points[i]
     wanted = (i != j) | (shift != 0).any(1)
     if not both:
-        wanted = wanted & each_once(i, j, apart)
+        wanted = wanted & each_once(i, j, shift)
     a, b, c = (one[wanted].cpu().numpy() for one in (i, j, shift if quantities == "ijS" else apart))
     return a, b, c
 

@@ -12,7 +12,7 @@ from e3nn import o3
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cgdft.electrostatics.pairs import pairs_within, separations
+from cgdft.electrostatics.pairs import each_once, pairs_within, separations
 from cgdft.learning.channel_product import ChannelProduct, components_first, components_last
 from cgdft.learning.environment import Environment
 from cgdft.memo import once
@@ -181,5 +181,5 @@ def neighbour_list(cutoff: float, structure: Structure) -> tuple[Tensor, Tensor,
 def neighbours_once(cutoff: float, structure: Structure) -> tuple[Tensor, Tensor, Tensor]:
     """(i, j, shift) closer than a cutoff, each pair in one of its orders."""
     i, j, shift = neighbour_list(cutoff, structure)
-    one = (i < j) | ((i == j) & (shift.sign() @ shift.new_tensor([4.0, 2.0, 1.0]) > 0))
+    one = each_once(i, j, shift)
     return i[one], j[one], shift[one]

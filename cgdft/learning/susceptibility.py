@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from cgdft.ansatz import Entries
-from cgdft.electrostatics.pairs import each_once, separations
+from cgdft.electrostatics.pairs import separations
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import PairFunctions, Scalar, Shares, envelope
-from cgdft.learning.message_passing import neighbour_list
+from cgdft.learning.message_passing import neighbours_once
 from cgdft.structure import Structure
 
 #: Of what networks say of bonds before training.
@@ -129,10 +129,8 @@ class BondColumns(Columns):
 
     def forward(self, structure: Structure) -> Entries:
         """A column for each pair, and image of one, closer than the cutoff."""
-        i, j, shift = neighbour_list(self.cutoff, structure)
+        i, j, shift = neighbours_once(self.cutoff, structure)
         apart = separations(structure, i, j, shift)
-        one = each_once(i, j, apart)
-        i, j, apart = i[one], j[one], apart[one]
         both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff, both=True)[:, 0]
         bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * envelope(apart, self.cutoff)
         column = torch.arange(len(bond), device=i.device)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import CoefficientsLike, Entries, ResponseModes
 from cgdft.basis import Multipoles
-from cgdft.electrostatics.pairs import each_once, near_pairs
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
@@ -44,9 +44,9 @@ class BondSoftness(nn.Module):
     def forward(self, structure: Structure) -> Entries:
         """L, (n_atoms, n_modes), one column for each pair and image."""
         cutoff = self.cutoff(structure)
-        i, j, apart = near_pairs(structure, float(cutoff.detach().max()))
+        i, j, apart = near_pairs(structure, float(cutoff.detach().max()), both=False)
         x = 2 * apart.norm(dim=1) / (cutoff[i] + cutoff[j])
-        bond = each_once(i, j, apart) & (x < 1)
+        bond = x < 1
         i, j, x = i[bond], j[bond], x[bond]
         root = self.softness**0.5 * x**1.5 * (1 - x) ** 3
         column = torch.arange(len(root), device=root.device)

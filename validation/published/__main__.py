@@ -12,6 +12,7 @@ from cgdft.learning.architectures import names
 from cgdft.validation.published.charged_dimers import Dimer
 from cgdft.validation.published.reporting import SETS, Known, Results, markdown, page, table
 from cgdft.validation.published.training import trained
+from cgdft.writing import write_whole
 
 STORED = Path(__file__).with_name("results.json")
 
@@ -51,9 +52,9 @@ def main(arguments: list[str] | None = None) -> None:
         for architecture in stated.architectures:
             if rows.get(architecture, {}).get("epochs") != epochs:
                 rows[architecture] = trained(one, parts, architecture, epochs)
-                path.write_text(json.dumps(results, separators=(",", ":")))
+                write_whole(path, json.dumps(results, separators=(",", ":")))
         print(f"{one.title}\n{table(name, rows)}\n", flush=True)
-    stated.output.with_suffix(".html").write_text(page(results, known))
+    write_whole(stated.output.with_suffix(".html"), page(results, known))
 
 
 if __name__ == "__main__":

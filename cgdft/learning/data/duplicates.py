@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,8 @@ from cgdft.learning.data.frames import Frame
 
 #: Positions that differ by less (bohr) are the same.
 SAME = 1e-6
+#: Frames that follow in the order of their marks and are compared, at most.
+MOST = 10
 #: A direction along no symmetry of any structure, of length one.
 DIRECTION = np.array([0.5773, 0.3331, 0.7454])
 
@@ -58,6 +59,8 @@ def candidates(marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:
         groups[one.state].append(k)
     for members in groups.values():
         members.sort(key=lambda k: marks[k].value)
-        for a, b in pairwise(members):
-            if marks[b].value - marks[a].value <= marks[a].within:
+        for place, a in enumerate(members):
+            for b in members[place + 1 : place + 1 + MOST]:
+                if marks[b].value - marks[a].value > marks[a].within:
+                    break
                 yield min(a, b), max(a, b)

@@ -84,7 +84,7 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     without = [frame.name for frame in batch.frames if "multipoles" not in frame.labels]
     if without:
         raise ValueError(
-            f"`mode` direct needs multipoles of every frame, got none for {', '.join(without[:4])}; train implicitly"
+            f"`schedule` direct needs multipoles of every frame, got none for {', '.join(without[:4])}; train implicitly"
         )
     size = model.basis.size
     parts = [torch.nn.functional.pad(f.labels["multipoles"][:, :size], (0, size)) for f in batch.frames]

@@ -1,0 +1,93 @@
+"""What a solution depends on may change after the solve: then it is refused, or was copied; no two states are mixed."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+from cgdft import FragmentCharge, Model, Multipoles, Structure, TotalCharge
+from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
+from cgdft.ase import CGDFT
+from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals.hartree import Operator
+
+D = torch.float64
+WATER = Structure.from_ase(molecule("H2O"))
+
+
+def number(value):
+    return torch.tensor(value, dtype=D)
+
+
+def soft(chi, **settings):
+    return Model(Hartree() + Electronegativity(chi) + Hardness(0.3), Multipoles(width=1.0), **settings)
+
+
+CHI = {"H": 0.1, "O": 0.3}
+#: A tensor to be changed -> the model with it.
+HOLDERS = {
+    "potential": (number(-0.1), lambda v: QEq().replace(constraints=[TotalCharge(potential=v)])),
+    "charge": (number(0.3), lambda v: QEq().replace(constraints=[FragmentCharge([0], v), TotalCharge()])),
+    "per element": (number(0.3), lambda v: soft({"O": v, "H": 0.1})),
+    "bond hardness": (number(0.2), lambda v: soft(CHI, ansatz=SplitCharges([[0, 1], [0, 2]], v))),
+    "bond hardness per pair": (number(0.2), lambda v: soft(CHI, ansatz=SplitCharges([[0, 1], [0, 2]], {("O", "H"): v}))),
+    "modes": (number([[1.0], [-0.5], [-0.5]]), lambda v: soft(CHI, ansatz=ResponseModes(v))),
+    "reference": (number([[-0.4], [0.2], [0.2]]), lambda v: soft(CHI, ansatz=Fixed(v))),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_tensors_of_models_are_watched(holder):
+    value, make = HOLDERS[holder]
+    value = value.clone()
+    model = make(value)
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(model)
+    before, solution = atoms.get_potential_energy(), model(WATER)
+    assert not solution.outdated
+    value *= 1.1
+    assert solution.outdated
+    with pytest.raises(RuntimeError, match="changed in place"):
+        solution.forces()
+    fresh = molecule("H2O")
+    fresh.calc = CGDFT(make(value.clone()))
+    assert abs(atoms.get_potential_energy() - before) > 1e-6
+    assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), rel=1e-10)
+
+
+def test_a_ramp_of_the_voltage():
+    places = [[i * 5.0, j * 5.0, z] for z in (0, 20.0) for i in (0, 1) for j in (0, 1)]
+    plates = Structure([79] * 8, places, np.diag([10.0, 10.0, 0.0]), [1, 1, 0])
+    voltage = number(0.1)
+    solution = Electrodes(range(4), range(4, 8), voltage)(plates)
+    charge = float(solution.charges[:4].sum())
+    voltage.fill_(0.2)
+    assert solution.outdated
+    assert float(solution.model(plates).charges[:4].sum()) == pytest.approx(2 * charge)
+
+
+def test_arrays_are_copied():
+    positions, chi = WATER.positions.numpy().copy(), np.array([0.3, 0.1, 0.1])
+    structure = Structure([8, 1, 1], positions)
+    model = soft(chi)
+    solution = model(structure)
+    dipole, energy = solution.dipole.clone(), solution.energy.clone()
+    positions *= 1.5
+    chi *= 2
+    assert not solution.outdated
+    torch.testing.assert_close(model(structure).energy, energy, rtol=0, atol=1e-14)
+    torch.testing.assert_close(solution.dipole, dipole, rtol=0, atol=0)
+
+
+def test_sums_are_those_of_the_positions_now():
+    """Compiled sums are shared by what is at the same places, which may have moved since."""
+    model = Model(Hartree(operator=Operator.COMPILED) + Electronegativity(CHI) + Hardness(0.3), Multipoles(width=1.0))
+    structure = Structure([8, 1, 1], WATER.positions.clone())
+    with torch.no_grad():
+        old = model(structure)
+        structure.positions.mul_(1.3)
+        again, fresh = model(structure), model(Structure([8, 1, 1], structure.positions.clone()))
+        expected = soft(CHI)(structure)
+    assert float((old.charges - expected.charges).abs().max()) > 1e-2
+    for one in (again, fresh):
+        torch.testing.assert_close(one.charges, expected.charges, rtol=0, atol=1e-7)
