@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
     """Total charge, e: `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else None.
 
+    Initial charges and moments are where a calculation begins, and give way to what is told as an argument.
+
     Raises:
         ValueError: two of them disagree, or one is no number.
     """
@@ -30,7 +32,7 @@ def stated_spin(atoms: Atoms, spin: float | None) -> float | None:
 
 def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ...], initial: str) -> float | None:
     given = {f"`{name}`": argument, **{f"atoms.info[{key!r}]": atoms.info.get(key) for key in keys}}
-    if initial in atoms.arrays:
+    if argument is None and initial in atoms.arrays:
         total = atoms.arrays[initial].sum(0)
         given[f"the sum of the {initial.replace('_', ' ')}"] = total if initial == "initial_charges" else np.linalg.norm(total)
     values: dict[str, float] = {}

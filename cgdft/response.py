@@ -13,7 +13,7 @@ after a step is also L - 1/2 r.K^-1 r, with one derivative less that is exact an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from cgdft.counted import counted
 from cgdft.density import Density
 from cgdft.solver import Inverse
 
@@ -273,8 +274,9 @@ def respond(
     linearised: tuple[Inverse, Inverse],
     order: int,
     economical: bool = False,
+    by: Sequence[Tensor] = (),
 ) -> Response:
-    """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to one more.
+    """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to 2 `order` + 1.
 
     Args:
         problem: with a graph to what is to be differentiated by, the probe's displacement and strain among it.
@@ -283,6 +285,7 @@ def respond(
         linearised: K^-1 and K^-T there.
         order: chord Newton steps.
         economical: whether 2 `order` derivatives of the energy are enough, in place of 2 `order` + 1.
+        by: what more may be differentiated by; higher derivatives by these, and by the probe, raise.
     """
     with torch.enable_grad():
         if order:
@@ -295,7 +298,11 @@ def respond(
                 half_x, half_l = _HalfProduct.apply(r.x, dx), _HalfProduct.apply(r.multipliers, dl)  # type: ignore[no-untyped-call]
                 value = r.lagrangian.index_add(0, problem.index, half_x, alpha=-1) - half_l.sum(1)
             x, multipliers = x - dx, multipliers - dl
-        rho = problem.density(x)
         if value is None:
             value = problem.value(x, multipliers, probe)
+        if by:
+            by = [one for one in (*by, *vars(probe).values()) if one.requires_grad]
+            value = counted(value, order if problem.lag else 2 * order + (not economical), by)
+            x, multipliers = counted(x, order, by), counted(multipliers, order, by)
+        rho = problem.density(x)
         return Response(problem, probe, rho, multipliers, value, problem.work(rho), x)

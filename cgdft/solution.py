@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cgdft.counted import counted
 from cgdft.density import Density
 from cgdft.response import Prepared, Probe, Response, depends, forbid_inference, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
@@ -271,7 +272,7 @@ class Solution:
         with torch.enable_grad():
             slope = response.slope(p, "charge", weight)[:, k].sum()
         (found,) = torch.autograd.grad(slope, weight, create_graph=self._graph, allow_unused=True, materialize_grads=True)
-        return found[:, 0]
+        return counted(found[:, 0], 2, self._variables)
 
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
@@ -313,6 +314,11 @@ class Solution:
     def _current_versions(self) -> list[int]:
         """How often what the solution depends on has been changed in place."""
         return [one._version for one in self._depends_on if isinstance(one, Tensor)]
+
+    @property
+    def _variables(self) -> list[Tensor]:
+        """By which a user may differentiate what is asked for."""
+        return [one for one in self._depends_on if isinstance(one, Tensor) and one.requires_grad] if self._graph else []
 
     @cached_property
     def _linearised(self) -> tuple[Inverse, Inverse]:
@@ -358,7 +364,8 @@ class Solution:
         # where a user derives further, that frees the graph of what moves, and of nothing else
         apart = self._graph and {"displacement", "strain"} & {*by}
         prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
-        return respond(prepared.problem, prepared.probe(by), self.minimum.x, self.minimum.multipliers, both, steps)
+        x, multipliers = self.minimum.x, self.minimum.multipliers
+        return respond(prepared.problem, prepared.probe(by), x, multipliers, both, steps, by=self._variables)
 
     @property
     def _graph_mode(self) -> torch.set_grad_enabled:

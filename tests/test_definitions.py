@@ -1,6 +1,7 @@
 """Coarse-graining definitions, all by one table, and each against numbers found elsewhere."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -8,8 +9,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from cgdft.units import angstrom
-from cgdft.validation import mean_field
-from cgdft.validation.definitions import MBIS, CoulombFit, ESPFit, Hirshfeld, LinearDefinition
+from cgdft.validation import definitions, mean_field
+from cgdft.validation.definitions import MBIS, CoulombFit, Definition, ESPFit, Hirshfeld, LinearDefinition
 from cgdft.validation.definitions.coulomb_fit import gaussian_metric
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.merit import coarse_interaction, frozen_interaction, merit
@@ -153,3 +154,43 @@ def test_frozen_interaction_of_two_waters():
         errors.append(abs(coarse_interaction(first, second, moments) / exact - 1))
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Told(Definition):
+    """What it is told to give."""
+
+    lmax: int = 0
+    width: float | None = None
+    charges: tuple = (0.0, 0.0)
+
+    def __call__(self, electrons):
+        return np.array(self.charges).reshape(2, -1)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (Told(charges=(1.0, 1.0)), "add up to the total charge 0 e, got \\+2 e more"),
+        (Told(charges=(0.0, np.nan)), "must give numbers, got nan on atom 1"),
+        (Told(lmax=1), r"of shape \(n_atoms, \(lmax \+ 1\)\^2\) = \(2, 4\), got \(2, 1\)"),
+    ],
+)
+def test_what_definitions_of_ones_own_give_is_checked(told, message, tmp_path):
+    hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]])
+    with pytest.raises(ValueError, match=message):
+        reference(hydrogen, "pbe/sto-3g", definitions=(told,), polarizability=False, cache=tmp_path)
+
+
+def test_results_of_ones_own_definition_are_kept_apart(tmp_path, monkeypatch):
+    """By the content of its file; those of the package by their call."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Hirshfeld(Told):  # called as the one of the package
+        pass
+
+    assert definitions.Hirshfeld().identity == repr(definitions.Hirshfeld())
+    own = Hirshfeld(charges=(1.0, -1.0)).identity
+    assert own != repr(Hirshfeld(charges=(1.0, -1.0)))
+    monkeypatch.setattr(inspect, "getsource", lambda where: "edited")
+    assert Hirshfeld(charges=(1.0, -1.0)).identity != own

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -360,3 +361,18 @@ def test_provenance_says_how(cases):
     assert {"pyscf", "numpy", "python", "settings", "accuracy", "threads", "wall_seconds", "date"} <= set(provenance)
     assert provenance["accuracy"]["charge_error_e"] < 1e-6
     assert provenance["settings"]["definitions"] == ["Hirshfeld(lmax=2, width=None, level=5)"]
+
+
+@pytest.mark.parametrize(("length", "lowest"), [(1.2, True), (2.0, False)])
+def test_closed_shells_that_are_not_the_lowest_state_are_told(length, lowest, tmp_path):
+    """Beyond 1.66 angstrom PBE parts the electrons of H2; PySCF's own analysis says the same."""
+    stretched = Atoms("H2", [[0, 0, 0], [0, 0, length]])
+    for _ in range(2):  # computed, and read back
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = reference(stretched, "pbe/def2-svp", polarizability=False, cache=tmp_path)
+        assert any("not its lowest state" in str(one.message) for one in told) != lowest
+        assert (found.provenance["accuracy"]["curvature_towards_open_shells"] > 0) == lowest
+    mol = mean_field.build(["H", "H"], stretched.positions * angstrom, "pbe/def2-svp", 0, 0)
+    mf = mean_field.solve(mol, "pbe", density_fit=True, field=np.zeros(3))
+    assert mf.stability(internal=False, external=True, return_status=True)[3] == lowest

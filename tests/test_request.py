@@ -31,7 +31,7 @@ def water():
         (Atoms("He", cell=[9, 9, 9], pbc=True), {"definitions": [MBIS()]}, "`definitions` of a periodic cell"),
         (Atoms("He", cell=[9, 9, 9], pbc=True), {}, "`basis` must be a GTH basis"),
         (water(), {"smearing": 0.01}, "`polarizability` and `response` need whole occupations"),
-        (water(), {"definitions": []}, "`definitions` must hold at least one"),
+        (water(), {"definitions": []}, "`definitions` must be a list of at least one"),
         (water(), {"definitions": [MBIS()], "response": True}, "`response` needs a first definition that is linear"),
         (water(), {"definitions": [ESPFit(), ESPFit()]}, "`definitions` must differ"),
         (Atoms("He", [[np.nan, 0, 0]]), {}, "`atoms` must have finite positions"),

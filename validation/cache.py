@@ -1,5 +1,6 @@
 """Records in HDF5 files: written whole or not at all, and checked by their content when read."""
 
+import errno
 import hashlib
 import io
 import json
@@ -29,6 +30,18 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
     if chosen := os.environ.get("CGDFT_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cgdft" / "references"
+
+
+def writable(folder: Path) -> Path:
+    """The folder, made if there is none; raises OSError before any work, where it cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        why = f"`cache` must be a folder that can be written to, got {folder} ({error.strerror}); tell another one"
+        raise OSError(error.errno, why) from error
+    return folder
 
 
 def write_record(path: str | os.PathLike[str], record: Mapping[str, Any]) -> None:

@@ -34,16 +34,18 @@ def second_derivatives(mf: Any, perturbations: NDArray[np.float64]) -> NDArray[n
     """
     from pyscf import lib
 
-    if getattr(mf, "do_nlc", lambda: False)():
-        raise ValueError("`method` must have no nonlocal correlation for linear response, which PySCF has no kernel of")
     spins = _spins(mf)
     gaps = np.concatenate([(e[~n][:, None] - e[n]).ravel() for _, e, n, _ in spins])
     right = np.concatenate([_virtual_occupied(perturbations, c, n) for c, _, n, _ in spins], axis=1)
-    if gaps.size == 0 or not gaps.min() > 0:
+    if gaps.size == 0:
+        raise ValueError(
+            f"`method` must have a basis with empty orbitals for linear response, got {mf.mol.basis}: take a larger one"
+        )
+    if not gaps.min() > 0:
         raise NotConverged(
             f"linear response needs a gap between occupied and empty orbitals, got {gaps.min(initial=0.0)} hartree"
         )
-    kernel = _with_grid(mf).gen_response(hermi=1)
+    kernel = with_coarse_grid(mf).gen_response(hermi=1)
 
     def changed(x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Density matrices of both spins (2, k, n_ao, n_ao), or of their sum (k, n_ao, n_ao)."""
@@ -88,7 +90,7 @@ def second_derivatives(mf: Any, perturbations: NDArray[np.float64]) -> NDArray[n
     return np.asarray(np.einsum("aij,bji->ab", perturbations, total))
 
 
-def _with_grid(mf: Any) -> Any:
+def with_coarse_grid(mf: Any) -> Any:
     """The same mean field with a coarser grid, where it has one."""
     if not hasattr(mf, "grids"):
         return mf

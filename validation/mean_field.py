@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,17 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
     from pyscf import gto
     from pyscf.dft import libxc
     from pyscf.lib.exceptions import BasisNotFoundError
+    from pyscf.scf.dispersion import parse_disp
 
     xc, basis = method.split("/", 1)
     expected = f"`method` must be 'xc/basis' with names known to PySCF and libxc, got {method!r}"
     try:
         libxc.parse_xc(xc)
-    except (KeyError, ValueError) as error:
+        libxc.is_nlc(xc)
+    except (KeyError, ValueError, NotImplementedError) as error:
         raise ValueError(f"{expected}: no functional {xc!r}; for example 'pbe', 'pbe0', 'wb97x', 'hf'") from error
+    if parse_disp(xc)[1] and find_spec("pyscf.dispersion") is None:
+        raise ValueError(f"{expected}: dispersion, which changes no density, needs pip install pyscf-dispersion; leave it out")
     if spin is None:
         spin = (sum(atomic_numbers[symbol] for symbol in symbols) - charge) % 2
     try:
@@ -60,8 +65,27 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
                 verbose=0,
             )
     except (BasisNotFoundError, KeyError, RuntimeError, AssertionError) as error:
-        found = ", ".join(sorted(set(symbols)))
+        without = [symbol for symbol in sorted(set(symbols)) if not _in_basis(symbol, basis)]
+        found = ", ".join(without or sorted(set(symbols)))
         raise ValueError(f"{expected}: no basis {basis!r} for {found}; for example 'def2-svp', 'def2-tzvp'") from error
+
+
+def _in_basis(symbol: str, basis: str) -> bool:
+    from pyscf import gto
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        try:
+            return bool(gto.basis.load(basis, symbol))
+        except (KeyError, RuntimeError, AssertionError):
+            return False
+
+
+def nonlocal_correlation(xc: str) -> bool:
+    """Whether a functional has a part of which PySCF has no kernel for linear response."""
+    from pyscf.dft import libxc
+
+    return xc != "hf" and bool(libxc.is_nlc(xc))
 
 
 def solve(

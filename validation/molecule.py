@@ -13,6 +13,7 @@ from cgdft.validation.definitions import Hirshfeld, LinearDefinition
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.linear_response import second_derivatives
 from cgdft.validation.request import Request
+from cgdft.validation.stability import towards_open_shells
 from cgdft.validation.surfaces import picture_plane, van_der_waals_shells
 
 
@@ -21,11 +22,18 @@ def solve_molecule(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
     symbols = [chemical_symbols[number] for number in request.numbers]
     xc = request.method.split("/", 1)[0]
     mol = mean_field.build(symbols, request.positions, request.method, request.charge, request.spin)
+    if (request.polarizability or request.response) and mean_field.nonlocal_correlation(xc):
+        raise ValueError(
+            f"`method` must have no nonlocal correlation for linear response, of which PySCF has no kernel, got {xc!r}; pass "
+            "polarizability=False, or choose another functional"
+        )
     mf = mean_field.solve(mol, xc, density_fit=request.density_fit, field=request.field, smearing=request.smearing)
     electrons = ElectronDensity.of(mf, request.method)
-    moments = {one.name: one(electrons) for one in request.definitions}
+    moments = {one.name: one.of(electrons) for one in request.definitions}
     accuracy = {"charge_error_e": max(abs(float(p[:, 0].sum()) - request.charge) for p in moments.values())}
     accuracy["orbital_gradient"] = float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ)))
+    if not (request.spin or request.smearing) and np.isfinite(curvature := towards_open_shells(mf)):
+        accuracy["curvature_towards_open_shells"] = curvature
     alpha, chi = _response(request, mf, electrons)
     if alpha is not None:
         accuracy["polarizability_asymmetry_bohr3"] = float(np.abs(alpha - alpha.T).max())

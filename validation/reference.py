@@ -5,6 +5,7 @@ import logging
 import os
 import platform
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from cgdft.units import angstrom
-from cgdft.validation.cache import CorruptCache, cache_folder, read_record, write_record
+from cgdft.validation.cache import CorruptCache, cache_folder, read_record, writable, write_record
 from cgdft.validation.mean_field import NotConverged
 from cgdft.validation.request import Request, Settings
 from cgdft.validation.surfaces import picture_plane, van_der_waals_shells
@@ -82,6 +83,14 @@ class Reference:
     plane_potential: NDArray[np.float16] | None
     density: NDArray[np.float32] | None
     provenance: dict[str, Any]
+
+    def __repr__(self) -> str:
+        formula = self.atoms().get_chemical_formula()
+        charges = ", ".join(f"{q:+.3f}" for q in self.multipoles[:6, 0]) + (", ..." if len(self.numbers) > 6 else "")
+        return (
+            f"Reference({formula}, charge {self.charge} e, spin {self.spin}, {self.method}: energy {self.energy:.8f} hartree, "
+            f"{next(iter(self.moments))} charges {charges} e)"
+        )
 
     @property
     def multipoles(self) -> NDArray[np.float64]:
@@ -154,16 +163,26 @@ def reference(
             have Goedecker's pseudopotentials and their bases: "pbe/gth-dzvp-molopt-sr".
         threads: of PySCF, while it runs; default 2, or fewer if OMP_NUM_THREADS or the number of cores is less.
         cache: folder of stored results; default $CGDFT_CACHE, else the user's cache folder.
-        settings: charge, spin, field, definitions, polarizability, response, density_fit, smearing; see `Request.from_atoms`.
+        settings: charge, spin, field, definitions, polarizability and others; see `Request.from_atoms`.
 
-    A result with the same input and PySCF version is read back, not computed again. Raises ValueError for bad input
-    and `NotConverged` where there is no self-consistent answer.
+    A result with the same input and PySCF version is read back, not computed again. Warns of closed shells that are not the
+    lowest state (`validation/stability.py`). Raises ValueError for bad input and `NotConverged` where there is no
+    self-consistent answer.
     """
+    if unknown := settings.keys() - Settings.__annotations__.keys():
+        raise TypeError(f"`reference` has settings {', '.join(Settings.__annotations__)}, got {', '.join(sorted(unknown))}")
     request = Request.from_atoms(atoms, method, **settings)
     found = recall(request, cache)
     if found is None:
+        folder = writable(cache_folder(cache))
         found = compute(request, threads)
-        found.save(request.path(cache_folder(cache)))
+        found.save(request.path(folder))
+    if found.provenance.get("accuracy", {}).get("curvature_towards_open_shells", 0.0) < 0:
+        warnings.warn(
+            f"the closed shells of {found!r} are not its lowest state, as where a bond is stretched: energy, charges and "
+            "response are those of electrons kept in pairs; pass smearing=0.005, or the spin of separate fragments",
+            stacklevel=2,
+        )
     return found
 
 

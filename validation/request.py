@@ -102,7 +102,7 @@ class Request:
             raise ValueError(f"`atoms` must be made of known elements, got atomic numbers {sorted(set(numbers.tolist()))}")
         if not np.isfinite(positions).all():
             raise ValueError("`atoms` must have finite positions, got NaN or infinity: check how they were made")
-        if len(atoms) > 1 and (closest := float(pdist(positions).min())) < CLOSEST:
+        if len(atoms) > 1 and (closest := _closest(atoms)) < CLOSEST:
             raise ValueError(
                 f"`atoms` must be at least {CLOSEST} bohr apart, got {closest:.3g} bohr: "
                 "remove the duplicate atom, or check that positions are in angstrom"
@@ -116,13 +116,16 @@ class Request:
         if not all(name.partition("/")):
             raise ValueError(f"`method` must be 'xc/basis', for example 'pbe/def2-svp' or 'hf/def2-svp', got {method!r}")
         periodic = bool(atoms.pbc.any())
-        if not definitions or not all(isinstance(one, Definition) for one in definitions):
-            raise ValueError(f"`definitions` must hold at least one, such as Hirshfeld(), got {definitions!r}")
+        listed = isinstance(definitions, Sequence) and len(definitions) > 0
+        if not listed or not all(isinstance(one, Definition) for one in definitions):
+            raise ValueError(f"`definitions` must be a list of at least one, such as [Hirshfeld()], got {definitions!r}")
         names = [one.name for one in definitions]
         if len(set(names)) < len(names):
             raise ValueError(f"`definitions` must differ, got {', '.join(names)}")
         if response and not isinstance(definitions[0], LinearDefinition):
             raise ValueError(f"`response` needs a first definition that is linear in the density, got {names[0]}")
+        if not (np.isfinite(smearing) and smearing >= 0):
+            raise ValueError(f"`smearing` must be a temperature in hartree, not negative, got {smearing}")
         wish = not periodic if polarizability is None else bool(polarizability)
         if periodic:
             _check_periodic(atoms, vector, wish or response, names)
@@ -130,8 +133,6 @@ class Request:
             raise ValueError(
                 f"`polarizability` and `response` need whole occupations, got smearing {smearing}: pass polarizability=False"
             )
-        if not (np.isfinite(smearing) and smearing >= 0):
-            raise ValueError(f"`smearing` must be a temperature in hartree, got {smearing}")
         cell, pbc = np.asarray(atoms.cell.array, dtype=np.float64) * angstrom, np.asarray(atoms.pbc, dtype=bool)
         if not periodic:
             cell = np.zeros((3, 3))
@@ -167,7 +168,7 @@ class Request:
             "density_fit": self.density_fit,
             "polarizability": self.polarizability,
             "response": self.response,
-            "definitions": [repr(one) for one in self.definitions],
+            "definitions": [one.identity for one in self.definitions],
             "cell": (np.round(self.cell, 10) + 0.0).tolist(),
             "pbc": self.pbc.tolist(),
             "smearing": self.smearing,
@@ -178,6 +179,14 @@ class Request:
     def path(self, folder: Path) -> Path:
         """The file in `folder` that holds, or would hold, the answer."""
         return folder / f"{Atoms(numbers=self.numbers).symbols}-{self.key}.h5"
+
+
+def _closest(atoms: Atoms) -> float:
+    """Distance of the two nearest atoms, images of others among them, bohr."""
+    if not atoms.pbc.any():
+        return float(pdist(atoms.positions).min()) * angstrom
+    distances = atoms.get_all_distances(mic=True)
+    return float(distances[np.triu_indices(len(atoms), 1)].min()) * angstrom
 
 
 def _check_periodic(atoms: Atoms, field: NDArray[np.float64], response: bool, definitions: Sequence[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ from cgdft.validation.electrons import ElectronDensity
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
 
+#: By how much charges may miss the total charge, e: some grids' integrals of the density do.
+CHARGE_OFF = 0.02
 #: sigma in bohr: one number, or by element; None for covalent radii.
 Width = float | Mapping[str, float] | None
 
@@ -24,8 +28,9 @@ Width = float | Mapping[str, float] | None
 class Definition(ABC):
     """p = p[n], the multipoles (n_atoms, (lmax + 1)^2) in e bohr^l of an electron density, in e3nn's order.
 
-    Subclasses are frozen dataclasses with the fields `lmax` and `width`. Charge is conserved: sum_A q_A = Q. `width` names
-    the Gaussians that carry the multipoles, so that a functional tested with them has the same (`basis`).
+    Subclasses are frozen dataclasses with the fields `lmax` and `width`, and say p by `__call__`. Charge is conserved:
+    sum_A q_A = Q. `width` names the Gaussians that carry the multipoles, so that a functional tested with them has the same
+    (`basis`).
     """
 
     lmax: int
@@ -41,6 +46,32 @@ class Definition(ABC):
         fields = [one for one in dataclasses.fields(self) if getattr(self, one.name) != one.default]  # type: ignore[arg-type]
         given = ", ".join(f"{one.name}={getattr(self, one.name)!r}" for one in fields)
         return f"{type(self).__name__}({given})" if given else type(self).__name__
+
+    @property
+    def identity(self) -> str:
+        """By what results are kept: the call, and of a definition outside of this package the code of its file as well."""
+        kind = type(self)
+        if kind.__module__.startswith("cgdft."):
+            return repr(self)
+        return f"{kind.__module__}.{self!r} {hashlib.sha256(_code(kind).encode()).hexdigest()}"
+
+    def of(self, electrons: ElectronDensity) -> NDArray[np.float64]:
+        """p, checked.
+
+        Raises ValueError for another shape, what is no number, or charges that do not add up to the total charge.
+        """
+        p = np.asarray(self(electrons), dtype=float)
+        wanted = (electrons.mol.natm, (self.lmax + 1) ** 2)
+        if p.shape != wanted:
+            raise ValueError(f"`{self.name}` must give multipoles of shape (n_atoms, (lmax + 1)^2) = {wanted}, got {p.shape}")
+        if len(wrong := np.argwhere(~np.isfinite(p))):
+            raise ValueError(f"`{self.name}` must give numbers, got {p[tuple(wrong[0])]} on atom {wrong[0][0]}")
+        if abs(off := float(p[:, 0].sum()) - electrons.mol.charge) > CHARGE_OFF:
+            raise ValueError(
+                f"`{self.name}` must give charges that add up to the total charge {electrons.mol.charge} e, got {off:+.3g} e "
+                "more; share out what is left, as by the weights of the atoms"
+            )
+        return p
 
     @abstractmethod
     def __call__(self, electrons: ElectronDensity) -> NDArray[np.float64]:
@@ -87,3 +118,14 @@ class LinearDefinition(Definition):
     @abstractmethod
     def operators(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """W (n_atoms, (lmax + 1)^2, n_ao, n_ao) in bohr^l; W_a is symmetric."""
+
+
+def _code(kind: type) -> str:
+    """The file that a class is in, or of what was typed in the class alone, or of what has no source its bytes."""
+    for where in (inspect.getmodule(kind), kind):
+        try:
+            return inspect.getsource(where)  # type: ignore[arg-type]
+        except (OSError, TypeError):
+            pass
+    functions = [one.__code__ for one in vars(kind).values() if inspect.isfunction(one)]
+    return repr([(code.co_code, code.co_consts, code.co_names) for code in functions])
