@@ -208,14 +208,19 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
     return Row(name, weights, per_structure(charge, "charge"), per_structure(potential, "potential"))
 
 
-def check(rows: list[Row], structure: Structure) -> None:
+def check(rows: list[Row]) -> None:
     """That no two charges overlap in part.
 
     Raises:
         ValueError: fragments that share some, but not all, of their atoms: which of them an atom belongs to is not said.
     """
-    for k, one in enumerate(rows):
-        for two in rows[:k]:
-            a, b = one.weights != 0, two.weights != 0
-            if (a & b).any() and (a & ~b).any() and (b & ~a).any():
-                raise ValueError(f"`constraints` must not overlap, got {two.name} and {one.name}, which share atoms in part")
+    if len(rows) < 2:
+        return
+    held = torch.stack([(row.weights != 0).flatten() for row in rows]).to(torch.float32)
+    shared, count = held @ held.T, held.sum(1)
+    partly = torch.nonzero((shared > 0) & (shared < count) & (shared < count[:, None])).tolist()
+    if partly:
+        one, two = partly[0]
+        raise ValueError(
+            f"`constraints` must not overlap, got {rows[one].name} and {rows[two].name}, which share atoms in part"
+        )

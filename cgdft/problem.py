@@ -80,10 +80,12 @@ class Problem:
             self.functional = functional.prepare(structure, self.basis)
             self.readout = None if readout is None else readout.prepare(structure, self.basis)
             self.space: Space = ansatz.prepare(structure, self.basis)
-        rows: list[Row] = []
+        named: dict[str, Row] = {}
         for row in (row for constraint in constraints for row in constraint.rows(structure, self.basis)):
-            rows.append(replace(row, name=distinct(row.name, [one.name for one in rows])))
-        check(rows, structure)
+            name = distinct(row.name, named)
+            named[name] = replace(row, name=name)
+        rows = list(named.values())
+        check(rows)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
         for row in self.held:
@@ -145,9 +147,21 @@ class Problem:
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""
-        rho = self.density(x)
-        parts = [self.charge(row, rho) - row.charge for row in self.fixed if row.charge is not None]
-        return torch.stack(parts, 1) if parts else rho.coefficients.new_zeros(self.n, 0)
+        p, rows = self.density(x).coefficients.reshape(-1), len(self.fixed)
+        if not rows:
+            return p.new_zeros(self.n, 0)
+        place, which, weight = self._weights
+        found = p.new_zeros(self.n * rows).index_add(0, place, weight * p[which])
+        return found.reshape(self.n, rows) - torch.stack([row.charge for row in self.fixed if row.charge is not None], 1)
+
+    @cached_property
+    def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
+        """a_k of the fixed charges by their entries: place in (n_structures, n_rows), which coefficient, weight."""
+        parts = [torch.nonzero(row.weights.reshape(-1)).flatten() for row in self.fixed]
+        row = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(one) for one in parts])).to(self.index.device)
+        which = torch.cat(parts)
+        place = self.structure.index[which // self.basis.size] * len(parts) + row
+        return place, which, torch.cat([one.weights.reshape(-1)[k] for one, k in zip(self.fixed, parts, strict=True)])
 
     def lagrangian(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]

@@ -45,16 +45,16 @@ class ConstraintRows:
         basis = torch.zeros_like(matrix)
 
         def dot(u: Tensor, v: Tensor) -> Tensor:
-            return torch.dot(u, v)[None] if n == 1 else u.new_zeros(n).index_add(0, index, u * v)
+            """Of rows u, (k, n_x), and v, (n_x,), in each structure, (n_structures, k)."""
+            return (u @ v)[None] if n == 1 else u.new_zeros(n, len(u)).index_add(0, index, (u * v).T)
 
         for k in range(n_rows):
-            rest, length = matrix[k].clone(), dot(matrix[k], matrix[k]).sqrt()
+            rest, length = matrix[k].clone(), dot(matrix[k : k + 1], matrix[k])[:, 0].sqrt()
             for _ in range(2):  # twice is enough for orthogonality to rounding
-                for j in range(k):
-                    overlap = dot(basis[j], rest)
-                    triangle[:, k, j] += overlap
-                    rest = rest - overlap[index] * basis[j]
-            norm = dot(rest, rest).sqrt()
+                overlap = dot(basis[:k], rest)
+                triangle[:, k, :k] += overlap
+                rest = rest - (overlap[0] @ basis[:k] if n == 1 else (overlap[index] * basis[:k].T).sum(1))
+            norm = dot(rest[None], rest)[:, 0].sqrt()
             active[:, k] = length > 1e-12
             dependent = active[:, k] & (norm < 1e-8 * length)
             if dependent.any():

@@ -8,7 +8,6 @@ With linear mixing convergence needs a fraction below 2 / (largest eigenvalue of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,8 +53,7 @@ class FixedPoint(Solver):
             lost = ~torch.isfinite(norm) | (norm > 1e8 * (torch.maximum(scale, residuals[0]) + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break
-            inverse = 1 / problem.diagonal(x)
-            f = -within(rows, partial(torch.mul, inverse))(rows.project(gradient))
+            f = -within(rows, 1 / problem.diagonal(x))(rows.project(gradient))
             x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
             x = cold + rows.project(x - cold)
         negative = torch.zeros_like(lost) if lost.any() else negative_curvature(problem, x)[0]

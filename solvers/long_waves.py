@@ -6,8 +6,10 @@ waves on a coarse mesh, z = P r is the solution of
 
     z / D + S phi = r,    (K^-1 + S^T D S) phi = S^T D r,    P = (D^-1 + S K S^T)^-1.
 
-S^T D S is the softness where it is. This screened Poisson equation is solved by a few conjugate-gradient iterations, with the
-mean softness in its place as a preconditioner. Only charges have long waves that grow; multipoles above keep D.
+S^T D S is the softness where it is; within constraints C z = 0, D - D C^T (C D C^T)^-1 C D is in place of D, so that charge
+which cannot leave its molecule screens no long waves. This screened Poisson equation is solved by a few conjugate-gradient
+iterations, with the mean softness in its place as a preconditioner. Only charges have long waves that grow; multipoles above
+keep D.
 
 Source: L. Lin, C. Yang, SIAM J. Sci. Comput. 35, S277 (2013), for metals in density-functional theory; G. P. Kerker, Phys.
 Rev. B 23, 3082 (1981), for a constant softness.
@@ -48,8 +50,9 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
     for mesh in meshes:
         itself[mesh.sites, 0] = mesh.itself
     inverse = 1 / problem.diagonal(x, itself)
+    respond = within(problem.rows, inverse)
     if not meshes:
-        return within(problem.rows, lambda r: inverse * r)
+        return respond
 
     def push(z: Tensor) -> list[Array]:
         """S^T of the charges of z."""
@@ -63,34 +66,36 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
             felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values)).to(felt)
         return space.pull(felt)
 
-    ones = torch.zeros_like(space.origin)
-    ones[:, 0] = 1.0
-    softness = space.push(inverse * space.pull(ones))[:, 0].cpu().numpy()
-    meshes = [mesh.screened_by(max(0.0, float(softness[mesh.sites].sum()))) for mesh in meshes]
+    generator = np.random.default_rng(0)
+    waves = [generator.standard_normal(mesh.mesh.shape, dtype=np.float32) for mesh in meshes]
+    moved = push(respond(pull(waves)))
+    softness = [float(np.vdot(u, v) / np.vdot(u, u)) for u, v in zip(waves, moved, strict=True)]
+    meshes = [mesh.screened_by(max(0.0, one)) for mesh, one in zip(meshes, softness, strict=True)]
 
     def apply(r: Tensor) -> Tensor:
-        z = inverse * r
+        z = respond(r)
         largest = z.abs().max()
         if largest == 0:
             return z
         b = push(z / largest)  # squares of small numbers would be zero in float32
         accepted = RESIDUAL**2 * float(torch.dot(r, r)) / largest.item() ** 2 / len(r)
-        return z - largest * inverse * pull(_screened(b, meshes, lambda phi: push(inverse * pull(phi)), accepted))
+        return z - largest * respond(pull(_screened(b, meshes, lambda phi: push(respond(pull(phi))), accepted)))
 
-    return within(problem.rows, apply)
+    return apply
 
 
-def within(rows: ConstraintRows, apply: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """z = P r - P B^T w with B z = 0: a preconditioner P that respects the constraints exactly."""
+def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
+    """z = D r - D B^T (B D B^T)^-1 B D r, D diagonal: what each x answers by itself, with every fixed charge kept."""
     if not len(rows.basis):
-        return apply
-    along = torch.stack([apply(row) for row in rows.basis])
-    inactive = torch.diag_embed((~rows.active).to(along.dtype))
-    small = torch.stack([rows.coordinates(one) for one in along], 2) + inactive
+        return lambda r: inverse * r
+    along = inverse * rows.basis
+    small = along @ rows.basis.T if rows.n == 1 else torch.stack([rows.coordinates(one) for one in along], 2)
+    small = small.reshape(rows.n, *small.shape[-2:]) + torch.diag_embed((~rows.active).to(along))
+    factor = torch.linalg.cholesky(small)
 
     def constrained(r: Tensor) -> Tensor:
-        z = apply(r)
-        w = torch.linalg.solve(small, rows.coordinates(z)[..., None])[..., 0]
+        z = inverse * r
+        w = torch.cholesky_solve(rows.coordinates(z)[..., None], factor)[..., 0]
         return z - (w[0] @ along if rows.n == 1 else (along * w[rows.index].T).sum(0))
 
     return constrained
@@ -166,9 +171,9 @@ class _LongWaves:
         self.mean, self.screened = np.float32(0), self.kernel
 
     def screened_by(self, softness: float) -> _LongWaves:
-        """The same with the softness of the whole, e^2 / hartree."""
+        """The same with a softness of its points, e^2 / hartree."""
         screened = copy.copy(self)
-        screened.mean = np.float32(softness / self.points)
+        screened.mean = np.float32(softness)
         screened.screened = self.kernel / (1 + self.kernel * screened.mean)
         return screened
 

@@ -100,16 +100,17 @@ CONSTRAINTS = {
     "total": [TotalCharge(1.0)],
     "two fragments": [FragmentCharge(range(30), charge=0.5), FragmentCharge(range(30, 81), charge=-0.5)],
     "one potential": [FragmentCharge(range(30), potential=-0.1), FragmentCharge(range(30, 81), charge=0.0)],
+    "every molecule": [FragmentCharge([3 * k, 3 * k + 1, 3 * k + 2], charge=0.1 * (k % 3 - 1)) for k in range(27)],
+    "some molecules": [*(FragmentCharge([3 * k, 3 * k + 1, 3 * k + 2], charge=0.1) for k in range(9)), TotalCharge(1.0)],
     "none": [],
 }
+#: Molecules of split charges keep their charges by construction.
+CASES = [(ansatz, constraints) for ansatz in ("free", "response modes") for constraints in CONSTRAINTS]
 
 
-@pytest.mark.parametrize("constraints", CONSTRAINTS)
-@pytest.mark.parametrize("ansatz", ANSATZES)
+@pytest.mark.parametrize(("ansatz", "constraints"), [*CASES, ("split charges", "none")])
 def test_every_ansatz_and_constraint(ansatz, constraints):
     system, structure = water()
-    if ansatz == "split charges" and constraints != "none":
-        constraints = "none"  # molecules keep their charges by construction
     functional = functional_of(system) + Hardness(0.3, l=1)
     model = Model(functional, Multipoles(1, width=0.7 * angstrom), ANSATZES[ansatz], CONSTRAINTS[constraints])
     exact = model.replace(solver=Direct())(structure)
@@ -161,3 +162,14 @@ def test_convexity_is_seen_where_the_local_part_outweighs():
         for structure, convex in ((atoms, True), (hydrogen, False)):
             problem = QEq().problem(structure)
             assert problem.convex(torch.zeros(len(problem.index), dtype=D)) is convex
+
+
+def test_meshes_are_made_once(monkeypatch):
+    made = []
+    init = long_waves._LongWaves.__init__
+    monkeypatch.setattr(long_waves._LongWaves, "__init__", lambda *args: (made.append(1), init(*args))[1])
+    system, structure = water()
+    functional = functional_of(system) + Hardness(0.3, l=1) + Anharmonic(0.0, 0.5)
+    solution = Model(functional, Multipoles(1, width=0.7 * angstrom), solver=Newton())(structure)
+    assert solution.iterations > 1
+    assert len(made) == 1
