@@ -223,6 +223,8 @@ class SplitCharges(Ansatz):
             bonds = self.bonds.to(structure.index.device)
             if len(bonds) and not 0 <= int(bonds.min()) <= int(bonds.max()) < structure.n_atoms:
                 raise ValueError(f"`bonds` must be atoms from 0 to {structure.n_atoms - 1}, got {bonds.tolist()}")
+            if len(loops := torch.nonzero(bonds[:, 0] == bonds[:, 1]).flatten()):
+                raise ValueError(f"`bonds` must join two atoms, got one of atom {int(bonds[loops[0], 0])} to itself")
             if (structure.index[bonds[:, 0]] != structure.index[bonds[:, 1]]).any():
                 raise ValueError("`bonds` must join atoms of one structure, got a bond between two")
             unsaid = len(bonds) and structure.pbc.any()

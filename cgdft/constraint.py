@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Union
 
 import torch
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.finite import finite
+from cgdft.naming import distinct
 from cgdft.structure import numbers_of
 
 if TYPE_CHECKING:
@@ -26,7 +27,10 @@ Atoms = Union[Sequence[int], Tensor, "Callable[[Structure], Tensor]"]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """a.p of every structure: `weights` a (n_atoms, size), and either its value or its potential, (n_structures,)."""
+    """a.p of every structure: `weights` a (n_atoms, size), and either its value or its potential, (n_structures,).
+
+    Without either, its value is what other fixed charges leave of the structure's (see `settled`).
+    """
 
     name: str
     weights: Float[Tensor, "n_atoms size"]
@@ -105,7 +109,8 @@ class FragmentCharge(Constraint):
         atoms: numbers of the atoms within their structure (of each structure of a batch), a mask (n_atoms,), or a function
             structure -> mask.
         charge: e, one or per structure.
-        potential: V = dE/dq, hartree / e, instead of a charge.
+        potential: V = dE/dq, hartree / e, instead of a charge; within a fixed charge, such as TotalCharge(), less that of the
+            rest of it.
         name: how `solution.potentials` calls it; with a number where another one is called so.
 
     Raises:
@@ -140,7 +145,7 @@ class PotentialDifference(Constraint):
     Args:
         first, second: atoms, as for FragmentCharge.
         difference: V_first - V_second, hartree / e, one or per structure.
-        charge: of both together, e, one or per structure; default: that of the structure.
+        charge: of both together, e, one or per structure; default: what other fixed charges leave of the structure's.
 
     Raises:
         ValueError: at the call, fragments that share an atom.
@@ -158,7 +163,7 @@ class PotentialDifference(Constraint):
             raise ValueError(f"`first` and `second` must not share atoms, got {_short(self.first)} and {_short(self.second)}")
         pair = f"{_short(self.first)} and {_short(self.second)}"
         return [
-            _row(f"both of {pair}", one + two, structure.charge if self.charge is None else self.charge, None, structure),
+            _row(f"both of {pair}", one + two, self.charge, None, structure),
             _row(f"between {pair}", (one - two) / 2, None, self.difference, structure),
         ]
 
@@ -208,19 +213,65 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
     return Row(name, weights, per_structure(charge, "charge"), per_structure(potential, "potential"))
 
 
-def check(rows: list[Row]) -> None:
-    """That no two charges overlap in part.
+def settled(rows: Sequence[Row], structure: Structure) -> list[Row]:
+    """Rows with names of their own, and those without a charge given what the other fixed charges leave of the structure's.
 
     Raises:
-        ValueError: fragments that share some, but not all, of their atoms: which of them an atom belongs to is not said.
+        ValueError: fragments that share some, but not all, of their atoms; atoms held at two potentials, or both held and
+            fixed; fixed charges that add up to another total than that of a charged structure.
     """
-    if len(rows) < 2:
-        return
-    held = torch.stack([(row.weights != 0).flatten() for row in rows]).to(torch.float32)
-    shared, count = held @ held.T, held.sum(1)
+    named: dict[str, Row] = {}
+    for row in rows:
+        name = distinct(row.name, named)
+        named[name] = replace(row, name=name)
+    found = list(named.values())
+    if found:
+        held = torch.stack([(row.weights != 0).flatten() for row in found])
+        _check_places(found, held)
+        return _shared_out(found, held, structure)
+    return found
+
+
+def _check_places(rows: list[Row], held: Tensor) -> None:
+    """That no two charges overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
+    shared, count = held.to(torch.float32) @ held.to(torch.float32).T, held.sum(1)
     partly = torch.nonzero((shared > 0) & (shared < count) & (shared < count[:, None])).tolist()
     if partly:
         one, two = partly[0]
         raise ValueError(
-            f"`constraints` must not overlap, got {rows[one].name} and {rows[two].name}, which share atoms in part"
+            f"`constraints` must not overlap, got {rows[one].name} and {rows[two].name}, which share atoms in part; several "
+            "electrodes are a FragmentCharge(potential=...) each, within a TotalCharge()"
         )
+    plain = [k for k, row in enumerate(rows) if (row.weights >= 0).all()]  # no difference of two charges
+    for k in (k for k in plain if rows[k].potential is not None):
+        inside = [j for j in plain if j != k and shared[k, j] == count[k]]
+        if wrong := [j for j in inside if count[j] == count[k] or rows[j].potential is not None]:
+            raise ValueError(
+                f"`constraints` must say of each atom one potential or one charge, got {rows[k].name} held within "
+                f"{rows[wrong[0]].name}; give disjoint fragments a potential each"
+            )
+
+
+def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row]:
+    """What the rows without a charge get, and whether the sum is that of the structure."""
+    fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and (row.weights >= 0).all()]
+    inside = held.to(torch.float32) @ held.to(torch.float32).T == held.sum(1)  # column in row
+    whole = [k for k in fixed if not any(inside[j, k] and j != k for j in fixed)]
+    given = [rows[k].charge for k in whole if rows[k].charge is not None]
+    told = torch.stack([one for one in given if one is not None]).sum(0) if given else torch.zeros_like(structure.charge)
+    open_ = [k for k in fixed if rows[k].charge is None]
+    if len(open_) > 1:
+        names = " and ".join(rows[k].name for k in open_)
+        raise ValueError(f"`charge` must be given, of {names}: what is left of the structure's can be that of one of them only")
+    for k in open_:
+        rows[k] = replace(rows[k], charge=structure.charge - told)
+    covered = held[whole].any(0).reshape(rows[0].weights.shape)[:, 0].all() if whole else False
+    off = told.detach() - structure.charge.detach()
+    wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()
+    if covered and wrong and not open_:
+        s = wrong[0]
+        raise ValueError(
+            f"`constraints` must add up to the charge of the structure, got fixed charges of {float(told[s]):g} e in all and "
+            f"one of {float(structure.charge[s]):g} e; change either"
+        )
+    return rows

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def check_declared(problem: Problem, x: Tensor) -> None:
-    """Raise a ValueError that names a term that is declared local, or local and quadratic, and, seen at x (n_x,), is not.
+    """Raise a ValueError that names a term declared local, quadratic or convex that, seen at x (n_x,), is not.
 
     Terms with `blocks` of their own are taken at their word.
     """
@@ -26,6 +26,21 @@ def check_declared(problem: Problem, x: Tensor) -> None:
     for term in problem.functional:
         if term.local and not term.quadratic and type(term).blocks is Term.blocks and couples_atoms(term, rho):
             raise ValueError(_not_local(term))
+        if term.convex and not term.quadratic and bends_down(term, rho):
+            raise ValueError(
+                f"`{term.name}` is declared convex, but bends downwards where the solver ended, which may be no minimum: leave "
+                "convex=True out, or see cgdft.check_term"
+            )
+
+
+def bends_down(term: Term, rho: Density) -> bool:
+    """Whether a term's energy has negative curvature at a density: on an atom, or, if it couples them, along one direction."""
+    if term.local:
+        values = torch.linalg.eigvalsh(term.blocks(rho))
+        return bool((values < -1e-8 * (1e-6 + values.abs().max())).any())
+    v = torch.cos(torch.arange(rho.coefficients.numel()).to(rho.coefficients)).reshape(rho.coefficients.shape)
+    bent = term.curvature(rho)(v)
+    return bool((v * bent).sum() < -1e-8 * (1e-6 + v.norm() * bent.norm()))
 
 
 def check_quadratic(problem: Problem, x: Tensor) -> None:

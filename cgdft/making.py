@@ -101,7 +101,7 @@ class Choice:
             made: Model = self._found()
             return made
         if isinstance(self._found, Model):
-            return self._found
+            return self._found.replace(name=self.name) if self.trained else self._found
         atoms = {id(one): given[name] if name in given else one.atoms() for name, one in references.items()}
 
         def make(reference: Reference) -> Model:

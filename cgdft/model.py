@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.problem import KEPT, Problem
+from cgdft.problem import KEPT, RUNAWAY, Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
@@ -25,6 +26,11 @@ from cgdft.terms import Term
 DIRECT = 3000
 #: Relative residual to which larger ones are solved: below the errors of their operators.
 LARGE_TOLERANCE = 1e-10
+#: What there is to say of slabs and wires without a minimum whose charge may change.
+CHARGED_SLAB = (
+    "the energy has no minimum: the total charge is free, and the potential of a charged slab or wire has no zero; add "
+    "TotalCharge(), within which potentials are held, or hold a PotentialDifference"
+)
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
 
@@ -164,22 +170,25 @@ class Model(nn.Module):
                 multipliers = problem.rows.multipliers(empty)
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
-                if start is not None and start.shape != problem.index.shape:
+                if start is not None and not (isinstance(start, Tensor) and start.shape == problem.index.shape):
+                    got = tuple(start.shape) if isinstance(start, Tensor) else f"{start!r:.60}"
                     raise ValueError(
-                        f"`start` must be of a structure with as many unknowns, {tuple(problem.index.shape)}, got "
-                        f"{tuple(start.shape)}"
+                        f"`start` must be a solution or its x, of as many unknowns, {tuple(problem.index.shape)}, got {got}"
                     )
                 minimum = solver.minimise(problem, start)
-                _check_minimum(minimum, problem, solver)
+                minimum = _checked(minimum, problem, solver)
             if finite(minimum.x):
                 check_declared(problem, minimum.x)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]
+            axes = int(problem.structure.pbc[s].sum())
+            free = minimum.status[s] is Status.UNBOUNDED and axes in (1, 2) and not problem.neutral
+            why = CHARGED_SLAB if free else minimum.status[s].value
             norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())
             where = f"structure {s} ({len(failed)} of {problem.n} failed)" if problem.n > 1 else "the structure"
             raise SolverError(
-                f"{type(solver).__name__} on {where}: {minimum.status[s].value}. Residuals ({solver.residual_unit}), last of "
+                f"{type(solver).__name__} on {where}: {why}. Residuals ({solver.residual_unit}), last of "
                 f"{len(minimum.history)}: {norms}",
                 minimum.status,
                 minimum.history,
@@ -218,8 +227,8 @@ def _names(term: Term | Functional) -> str:
     return term.name if isinstance(term, Term) else " + ".join(one.name for one in term)
 
 
-def _check_minimum(minimum: Any, problem: Problem, solver: Solver) -> None:
-    """What any solver must return, a user's too.
+def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
+    """What any solver must return, a user's too; charges too large for their sum to mean anything are no minimum.
 
     Raises:
         TypeError: something else than a minimum of this problem.
@@ -231,12 +240,18 @@ def _check_minimum(minimum: Any, problem: Problem, solver: Solver) -> None:
     expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
     if sizes != expected:
         raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
-    if problem.fixed and all(status is Status.CONVERGED for status in minimum.status):
-        off = float(torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().max())
-        if not off <= KEPT:
-            raise ValueError(
-                f"`solver` must keep the charges that are fixed, got {off:.2e} e away by {solver!r}; see cgdft.check_solver"
-            )
+    if not problem.fixed:
+        return minimum
+    off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
+    size = off.new_zeros(problem.n).scatter_reduce(0, problem.index, minimum.x.abs(), "amax")
+    wrong = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=off.device) & ~(off <= KEPT)
+    if (wrong & ~(size > RUNAWAY)).any():
+        raise ValueError(
+            f"`solver` must keep the charges that are fixed, got {float(off[wrong].max()):.2e} e away by {solver!r}; see "
+            "cgdft.check_solver"
+        )
+    ends = zip(minimum.status, wrong.tolist(), strict=True)
+    return replace(minimum, status=[Status.UNBOUNDED if bad else status for status, bad in ends])
 
 
 def _check_covered(problem: Problem) -> None:

@@ -56,11 +56,14 @@ def _one(solution: Solution) -> list[str]:
     lines.append(f"{'energy':<{width}} {float(solution.energy[0].detach()):>18.8f} hartree")
     if solution.problem.held:
         lines.append(f"{'grand potential':<{width}} {float(solution.grand_potential[0].detach()):>18.8f} hartree")
-    lines.append(f"{'total charge':<{width}} {float(solution.total_charge[0].detach()):>18.8f} e")
-    for name, potential in solution.potentials.items():
+    total = round(float(solution.total_charge[0].detach()), 8) + 0.0  # no minus zero
+    lines.append(f"{'total charge':<{width}} {total:>18.8f} e")
+    for name, potential in list(solution.potentials.items())[:LISTED]:
         label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
         unit = "hartree" if name in ("total", "spin") else "hartree/e"
         lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} {unit}")
+    if len(solution.potentials) > LISTED:
+        lines.append(f"   ... and {len(solution.potentials) - LISTED} more potentials")
     if not structure.pbc.all():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
         lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")

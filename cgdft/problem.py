@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,13 +11,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.constraint import Row, check
+from cgdft.constraint import Row, settled
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
-from cgdft.naming import distinct
 from cgdft.rows import ConstraintRows
 from cgdft.terms import Term
 
@@ -33,6 +31,8 @@ if TYPE_CHECKING:
 
 #: To what fixed charges must be kept, e.
 KEPT = 1e-6
+#: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
+RUNAWAY = 1e4
 #: Coefficients beyond this are those of a solver that has diverged.
 LOST = 1e30
 
@@ -80,12 +80,7 @@ class Problem:
             self.functional = functional.prepare(structure, self.basis)
             self.readout = None if readout is None else readout.prepare(structure, self.basis)
             self.space: Space = ansatz.prepare(structure, self.basis)
-        named: dict[str, Row] = {}
-        for row in (row for constraint in constraints for row in constraint.rows(structure, self.basis)):
-            name = distinct(row.name, named)
-            named[name] = replace(row, name=name)
-        rows = list(named.values())
-        check(rows)
+        rows = settled([row for constraint in constraints for row in constraint.rows(structure, self.basis)], structure)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
         for row in self.held:

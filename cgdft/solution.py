@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.figure import Figure
 
+    from cgdft.constraint import Row
     from cgdft.model import Model
     from cgdft.problem import Problem
 
@@ -192,7 +194,7 @@ class Solution:
         if "total" not in self.potentials:
             raise ValueError(
                 f"`chemical_potential` needs a total charge that may change under a TotalCharge constraint, got "
-                f"{[row.name for row in [*self.problem.fixed, *self.problem.held]]}; see `potentials`"
+                f"{_few([*self.problem.fixed, *self.problem.held])}; see `potentials`"
             )
         return -self.potentials["total"]
 
@@ -383,10 +385,9 @@ class Solution:
     def _total_row(self) -> int:
         names = [row.name for row in self.problem.fixed]
         if "total" not in names or not self.problem.rows.active[:, names.index("total")].all():
-            held = [row.name for row in self.problem.held]
             raise ValueError(
                 "this derivative needs a total charge that is fixed and that the ansatz can change, under TotalCharge(), got "
-                f"fixed {names} and at potentials {held}; solve at the charge found"
+                f"fixed {_few(self.problem.fixed)} and at potentials {_few(self.problem.held)}; solve at the charge found"
             )
         return names.index("total")
 
@@ -417,6 +418,10 @@ class Solution:
 
     def __repr__(self) -> str:
         return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
+
+
+def _few(rows: Sequence[Row]) -> list[str]:
+    return [row.name for row in rows[:4]] + [f"{len(rows) - 4} more"] * (len(rows) > 4)
 
 
 def _restored(model: Model, structure: Structure, solver: Solver, minimum: Minimum, grad_mode: bool) -> Solution:

@@ -36,8 +36,8 @@ class Status(Enum):
 
     CONVERGED = "converged to a minimum"
     NOT_CONVERGED = (
-        "not converged within max_iterations; allow more, or choose Newton() or Direct(); where the gradient of a term is not "
-        "that of its energy nothing helps, see cgdft.check_term"
+        "not converged within max_iterations; allow more, or choose another solver, such as Newton(); where the gradient of a "
+        "term is not that of its energy, or it has a kink there, nothing helps, see cgdft.check_term"
     )
     STUCK = (
         "no lower energy along the gradient: energy and gradient disagree (in-place or numpy operations, kinks, float32); see "

@@ -108,6 +108,14 @@ def check_term(
     compare("hessian", hessian, Term.hessian(_by_autograd(term), rho))
     compare("symmetry of the hessian", hessian, hessian.transpose(1, 2))
 
+    # where solvers begin: with no density at all
+    nothing, h = torch.zeros_like(p), 1e-4
+    bent = term.curvature(Density(structure, rho.basis, nothing))(v)
+    slopes = [Term.gradient(term, Density(structure, rho.basis, k * h * v)) for k in (-1, 0, 1)]
+    compare("first derivative without density", slopes[1], slopes[1].nan_to_num(), 0.0)
+    compare("second derivative without density", bent, bent.nan_to_num(), 0.0)
+    compare("kink without density", slopes[2] - slopes[0] - 2 * h * bent + slopes[1], slopes[1], 1e-3)
+
     # first and second derivatives along a line through coefficients, positions and cell
     dp, dr, de = random(*p.shape), random(structure.n_atoms, 3), random(len(structure), 3, 3)
     dr, de = 0.3 * dr, 0.1 * (de + de.transpose(1, 2)) * structure.pbc.any(1)[:, None, None]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
+from cgdft.problem import RUNAWAY, Problem
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
@@ -28,8 +28,6 @@ from cgdft.solvers.tangent import tangent_cg
 SMALL = 500
 #: Factors are kept as long as a step with them takes the gradient down to this part of what it was.
 KEPT = 0.1
-#: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
-RUNAWAY = 1e4
 
 
 @dataclass(frozen=True)

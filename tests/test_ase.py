@@ -129,9 +129,11 @@ def test_charge_from_argument_info_or_initial_charges():
     assert energies == pytest.approx([energies[0]] * 3)
     told.info["charge"] = 1.0  # ASE does not notice a change of info
     assert told.get_charges().sum() == pytest.approx(1.0)
-    atoms.calc = CGDFT(QEq(), charge=1.0)
+    initial.calc = CGDFT(QEq(), charge=1.0)  # initial charges give way to what is told
+    assert initial.get_charges().sum() == pytest.approx(1.0)
+    told.calc = CGDFT(QEq(), charge=-1.0)
     with pytest.raises(InputError, match=r"charge.* must be one number"):
-        atoms.get_potential_energy()
+        told.get_potential_energy()
 
 
 def test_a_second_property_reuses_the_solution():

@@ -169,6 +169,24 @@ def test_check_term_sees_what_is_wrong(structures):
     with pytest.raises(AssertionError, match="declared convex"):
         check_term(NotConvex(), water)
 
+    @cgdft.term
+    def root(rho, k=0.1):
+        return rho.total(k * (rho.charges**2).sqrt())
+
+    @cgdft.term
+    def kink(rho, k=0.1):
+        return rho.total(k * rho.charges.abs())
+
+    @cgdft.term
+    def rounded(rho, k=0.1):
+        return rho.total(k * (rho.charges**2 + 1e-4).sqrt())
+
+    with pytest.raises(AssertionError, match="first derivative without density"):
+        check_term(root(), water)
+    with pytest.raises(AssertionError, match="kink without density"):
+        check_term(kink(), water)
+    check_term(rounded(), water)
+
     class Detached(Pairwise):
         def prepare(self, structure, basis):
             with torch.no_grad():

@@ -9,7 +9,7 @@ import typer
 
 from cgdft.citations import bibtex, keys_of, references
 from cgdft.commands.terminal import model_names, show_rows
-from cgdft.making import Choice
+from cgdft.making import Choice, pretrained
 
 
 def suites() -> None:
@@ -52,7 +52,12 @@ def cite(
     """Print BibTeX for cgdft and for the sources of MODEL."""
     keys = ["cgdft"]
     for name in model or []:
-        keys += [name] if name in references() else keys_of(name)
+        if name in pretrained() or name.endswith(".safetensors"):
+            from cgdft.learning import load
+
+            keys += load(name).references
+        else:
+            keys += [name] if name in references() else keys_of(name)
     text = bibtex(keys)
     if output is None:
         print(text)

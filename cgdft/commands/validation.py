@@ -105,5 +105,5 @@ def reference(
         print(f"  {name} failed: {reason}")
     if export is not None:
         print(results.export(export))
-    if results.failed and not results.references:
-        raise ValueError(f"all {len(results.failed)} calculations failed, see above")
+    if results.failed:
+        raise ValueError(f"{len(results.failed)} of {len(points)} calculations failed, see above")

@@ -43,7 +43,7 @@ def Electrodes(
         length: Thomas-Fermi length l, bohr; 0: a perfect metal.
         volume: v of an atom in the electrode, bohr^3; needed for l > 0.
         width: of the Gaussian charges, bohr.
-        charge: of both electrodes together, e; default: that of the structure.
+        charge: of both electrodes together, e; default: what `rest` leaves of the structure's.
         rest: constraints on all other atoms.
 
     Source: J. I. Siepmann, M. Sprik, J. Chem. Phys. 102, 511 (1995); L. Scalfi, T. Dufils, K. G. Reeves, B. Rotenberg,
