@@ -77,8 +77,8 @@ class Space:
 class Entries(NamedTuple):
     """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns.
 
-    Of modes that move charge, `carried` may say what dipole each makes, (width, 3), e bohr: in periodic structures it is needed
-    for polarizability and Born charges.
+    Of modes that move charge, `carried` may say how far, (width, 3): the dipole of the charge that one x moves, e bohr, without
+    the atomic dipoles that it changes. In periodic structures it is needed for polarizability and Born charges.
     """
 
     rows: Int[Tensor, " n_entries"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cgdft.citations import ModelRecord, model_record
+from cgdft.pretrained import names as pretrained
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -139,11 +140,6 @@ class Choice:
         if not isinstance(made, Model):
             raise TypeError(f"{self.name}: model(structure) must return a cgdft.Model, got {_kind(made)}")
         return made
-
-
-def pretrained() -> list[str]:
-    """Names of the trained models that come with the package."""
-    return sorted(path.stem for path in (Path(__file__).parent / "learning" / "pretrained").glob("*.safetensors"))
 
 
 def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:

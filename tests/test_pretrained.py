@@ -15,7 +15,8 @@ from cgdft.cli import app
 from cgdft.learning import Batch, load
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import evaluate
-from cgdft.learning.training.saving import metadata, names
+from cgdft.learning.training.saving import metadata
+from cgdft.pretrained import names
 from cgdft.validation.pretrained import QUANTITIES, known, markdown, stored_results
 
 ELEMENTS = {"H", "C", "N", "O", "F", "Na", "Cl", "Si"}

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from cgdft import pretrained
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
@@ -24,13 +25,7 @@ from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
 FORMAT = 2
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
 PACKAGES = ("cgdft", "torch", "e3nn")
-
-
-def names() -> tuple[str, ...]:
-    """Of the models that come with the package."""
-    return tuple(sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
 
 
 def save(
@@ -90,7 +85,7 @@ def metadata(path_or_name: str | Path) -> dict[str, Any]:
 
 
 def load(path_or_name: str | Path, architecture: str | None = None, environment: Environment | None = None) -> Model:
-    """The model of a file, or of a name among `names()`; a structure unlike those of its training gets one warning.
+    """The model of a file, or of a name among those of `cgdft.pretrained`; a structure unlike those of its training gets one warning.
 
     It computes in the dtype of its network, by default float32; `.double()` of it in float64.
 
@@ -217,10 +212,12 @@ def _distinct(model: nn.Module) -> dict[str, Tensor]:
 def _found(path_or_name: str | Path) -> Path:
     if Path(path_or_name).is_file():
         return Path(path_or_name)
-    named = PRETRAINED / f"{path_or_name}.safetensors"
+    named = pretrained.FOLDER / f"{path_or_name}.safetensors"
     if named.is_file():
         return named
-    raise FileNotFoundError(f"no file {str(path_or_name)!r}, and no model of this name; known: {', '.join(names()) or 'none'}")
+    raise FileNotFoundError(
+        f"no file {str(path_or_name)!r}, and no model of this name; known: {', '.join(pretrained.names()) or 'none'}"
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
