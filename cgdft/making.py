@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdft import pretrained
 from cgdft.citations import ModelRecord, model_record
-from cgdft.pretrained import names as pretrained
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -35,9 +35,9 @@ class Choice:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.trained = name.endswith(".safetensors") or name in pretrained()
+        self.trained = name.endswith(".safetensors") or name in pretrained.names()
         of_file = name.endswith((".py", ".safetensors"))
-        self.record: ModelRecord | None = None if of_file or self.trained else model_record(name, pretrained())
+        self.record: ModelRecord | None = None if of_file or self.trained else model_record(name, pretrained.names())
         if of_file and not Path(name).is_file():
             raise FileNotFoundError(f"no file {name!r}")
 

@@ -20,7 +20,7 @@ from cgdft.pretrained import names
 from cgdft.validation.pretrained import QUANTITIES, known, markdown, stored_results
 
 ELEMENTS = {"H", "C", "N", "O", "F", "Na", "Cl", "Si"}
-NAMES = names()
+NAMES = tuple(names())
 
 
 def test_there_are_some():

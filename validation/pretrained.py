@@ -18,7 +18,7 @@ from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.saving import environment_of, load, metadata
-from cgdft.learning.training.saving import names as trained
+from cgdft.pretrained import names as trained
 from cgdft.validation import suites
 from cgdft.validation.point import named
 from cgdft.validation.suites import stored

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from cgdft import pretrained
 from cgdft.citations import bibtex, keys_of, references
 from cgdft.commands.terminal import model_names, show_rows
-from cgdft.making import Choice, pretrained
+from cgdft.making import Choice
 
 
 def suites() -> None:
@@ -52,7 +53,7 @@ def cite(
     """Print BibTeX for cgdft and for the sources of MODEL."""
     keys = ["cgdft"]
     for name in model or []:
-        if name in pretrained() or name.endswith(".safetensors"):
+        if name in pretrained.names() or name.endswith(".safetensors"):
             from cgdft.learning import load
 
             keys += load(name).references

@@ -125,11 +125,11 @@ def models_and_files(incomplete: str) -> list[tuple[str, str]]:
     """Completions of `--model`: names, trained models, and files."""
     import glob
 
-    from cgdft.making import pretrained
+    from cgdft import pretrained
 
     kinds = {".py": "a Python file", ".safetensors": "a trained model"}
     files = [(path, what) for end, what in kinds.items() for path in sorted(glob.glob(f"{glob.escape(incomplete)}*{end}"))]
-    trained = [(name, "trained, comes with the package") for name in pretrained() if name.startswith(incomplete)]
+    trained = [(name, "trained, comes with the package") for name in pretrained.names() if name.startswith(incomplete)]
     return [*model_names(incomplete), *trained, *files]
 
 

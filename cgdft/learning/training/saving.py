@@ -85,7 +85,7 @@ def metadata(path_or_name: str | Path) -> dict[str, Any]:
 
 
 def load(path_or_name: str | Path, architecture: str | None = None, environment: Environment | None = None) -> Model:
-    """The model of a file, or of a name among those of `cgdft.pretrained`; a structure unlike those of its training gets one warning.
+    """The model of a file, or of a trained one by name; structures unlike those of its training get one warning.
 
     It computes in the dtype of its network, by default float32; `.double()` of it in float64.
 
