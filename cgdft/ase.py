@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from cgdft.extrapolation import Extrapolation
 from cgdft.model import Model
+from cgdft.printing import note_on_charge
 from cgdft.solution import Solution
 from cgdft.solver import SolverError
 from cgdft.structure import Structure
@@ -158,6 +160,8 @@ class CGDFT(Calculator):
             raise SCFError(str(error)) from error
         except ValueError as error:
             raise InputError(str(error)) from error
+        for note in note_on_charge(solution):
+            warnings.warn(note, UserWarning, stacklevel=2)
         self.past.add(solution)
         self._used = self.settings
         return solution

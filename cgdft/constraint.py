@@ -253,7 +253,10 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
 
 
 def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row]:
-    """What the rows without a charge get, and whether the sum is that of the structure."""
+    """What the rows without a charge get, and whether fragments add up to the charge of the structure.
+
+    A charge that is given for the whole takes the place of the structure's.
+    """
     fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and (row.weights >= 0).all()]
     inside = held.to(torch.float32) @ held.to(torch.float32).T == held.sum(1)  # column in row
     whole = [k for k in fixed if not any(inside[j, k] and j != k for j in fixed)]
@@ -265,7 +268,8 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
         raise ValueError(f"`charge` must be given, of {names}: what is left of the structure's can be that of one of them only")
     for k in open_:
         rows[k] = replace(rows[k], charge=structure.charge - told)
-    covered = held[whole].any(0).reshape(rows[0].weights.shape)[:, 0].all() if whole else False
+    of_charges = held.reshape(len(rows), *rows[0].weights.shape)[:, :, 0]
+    covered = of_charges[whole].any(0).all() and not of_charges[whole].all(1).any() if whole else False
     off = told.detach() - structure.charge.detach()
     wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()
     if covered and wrong and not open_:

@@ -116,17 +116,20 @@ def as_dict(solution: Solution) -> dict[str, Any]:
 TOO_MANY = 8
 
 
-def notes_on(solution: Solution) -> list[str]:
-    """What a user may not expect of the charges of solutions."""
-    notes, held = [], {row.name for row in solution.problem.held}
+def note_on_charge(solution: Solution) -> list[str]:
+    """That a charge of the structure is not the model's, if it is not."""
     got, asked = solution.total_charge.detach(), solution.structure.charge.detach()
     off = ((got - asked).abs() > 1e-6) & (asked != 0)
-    if off.any() and "total" not in held:
-        s = int(off.int().argmax())
-        notes.append(
-            f"the charges of {solution.model.name} add up to {float(got[s]):.3f} e in place of {float(asked[s]):g} e: it does "
-            "not know the total charge"
-        )
+    if not off.any() or any(row.name == "total" for row in solution.problem.held):
+        return []
+    s = int(off.int().argmax())
+    why = "its constraints say so" if solution.problem.fixed else "it does not know the total charge"
+    return [f"the charges of {solution.model.name} add up to {float(got[s]):.3f} e in place of {float(asked[s]):g} e: {why}"]
+
+
+def notes_on(solution: Solution) -> list[str]:
+    """What a user may not expect of the charges of solutions."""
+    notes, got = note_on_charge(solution), solution.total_charge.detach()
     q, numbers = solution.charges.detach(), solution.structure.numbers
     absurd = (q > numbers + 1e-6) | (q < -TOO_MANY)
     if absurd.any():

@@ -56,7 +56,7 @@ def test_skewed_cells_are_no_worse(name):
 
 
 def test_a_lattice_in_other_cells():
-    """Charges, energy and stress of a crystal, in as many iterations, with lattice vectors at 90 to 27 degrees."""
+    """Charges, energy and stress of a crystal, in as many iterations but one, with lattice vectors at 90 to 27 degrees."""
     atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True).repeat(3)
     atoms.rattle(0.1, seed=1)
     cell, found = atoms.cell.array.copy(), []
@@ -67,7 +67,7 @@ def test_a_lattice_in_other_cells():
         assert relative(one.charges, found[0].charges) < 1e-7
         assert relative(one.energy, found[0].energy) < 1e-9
         assert relative(one.stress(), found[0].stress()) < 1e-6
-        assert one.iterations == found[0].iterations
+        assert abs(one.iterations - found[0].iterations) <= 1
 
 
 def sheet():
