@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -31,6 +31,8 @@ CHARGED_SLAB = (
     "the energy has no minimum: the total charge is free, and the potential of a charged slab or wire has no zero; add "
     "TotalCharge(), within which potentials are held, or hold a PotentialDifference"
 )
+#: Types of which nothing depends on a gradient.
+PLAIN = frozenset((float, int, bool, str, type(None)))
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
 
@@ -197,11 +199,15 @@ class Model(nn.Module):
 
     def given(self, structure: Structure) -> list[Any]:
         """All that a solution may depend on: tensors of model and structure, and plain functions, which may hide some."""
-        held = [vars(one) for one in (structure, *self.constraints)]
+        found: list[Any] = []
+        for holder in (structure, *self.constraints):
+            _gather(vars(holder).values(), found)
         for module in self.modules():
-            own = {name: value for name, value in vars(module).items() if name not in OF_MODULES}
-            held += [module._parameters, module._buffers, own]
-        return list(_leaves(held))
+            own = vars(module)
+            _gather(module._parameters.values(), found)
+            _gather(module._buffers.values(), found)
+            _gather([own[name] for name in own.keys() - OF_MODULES], found)
+        return found
 
     def __repr__(self) -> str:
         solver = "chosen by the problem" if self.solver is None else repr(self.solver)
@@ -212,15 +218,17 @@ class Model(nn.Module):
         )
 
 
-def _leaves(held: Any) -> Iterator[Any]:
-    """Tensors and functions in dicts, lists and tuples of them."""
-    if isinstance(held, Mapping):
-        held = held.values()
-    if isinstance(held, Tensor) or (callable(held) and not isinstance(held, nn.Module)):
-        yield held
-    elif isinstance(held, list | tuple | ValuesView):
-        for one in held:
-            yield from _leaves(one)
+def _gather(values: Iterable[Any], found: list[Any]) -> None:
+    """Tensors and functions among values and in dicts, lists and tuples of them."""
+    for one in values:
+        if type(one) in PLAIN or isinstance(one, nn.Module):
+            continue
+        if isinstance(one, Tensor) or callable(one):
+            found.append(one)
+        elif isinstance(one, Mapping):
+            _gather(one.values(), found)
+        elif isinstance(one, list | tuple):
+            _gather(one, found)
 
 
 def _names(term: Term | Functional) -> str:
