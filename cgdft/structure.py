@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import chemical_symbols
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
 COINCIDENT = 0.05
 #: Neighbours are sought within this (bohr), for which lists are made fastest.
 SEARCHED = 4.0
-#: Of the sum of two covalent radii: nearer than this no atom is to another one, but where angstrom are taken for bohr. In
-#: structures of at most so many atoms.
-SHORT, LOOKED_AT = 0.6, 1000
 #: Coordinates beyond this (bohr) are taken for a mistake in the input.
 LARGEST = 1e7
 
@@ -156,17 +152,6 @@ class Structure:
                 f"`positions` must be distinct, got atoms {i} and {j} ({self.symbols[i]}, {self.symbols[j]}) closer than "
                 f"{COINCIDENT} bohr; remove one of them"
             )
-        if len(self) == 1 and 1 < self.n_atoms <= LOOKED_AT:
-            distance, nearest = (one[:, 1] for one in cKDTree(positions).query(positions, k=2))
-            radii = covalent_radii[self.numbers.cpu().numpy()]
-            bonds = distance / (radii + radii[nearest])  # bohr / angstrom
-            if (bonds < SHORT * angstrom).all() and float(np.median(bonds)) > 0.8:
-                warnings.warn(
-                    f"every atom is within {SHORT:g} of a bond's length of another one: positions must be in bohr and look "
-                    "like angstrom; multiply them by cgdft.units.angstrom, or see Structure.from_ase",
-                    UserWarning,
-                    stacklevel=4,
-                )
 
     @property
     def n_atoms(self) -> int:

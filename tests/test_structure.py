@@ -8,7 +8,6 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.collections import g2
 
 import cgdft
 from cgdft import (
@@ -381,11 +380,3 @@ def test_handedness_of_cells_changes_nothing():
     for name in ("energy", "charges"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(one.stress(), two.stress(), rtol=1e-9, atol=1e-12)
-
-
-def test_positions_in_angstrom_are_noticed():
-    for atoms in (molecule("H2O"), molecule("C6H6"), bulk("NaCl", "rocksalt", a=5.64)):
-        with pytest.warns(UserWarning, match="must be in bohr and look like angstrom"):
-            Structure(atoms.numbers, atoms.positions)
-    for name in g2.names:
-        Structure.from_ase(molecule(name))

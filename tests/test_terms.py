@@ -104,7 +104,6 @@ def test_permutations_keep_the_spin():
     check_term(polarised(), Structure([8, 8], [[0.0, 0.0, 0.0], [0.0, 0.0, 2.3]], spin=2.0))
 
 
-@pytest.mark.filterwarnings("ignore:every atom is within")
 def test_nuclear_repulsion_is_a_wall_and_nothing_in_molecules():
     repulsion = NuclearRepulsion()
 
