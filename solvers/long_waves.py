@@ -66,11 +66,8 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
             felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values)).to(felt)
         return space.pull(felt)
 
-    generator = np.random.default_rng(0)
-    waves = [generator.standard_normal(mesh.mesh.shape, dtype=np.float32) for mesh in meshes]
-    moved = push(respond(pull(waves)))
-    softness = [float(np.vdot(u, v) / np.vdot(u, u)) for u, v in zip(waves, moved, strict=True)]
-    meshes = [mesh.screened_by(max(0.0, one)) for mesh, one in zip(meshes, softness, strict=True)]
+    softness = _softness(problem, meshes, inverse, respond, pull)
+    meshes = [mesh.screened_by(one) for mesh, one in zip(meshes, softness, strict=True)]
 
     def apply(r: Tensor) -> Tensor:
         z = respond(r)
@@ -82,6 +79,28 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
         return z - largest * respond(pull(_screened(b, meshes, lambda phi: push(respond(pull(phi))), accepted)))
 
     return apply
+
+
+def _softness(
+    problem: Problem,
+    meshes: list[_LongWaves],
+    inverse: Tensor,
+    respond: Callable[[Tensor], Tensor],
+    pull: Callable[..., Tensor],
+) -> list[float]:
+    """Of each structure as a whole: that of its atoms, and of it the part that constraints leave to random waves."""
+    space = problem.space
+    ones = torch.zeros_like(space.origin)
+    ones[:, 0] = 1.0
+    random = np.random.default_rng(0)
+    waves = pull([random.standard_normal(mesh.mesh.shape, dtype=np.float32) for mesh in meshes])
+    whole = space.push(inverse * space.pull(ones))[:, 0]
+    alone, left = (problem.rows.dot(waves, z).tolist() for z in (inverse * waves, respond(waves)))
+    first = [int(problem.structure.index[mesh.sites.start]) for mesh in meshes]
+    return [
+        max(0.0, float(whole[mesh.sites].sum()) * left[s] / max(alone[s], 1e-300))
+        for mesh, s in zip(meshes, first, strict=True)
+    ]
 
 
 def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
@@ -171,9 +190,9 @@ class _LongWaves:
         self.mean, self.screened = np.float32(0), self.kernel
 
     def screened_by(self, softness: float) -> _LongWaves:
-        """The same with a softness of its points, e^2 / hartree."""
+        """The same with the softness of the whole, e^2 / hartree."""
         screened = copy.copy(self)
-        screened.mean = np.float32(softness)
+        screened.mean = np.float32(softness / self.points)
         screened.screened = self.kernel / (1 + self.kernel * screened.mean)
         return screened
 
