@@ -258,8 +258,9 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
     A charge that is given for the whole takes the place of the structure's.
     """
     fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and (row.weights >= 0).all()]
-    inside = held.to(torch.float32) @ held.to(torch.float32).T == held.sum(1)  # column in row
-    whole = [k for k in fixed if not any(inside[j, k] and j != k for j in fixed)]
+    places = held[fixed].to(torch.float32)
+    inside = (places @ places.T == places.sum(1)).fill_diagonal_(False).any(0)
+    whole = [k for k, within in zip(fixed, inside.tolist(), strict=True) if not within]
     given = [rows[k].charge for k in whole if rows[k].charge is not None]
     told = torch.stack([one for one in given if one is not None]).sum(0) if given else torch.zeros_like(structure.charge)
     open_ = [k for k in fixed if rows[k].charge is None]
