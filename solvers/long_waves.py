@@ -39,7 +39,7 @@ MOST_POINTS, MOST_OF_ATOM = 2_000_000, 1000
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
-RESIDUAL, MOST = 0.15, 200
+RESIDUAL, MOST = 0.05, 200
 
 
 def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
