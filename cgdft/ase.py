@@ -54,7 +54,7 @@ class CGDFT(Calculator):
             one that has none.
         InputError: at the calculation, a structure that makes no sense, or two charges that disagree.
         SCFError: the solver found no minimum; the message has its status.
-        PropertyNotImplementedError: `stress` without a fully periodic cell, `dipole` with a periodic axis.
+        PropertyNotImplementedError: `stress` without a periodic axis and a volume, `dipole` without an open axis.
     """
 
     implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]  # an instance's in ASE's annotations
@@ -142,7 +142,7 @@ class CGDFT(Calculator):
                 self.past = Extrapolation()
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
-        if "stress" in properties and not (periodic.any() and self.solution.structure.volume[0] > 0):
+        if "stress" in properties and not self.solution.structure.has_stress[0]:
             raise PropertyNotImplementedError(
                 f"stress needs a periodic cell with a volume, got pbc {periodic.tolist()} and one of "
                 f"{float(self.solution.structure.volume[0]):g} bohr^3"
@@ -197,8 +197,7 @@ def annotated(atoms: Atoms, solution: Solution) -> Atoms:
     Dipoles (e angstrom) and quadrupoles (e angstrom^2) of atoms are in arrays, where the basis has them.
     """
     pbc = solution.structure.pbc[0]
-    stressed = pbc.any() and solution.structure.volume[0] > 0
-    wanted = ["forces", *(["stress"] if stressed else []), *([] if pbc.all() else ["dipole"])]
+    wanted = ["forces", *(["stress"] if solution.structure.has_stress[0] else []), *([] if pbc.all() else ["dipole"])]
     copy: Atoms = atoms.copy()
     for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
         copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l

@@ -261,19 +261,19 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
     places = held[fixed].to(torch.float32)
     inside = (places @ places.T == places.sum(1)).fill_diagonal_(False).any(0)
     whole = [k for k, within in zip(fixed, inside.tolist(), strict=True) if not within]
-    given = [rows[k].charge for k in whole if rows[k].charge is not None]
-    told = torch.stack([one for one in given if one is not None]).sum(0) if given else torch.zeros_like(structure.charge)
-    open_ = [k for k in fixed if rows[k].charge is None]
-    if len(open_) > 1:
-        names = " and ".join(rows[k].name for k in open_)
+    told, left = torch.zeros_like(structure.charge), [k for k in fixed if rows[k].charge is None]
+    for k in whole:
+        told = told if (charge := rows[k].charge) is None else told + charge
+    if len(left) > 1:
+        names = " and ".join(rows[k].name for k in left)
         raise ValueError(f"`charge` must be given, of {names}: what is left of the structure's can be that of one of them only")
-    for k in open_:
+    for k in left:
         rows[k] = replace(rows[k], charge=structure.charge - told)
     of_charges = held.reshape(len(rows), *rows[0].weights.shape)[:, :, 0]
     covered = of_charges[whole].any(0).all() and not of_charges[whole].all(1).any() if whole else False
     off = told.detach() - structure.charge.detach()
     wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()
-    if covered and wrong and not open_:
+    if covered and wrong and not left:
         s = wrong[0]
         raise ValueError(
             f"`constraints` must add up to the charge of the structure, got fixed charges of {float(told[s]):g} e in all and "

@@ -39,16 +39,16 @@ class AtomParameter(nn.Module):
             or a module (any callable) structure -> (n_atoms,).
         name: how messages call it.
         positive: values must be greater than zero.
-        zero: whether they may be zero where they must be positive.
+        non_negative: values must be at least zero.
 
     Raises:
         TypeError, ValueError: a value of another kind, not a number, not positive where it must be; at the call: an element
             without a value, a tensor of another length.
     """
 
-    def __init__(self, value: ParameterLike, name: str, positive: bool = False, zero: bool = False) -> None:
+    def __init__(self, value: ParameterLike, name: str, positive: bool = False, non_negative: bool = False) -> None:
         super().__init__()
-        self.name, self.positive, self.zero = name, positive, zero
+        self.name, self.positive, self.non_negative = name, positive, non_negative
         self.module: nn.Module | Callable[[Structure], Tensor] | None = None
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
@@ -135,8 +135,8 @@ class AtomParameter(nn.Module):
         value = value.detach()
         if not finite(value):
             raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
-        if self.positive and not (value >= 0 if self.zero else value > 0).all():
-            wanted = "at least" if self.zero else "greater than"
+        if (self.positive and not (value > 0).all()) or (self.non_negative and not (value >= 0).all()):
+            wanted = "greater than" if self.positive else "at least"
             which = f" as number {int(value.argmin())}" if value.ndim else ""
             raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
 

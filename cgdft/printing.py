@@ -104,7 +104,7 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         result["spin_moments"] = solution.spin_moments.tolist()
     if "total" in solution.potentials:
         result["chemical_potential"] = float(solution.chemical_potential[0].detach())
-    if structure.pbc.any() and float(structure.volume[0]) > 0:
+    if structure.has_stress[0]:
         result["stress"] = solution.stress()[0].tolist()
     if not structure.pbc.all():
         result["dipole"] = solution.dipole[0].tolist()

@@ -218,7 +218,7 @@ class Solution:
         Raises:
             ValueError: a structure without a periodic axis or without a volume; see `virial`.
         """
-        if not (self.structure.pbc.any(1) & (self.structure.volume > 0)).all():
+        if not self.structure.has_stress.all():
             raise ValueError(
                 f"`stress` needs periodic cells with a volume, got pbc {self.structure.pbc.tolist()[:3]} and volumes "
                 f"{self.structure.volume.tolist()[:3]} bohr^3; `virial` is its product with the volume"

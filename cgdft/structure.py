@@ -190,6 +190,11 @@ class Structure:
         return (torch.linalg.cross(a, b) * c).sum(1)
 
     @property
+    def has_stress(self) -> Bool[Tensor, " n_structures"]:
+        """Which have a periodic axis and a volume, (n_structures,)."""
+        return self.pbc.any(1) & (self.volume.detach() > 0)
+
+    @property
     def open_projector(self) -> Float[Tensor, "n_structures 3 3"]:
         """Projector on the directions perpendicular to every periodic axis, (n_structures, 3, 3)."""
         eye = torch.eye(3, dtype=self.cell.dtype, device=self.cell.device)

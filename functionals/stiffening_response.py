@@ -23,7 +23,7 @@ class StiffeningResponse(GrandPotential):
 
     def __init__(self, chi: ParameterLike, eta: ParameterLike, scale: ParameterLike = 1.0, alpha: ParameterLike = 0.0) -> None:
         super().__init__()
-        self.chi, self.alpha = AtomParameter(chi, "chi"), AtomParameter(alpha, "alpha", positive=True, zero=True)
+        self.chi, self.alpha = AtomParameter(chi, "chi"), AtomParameter(alpha, "alpha", non_negative=True)
         self.eta = AtomParameter(eta, "eta", positive=True)
         self.scale = AtomParameter(scale, "scale", positive=True)
 

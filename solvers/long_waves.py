@@ -86,7 +86,7 @@ def _softness(
     meshes: list[_LongWaves],
     inverse: Tensor,
     respond: Callable[[Tensor], Tensor],
-    pull: Callable[..., Tensor],
+    pull: Callable[[list[Array]], Tensor],
 ) -> list[float]:
     """Of each structure as a whole: that of its atoms, and of it the part that constraints leave to random waves."""
     space = problem.space

@@ -363,3 +363,11 @@ def test_batches_are_limited_in_atoms(many):
 def test_loaders_that_cannot_be(many, settings, message):
     with pytest.raises(ValueError, match=message):
         loader(many, **{"batch_size": 4, **settings})
+
+
+def test_a_charge_beside_other_initial_charges_is_refused(tmp_path):
+    atoms = molecule("H2O")
+    atoms.info["charge"] = 1.0
+    atoms.set_initial_charges([0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="`charge` must be one number"):
+        FrameSet.read(written(tmp_path / "two.extxyz", [atoms]))

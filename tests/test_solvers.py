@@ -324,22 +324,6 @@ def test_what_is_not_local_is_told_apart(solver, quadratic, structures):
     assert (QEq() + squared(k=0.0)).replace(solver=solver)(structures["water"]).total_charge.abs() < 1e-12
 
 
-def test_a_false_promise_to_be_convex_is_seen_where_the_solver_ended():
-    """Between two wells the slope is zero; the curvature of what is local is looked at in any case."""
-
-    def wells(rho, k=0.5):
-        return rho.total(k * (rho.charges**2 - 0.25) ** 2)
-
-    pair = Structure([7, 7], [[0, 0, 0], [0, 0, 6.0]])
-    model = Model(Hartree(), Multipoles(width=1.5))
-    with pytest.raises(ValueError, match="`wells` is declared convex, but bends downwards"):
-        (model + cgdft.term(wells, convex=True)())(pair)
-    honest = (model + cgdft.term(wells)())(pair)
-    local = (model + cgdft.term(wells, convex=True, local=True)())(pair)
-    assert float(honest.charges.abs().min()) > 0.3
-    assert float(local.energy) == pytest.approx(float(honest.energy))
-
-
 def test_charges_without_bounds_are_no_minimum():
     """So soft that rounding is all there is of the total charge."""
     water = Structure.from_ase(molecule("H2O"))

@@ -64,7 +64,7 @@ class Reading:
         """Total charge or spin that a frame states, else None; raises ValueError where it states two."""
         rule = stated_charge if what == "charge" else stated_spin
         told: list[float | None] = [float(atoms.info[key]) for key in self.names(what) if atoms.info.get(key) is not None]
-        found = {rule(atoms, value) for value in told or [None]}
+        found = {rule(atoms, value) for value in (told if what in self.keys and told else [None])}
         if len(found) > 1:
             raise ValueError(
                 f"`{what}` must be one number, got {sorted(map(str, found))}; tell which with keys={{{what!r}: ...}}"
