@@ -225,7 +225,7 @@ class ResponseProblem(Problem):
 
     def unmet(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
         """Structures to which the law gives other charges than those asked for, whatever the multipliers."""
-        return (self.excess(p.reshape(-1)).abs() > KEPT).any(1)
+        return ~(self.excess(p.reshape(-1)).abs() <= KEPT).all(1)
 
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """There is none: solvers that ask for it are for minima.
