@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
     from cgdft.functional import Functional
+    from cgdft.minimisation import Minimisation
     from cgdft.model import Model
     from cgdft.parameter import AtomParameter
     from cgdft.problem import Problem
@@ -38,6 +39,7 @@ _WORDS = {
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
     "functional": ("Functional",),
+    "minimisation": ("Minimisation",),
     "model": ("Model",),
     "parameter": ("AtomParameter",),
     "problem": ("Problem",),
@@ -61,6 +63,7 @@ __all__ = [
     "Free",
     "Functional",
     "GrandPotential",
+    "Minimisation",
     "Minimum",
     "Model",
     "Multipoles",

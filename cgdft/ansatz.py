@@ -104,9 +104,9 @@ class Ansatz(nn.Module, ABC):
         readout: Functional | None,
     ) -> Problem:
         """What a solver sees of a model with this ansatz: a minimum."""
-        from cgdft.problem import Problem
+        from cgdft.minimisation import Minimisation
 
-        return Problem(structure, basis, functional, self, constraints, readout)
+        return Minimisation(structure, basis, functional, self, constraints, readout)
 
 
 def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: Structure, basis: Multipoles) -> Tensor:

@@ -11,6 +11,7 @@ from cgdft.density import Density
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
+    from cgdft.minimisation import Minimisation
     from cgdft.problem import Problem
 
 
@@ -43,7 +44,7 @@ def bends_down(term: Term, rho: Density) -> bool:
     return bool((v * bent).sum() < -1e-8 * (1e-6 + v.norm() * bent.norm()))
 
 
-def check_quadratic(problem: Problem, x: Tensor) -> None:
+def check_quadratic(problem: Minimisation, x: Tensor) -> None:
     """Raise a ValueError that names a term that couples atoms, is declared quadratic and, seen at x (n_x,), is not."""
     rho = problem.density(x)
     nothing = Density(rho.structure, rho.basis, torch.zeros_like(rho.coefficients))

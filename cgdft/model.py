@@ -15,17 +15,14 @@ from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.problem import KEPT, RUNAWAY, Problem
+from cgdft.minimisation import RUNAWAY
+from cgdft.problem import KEPT, Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.structure import Structure
 from cgdft.terms import Term
 
-#: Up to so many coefficients in a structure a quadratic functional is solved by factorisation.
-DIRECT = 3000
-#: Relative residual to which larger ones are solved: below the errors of their operators.
-LARGE_TOLERANCE = 1e-10
 #: What there is to say of slabs and wires without a minimum whose charge may change.
 CHARGED_SLAB = (
     "the energy has no minimum: the total charge is free, and the potential of a charged slab or wire has no zero; add "
@@ -123,17 +120,19 @@ class Model(nn.Module):
         return self.ansatz.problem(structure, self.basis, self.functional, self.constraints, self.readout)
 
     def chosen_solver(self, problem: Problem) -> Solver:
-        """The solver of this model, or one that can solve the problem."""
-        from cgdft.solvers import CG, Direct, Newton, SelfConsistent
+        """The solver of this model, or the usual one of the problem.
 
-        if self.solver is not None:
-            return self.solver
-        if not problem.stationary:
-            return SelfConsistent()
-        if not self.functional.quadratic:
-            return Newton()
-        explicit = all(term.explicit for term in problem.functional)
-        return Direct() if explicit and problem.side <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
+        Raises:
+            ValueError: one that is for another kind of problem.
+        """
+        if self.solver is None:
+            return problem.usual_solver()
+        if not isinstance(problem, self.solver.solves):
+            raise ValueError(
+                f"`solver` must be one for {problem.kind}, which {self.name} is, got one for {self.solver.solves.kind}, "
+                f"{self.solver!r}; leave it out to have it chosen"
+            )
+        return self.solver
 
     def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.

@@ -1,11 +1,10 @@
-"""What a solver sees: the energy of the allowed coefficients x on one batch of structures, and its linear constraints."""
+"""What is to be solved on one batch of structures: allowed coefficients x under linear constraints, and what vanishes there."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -13,12 +12,10 @@ from torch import Tensor
 
 from cgdft.constraint import Row, settled
 from cgdft.density import Density
-from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
-from cgdft.terms import Term
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Space
@@ -31,10 +28,6 @@ if TYPE_CHECKING:
 
 #: To what fixed charges must be kept, e.
 KEPT = 1e-6
-#: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
-RUNAWAY = 1e4
-#: Coefficients beyond this are those of a solver that has diverged.
-LOST = 1e30
 
 
 class Residual(NamedTuple):
@@ -51,19 +44,19 @@ class Residual(NamedTuple):
     lagrangian: Float[Tensor, " n_structures"] | None
 
 
-class Problem:
-    """L(x, lambda) = E(p0 + L x) + 1/2 stiffness x^2 - sum_k V_k a_k.p - sum_k lambda_k (a_k.p - c_k).
+class Problem(ABC):
+    """r(x, lambda) = 0 for the densities p0 + L x with a_k.p = c_k; see `Minimisation` and `ResponseProblem`.
 
-    V_k are the given potentials, c_k the given charges, lambda_k = dE/dc_k the potentials to be found. The structures do not
-    couple; vectors x are (n_x,) with `index` (n_x,) saying to which structure each belongs, multipliers (n_structures, n_rows).
+    The structures do not couple; vectors x are (n_x,) with `index` (n_x,) saying to which structure each belongs, multipliers
+    lambda_k = dE/dc_k of the fixed charges (n_structures, n_rows).
 
     Args:
         structure, basis, functional, ansatz, constraints, readout: of the model; everything that depends on the structure
             alone is computed here, once.
     """
 
-    #: Whether solutions are stationary points of an energy; else see `ResponseProblem`.
-    stationary = True
+    #: What the solution is.
+    kind: ClassVar[str]
 
     def __init__(
         self,
@@ -91,7 +84,6 @@ class Problem:
                 )
         self.index = self.space.index
         self.n = len(structure)
-        self._kept: dict[str, Any] = {}
 
     def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
         """Whether the ansatz can change the linear charge a.p of these weights a."""
@@ -102,16 +94,9 @@ class Problem:
         """The density of x."""
         return Density(self.structure, self.basis, self.space.coefficients(x))
 
-    def energies(
-        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
-    ) -> dict[str, Float[Tensor, " n_structures"]]:
-        """The energy term by term, hartree; that of the ansatz as "Ansatz"; of the readout's terms where there is one."""
-        if self.readout is not None:
-            return self.readout.energies(self.density(x))
-        energies = self.functional.energies(self.density(x))
-        if self.space.stiffness is not None:
-            energies["Ansatz"] = self.space.energy(x, self.n)
-        return energies
+    def charge(self, row: Row, rho: Density) -> Float[Tensor, " n_structures"]:
+        """a.q of each structure, e."""
+        return self.structure.total((row.weights * rho.coefficients).sum(1))
 
     def work(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """sum_k V_k a_k.q, what the batteries give at the given potentials, hartree."""
@@ -120,10 +105,6 @@ class Problem:
             assert row.potential is not None
             total = total + row.potential * self.charge(row, rho)
         return total
-
-    def charge(self, row: Row, rho: Density) -> Float[Tensor, " n_structures"]:
-        """a.q of each structure, e."""
-        return self.structure.total((row.weights * rho.coefficients).sum(1))
 
     def dipole(self, x: Float[Tensor, " n_x"], rho: Density) -> Float[Tensor, "n_structures 3"]:
         """D about the origin; along periodic axes, up to a constant, where the ansatz says how charges got there, else zero."""
@@ -134,11 +115,6 @@ class Problem:
             return (structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
         before = structure.total(self.space.origin[:, :1] * structure.positions + rho.dipoles)
         return before.index_add(0, self.index, x[:, None] * carried)
-
-    def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
-        """What is minimised: E, less the work of the batteries."""
-        rho = self.density(x)
-        return self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""
@@ -158,276 +134,10 @@ class Problem:
         place = self.structure.index[which // self.basis.size] * len(parts) + row
         return place, which, torch.cat([one.weights.reshape(-1)[k] for one, k in zip(self.fixed, parts, strict=True)])
 
-    def lagrangian(
-        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
-    ) -> Float[Tensor, " n_structures"]:
-        """The objective less multipliers times excess; its derivative by a fixed charge is the multiplier."""
-        return self.objective(x) - (multipliers * self.excess(x)).sum(1)
-
-    # What derivatives use.
-
-    @property
-    def lag(self) -> int:
-        """Orders of derivatives by which `value` is behind a Lagrangian."""
-        return 0 if self.readout is None else 1
-
-    def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
-        """dL/dx and dL/dlambda with the changes of the probe, with a graph; zero at the solution."""
-        lagrangian = self._probed(x, multipliers, probe)
-        slopes = torch.autograd.grad(
-            lagrangian.sum(), (x, multipliers), create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return Residual(slopes[0], slopes[1], lagrangian if self.readout is None else None)
-
-    def value(
-        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
-    ) -> Float[Tensor, " n_structures"]:
-        """L, or the energy that is reported in its place, less the work of the batteries, hartree."""
-        if self.readout is None:
-            return self._probed(x, multipliers, probe)
-        rho = self.density(x)
-        return self.readout.energy(rho) - self.work(rho)
-
-    def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
-        """The energies, and what determines x: what the solution depends on, these do."""
-        energies = [self.lagrangian(x, multipliers)]
-        return energies if self.readout is None else [*energies, self.readout.energy(self.density(x))]
-
-    def linearised(
-        self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
-    ) -> tuple[Inverse, Inverse]:
-        """K^-1 and its adjoint at the solution: the same, since K is symmetric."""
-        inverse = solver.linearise(self, x)
-        return inverse, inverse
-
-    def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
-        """What vanishes where coefficients p are the solution, with a graph: no solve is needed to see it.
-
-        Of free coefficients the slope that no constraint takes up, hartree / (e bohr^l); else what `answered` gives, less p.
-        """
-        if self.space.values is None:
-            x = p.reshape(-1).requires_grad_()
-            return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
-        return (self.space.coefficients(self.answered(p)[0]) - p).reshape(-1)
-
-    def answered(self, p: Float[Tensor, "n_atoms size"]) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
-        """x = -L^T (dE/dp - sum_k V_k a_k - sum_k lambda_k a_k) / stiffness at p, and the lambda that keep the fixed charges.
-
-        Raises:
-            ValueError: an ansatz without stiffness, whose x has no answer of its own.
-        """
-        stiffness, active = self.space.stiffness, self.rows.active
-        if stiffness is None or not (stiffness > 0).all():
-            raise ValueError("`ansatz` must have a stiffness of all that it changes to answer to a density, got one without")
-        rho = Density(self.structure, self.basis, p.detach())
-        slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
-        x = -self.space.pull(slope - self._given) / stiffness
-        if not active.any():
-            return x, x.new_zeros(active.shape)
-        c = torch.stack([self.space.pull(row.weights) for row in self.fixed])
-        gram = x.new_zeros(self.n, len(c), len(c)).index_add(0, self.index, (c / stiffness).T[:, :, None] * c.T[:, None])
-        multipliers = -torch.linalg.solve(gram + torch.diag_embed(~active).to(gram), active * self.excess(x))
-        return x + (c.T * multipliers[self.index]).sum(1) / stiffness, multipliers
-
-    def _probed(self, x: Tensor, multipliers: Tensor, probe: Probe) -> Tensor:
-        rho = self.density(x)
-        total = self.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
-        if probe.field.requires_grad:
-            total = total - (probe.field * self.dipole(x, rho)).sum(1)
-        if probe.potential.requires_grad:
-            total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
-        return total
-
-    # What solvers use, without a graph.
-
-    def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
-        """Derivative of the objective by x, (n_x,)."""
-        rho = self.density(x)
-        slope = self.harmonic.slope(rho) - self._given
-        for term in self._others:
-            slope = slope + term.gradient(rho)
-        if not finite(slope):
-            self._blame("first", rho, lambda term: term.gradient(rho))
-        slope = self.space.pull(slope)
-        return slope if self.space.stiffness is None else slope + self.space.stiffness * x
-
-    def curvature(self, x: Float[Tensor, " n_x"]) -> Callable[[Tensor], Tensor]:
-        """v -> Hessian of the objective at x times v, (n_x,) to (n_x,); what does not depend on v is computed once."""
-        rho = self.density(x)
-        blocks = self.blocks(rho)
-        products = [term.curvature(rho) for term in self._others if not term.local]
-        stiffness = self.space.stiffness
-
-        def product(v: Tensor) -> Tensor:
-            moved = self.space.push(v)
-            curved = torch.einsum("iab,ib->ia", blocks, moved)
-            for one in products:
-                curved = curved + one(moved)
-            if not finite(curved) and finite(moved):
-                self._blame("second", rho, lambda term: term.curvature(rho)(moved))
-            pulled = self.space.pull(curved)
-            return pulled if stiffness is None else pulled + stiffness * v
-
-        return product
-
-    @property
-    def _others(self) -> list[Term]:
-        """The terms that are not both quadratic and local."""
-        return [term for term in self.functional if not (term.quadratic and term.local)]
-
     @cached_property
     def harmonic(self) -> Harmonic:
         """The quadratic local terms together."""
         return Harmonic(self.functional, Density(self.structure, self.basis, torch.zeros_like(self.space.origin)))
-
-    @cached_property
-    def _given(self) -> Tensor:
-        """sum_k V_k a_k, derivative of what the batteries give, (n_atoms, size), without a graph."""
-        given = torch.zeros_like(self.space.origin)
-        for row in self.held:
-            assert row.potential is not None
-            given += row.potential.detach()[self.structure.index, None] * row.weights
-        return given
-
-    def approximate(self) -> Problem | None:
-        """The same problem with terms that are cheaper and nearly right; None if there are none."""
-        terms = [term.approximate() for term in self.functional]
-        if all(one is two for one, two in zip(terms, self.functional, strict=True)):
-            return None
-        other = copy.copy(self)
-        other.functional, other._kept = Functional(terms), {}
-        return other
-
-    def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
-        """Hessian of the objective for each structure, padded with zeros to the largest."""
-        hessian = self.hessian_of_coefficients(x)
-        if self.space.values is None:
-            return hessian
-        mapping = self._mapping()
-        hessian = mapping.transpose(1, 2) @ hessian @ mapping
-        if self.space.stiffness is not None:
-            hessian.diagonal(dim1=1, dim2=2).add_(self.rows.pad(self.space.stiffness))
-        return hessian
-
-    def hessian_of_coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
-        """Hessian of the functional by the coefficients p of each structure, padded with zeros to the largest."""
-        rho, structure, size = self.density(x), self.structure, self.basis.size
-        constant = self._constant_couplings
-        hessian = constant() if self.functional.quadratic else self.kept("couplings", constant).clone()
-        for term in self._others:
-            if not (term.local or term.quadratic):
-                hessian += term.hessian(rho)
-        by_atom = hessian.reshape(self.n, self._most // size, size, -1, size)
-        by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
-        return hessian
-
-    def _constant_couplings(self) -> Float[Tensor, "n_structures n n"]:
-        """Hessian of the quadratic terms that couple atoms, which is the same everywhere."""
-        nothing = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
-        found = nothing.coefficients.new_zeros(self.n, self._most, self._most)
-        for term in self._others:
-            if term.quadratic:
-                found += term.hessian(nothing)
-        return found
-
-    def _mapping(self) -> Float[Tensor, "n_structures n longest"]:
-        """L of each structure as a matrix, padded with zeros."""
-        space, size = self.space, self.basis.size
-        assert space.values is not None
-        assert space.rows is not None
-        assert space.columns is not None
-        local = space.rows - (self.structure.first * size)[self.index[space.columns]]
-        place = (self.index[space.columns], local, self.rows.local[space.columns])
-        return space.values.new_zeros(self.n, self._most, self.rows.longest).index_put(place, space.values, accumulate=True)
-
-    @cached_property
-    def many_modes(self) -> bool:
-        """Whether there are more modes than coefficients, none of them soft."""
-        space = self.space
-        if space.values is None or space.stiffness is None:
-            return False
-        return self.rows.longest > self._most and bool((space.stiffness > 0).all())
-
-    @property
-    def side(self) -> int:
-        """Of the largest matrix that a factorisation needs."""
-        return self._most if self.many_modes else self.rows.longest
-
-    @cached_property
-    def _most(self) -> int:
-        """Coefficients of the largest structure."""
-        return int(self.structure.counts.max()) * self.basis.size
-
-    def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
-        """Hessian of all local terms together."""
-        found = sum((term.blocks(rho) for term in self._others if term.local), self.harmonic.blocks)
-        if not finite(found):
-            self._blame("second", rho, lambda term: term.blocks(rho) if term.local else found.new_zeros(()))
-        return found
-
-    def _blame(self, which: str, rho: Density, derivative: Callable[[Term], Tensor]) -> None:
-        """Raise a ValueError that names the first term whose derivative is no number, or says that the density is none."""
-        if not rho.coefficients.abs().max() < LOST:
-            raise ValueError(
-                f"the solver must not leave all bounds, got a density of {float(rho.coefficients.abs().max()):g} e: it "
-                "diverged; take smaller steps, or choose Newton()"
-            )
-        for term in self.functional:
-            if not finite(derivative(term)):
-                raise ValueError(
-                    f"the {which} derivative of `{term.name}` must be finite, got NaN or infinity: the density has been where "
-                    "it has none, such as a root or a norm at zero, or an overflow; make it smooth there"
-                )
-
-    def kept(self, what: str, compute: Callable[[], Any]) -> Any:
-        """`compute()`, or what it gave for this problem before."""
-        if what not in self._kept:
-            self._kept[what] = compute()
-        return self._kept[what]
-
-    def diagonal(self, x: Float[Tensor, " n_x"], apart: Float[Tensor, "n_atoms size"] | None = None) -> Float[Tensor, " n_x"]:
-        """Local part of the Hessian's diagonal, (n_x,), positive: what Jacobi's preconditioner inverts.
-
-        Args:
-            apart: what is treated apart, taken off the diagonal of the coefficients, at most nine tenths of it.
-        """
-        rho = self.density(x)
-        diagonal = sum((term.diagonal(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
-        if apart is not None:
-            diagonal = torch.maximum(diagonal - apart, 0.1 * diagonal)
-        space = self.space
-        if space.values is not None:
-            assert space.rows is not None
-            assert space.columns is not None
-            squares = space.values**2 * diagonal.reshape(-1)[space.rows]
-            diagonal = squares.new_zeros(len(self.index)).index_add(0, space.columns, squares)
-        diagonal = diagonal.reshape(-1)
-        if space.stiffness is not None:
-            diagonal = diagonal + space.stiffness
-        size = diagonal.detach().abs()
-        most = size.new_zeros(self.n).scatter_reduce(0, self.index, size, "amax").clamp(min=1e-3)[self.index]
-        return torch.where(diagonal > 1e-8, diagonal, most)
-
-    def convex(self, x: Float[Tensor, " n_x"]) -> bool:
-        """Whether what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""
-        rho = self.density(x)
-        blocks = self.blocks(rho)
-        for term in self._others:
-            if term.local:
-                continue
-            least = term.least(rho, self.neutral)
-            if least is None:
-                return False
-            blocks = blocks + torch.diag_embed(least)
-        return bool((torch.linalg.eigvalsh(blocks) > -1e-12).all())
-
-    @cached_property
-    def neutral(self) -> bool:
-        """Whether the total charge of each structure stays as it is."""
-        ones = torch.zeros_like(self.space.origin)
-        ones[:, 0] = 1.0
-        total = self.space.pull(ones)
-        return not len(total) or bool(self.rows.project(total).abs().max() <= 1e-9 * total.abs().max().clamp(min=1.0))
 
     @cached_property
     def rows(self) -> ConstraintRows:
@@ -438,3 +148,52 @@ class Problem:
             for k, row in enumerate(self.fixed):
                 matrix[k] = self.space.pull(row.weights)
             return ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), [row.name for row in self.fixed])
+
+    @cached_property
+    def neutral(self) -> bool:
+        """Whether the total charge of each structure stays as it is."""
+        ones = torch.zeros_like(self.space.origin)
+        ones[:, 0] = 1.0
+        total = self.space.pull(ones)
+        return not len(total) or bool(self.rows.project(total).abs().max() <= 1e-9 * total.abs().max().clamp(min=1.0))
+
+    # What a kind of problem says.
+
+    @abstractmethod
+    def usual_solver(self) -> Solver:
+        """The solver for it where none is chosen."""
+
+    @property
+    @abstractmethod
+    def lag(self) -> int:
+        """Orders of derivatives by which `value` is behind a Lagrangian."""
+
+    @abstractmethod
+    def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
+        """What vanishes, with the changes of the probe and a graph."""
+
+    @abstractmethod
+    def value(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
+    ) -> Float[Tensor, " n_structures"]:
+        """The energy that is reported, less the work of the batteries, hartree."""
+
+    @abstractmethod
+    def energies(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> dict[str, Float[Tensor, " n_structures"]]:
+        """The energy term by term, hartree; of the readout's terms where there is one."""
+
+    @abstractmethod
+    def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
+        """The energies, and what determines x: what the solution depends on, these do."""
+
+    @abstractmethod
+    def linearised(
+        self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> tuple[Inverse, Inverse]:
+        """K^-1 of K = dr/d(x, lambda) at the solution, and its adjoint."""
+
+    @abstractmethod
+    def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
+        """What vanishes where coefficients p are the solution, with a graph: no solve is needed to see it."""

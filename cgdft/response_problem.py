@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -93,7 +93,7 @@ class ResponseProblem(Problem):
         ValueError: a law without an energy.
     """
 
-    stationary = False
+    kind: ClassVar[str] = "a response law"
 
     def __init__(
         self,
@@ -110,6 +110,12 @@ class ResponseProblem(Problem):
             raise ValueError(
                 "`readout` must be given with a response law, which has no energy of its own; or give a GrandPotential"
             )
+
+    def usual_solver(self) -> Solver:
+        """Mixing."""
+        from cgdft.solvers import SelfConsistent
+
+        return SelfConsistent()
 
     @property
     def lag(self) -> int:
@@ -226,16 +232,6 @@ class ResponseProblem(Problem):
     def unmet(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
         """Structures to which the law gives other charges than those asked for, whatever the multipliers."""
         return ~(self.excess(p.reshape(-1)).abs() <= KEPT).all(1)
-
-    def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
-        """There is none: solvers that ask for it are for minima.
-
-        Raises:
-            ValueError: always.
-        """
-        raise ValueError(
-            "`solver` must be SelfConsistent() for a response law, which is no minimum; leave it out to have it chosen"
-        )
 
     def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """The potential that makes p, (n_atoms, size)."""

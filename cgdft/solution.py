@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cgdft.counted import counted
 from cgdft.density import Density
+from cgdft.minimisation import Minimisation
 from cgdft.response import Prepared, Probe, Response, depends, forbid_inference, respond
 from cgdft.solver import Inverse, Minimum, Solver, Status
 from cgdft.structure import Structure
@@ -295,7 +296,7 @@ class Solution:
         Raises:
             ValueError: a response law, which has no energy of the density to be differentiated twice.
         """
-        if not self.problem.stationary:
+        if not isinstance(self.problem, Minimisation):
             raise ValueError(
                 f"`hardness_matrix` needs a functional, got the response law of {self.model.name}; see `susceptibility`"
             )

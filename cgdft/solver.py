@@ -1,4 +1,4 @@
-"""What a solver is: it finds the constrained minimum of a problem, and solves the linearised problem there."""
+"""What a solver is: it finds the solution of a problem, and solves the linearised problem there."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from numbers import Real
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.declared import check_declared, check_quadratic
+from cgdft.minimisation import Minimisation
 
 if TYPE_CHECKING:
     from cgdft.problem import Problem
@@ -87,12 +88,14 @@ class Solver(ABC):
     """Settings in the constructor; the problem in the call. Everything runs without a graph.
 
     Attributes:
+        solves: the kind of problem.
         residual_unit: of the history of its minima.
 
     Raises:
         ValueError: at construction, a setting of a dataclass that makes no sense.
     """
 
+    solves: ClassVar[type[Problem]] = Minimisation
     residual_unit: ClassVar[str] = "hartree/e"
 
     def __post_init__(self) -> None:
@@ -102,23 +105,25 @@ class Solver(ABC):
                 raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
     @abstractmethod
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
-        """The constrained minimum, from `start` (n_x,) where one is known.
+    def minimise(self, problem: Any, start: Tensor | None = None) -> Minimum:
+        """The solution of a problem of the kind that it `solves`, from `start` (n_x,) where one is known.
 
         Raises:
             ValueError: a problem that this solver cannot solve, such as one that is not quadratic.
         """
 
-    @abstractmethod
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
-        """v -> K^-1 v at x.
+    def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
+        """v -> K^-1 v at x; by conjugate gradients where a solver has no better way.
 
         Raises:
             SolverError: at the call of the result, a linear problem that was not solved; a wrong derivative never returns.
         """
+        from cgdft.solvers import CG
+
+        return CG().linearise(problem, x)
 
 
-def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:
+def saddle_point_inverse(problem: Minimisation, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:
     """K^-1 from `tangent_solve`: (b, floor) -> y with C y = 0 and P H y = b for b in the tangent space.
 
     Below `floor`, (n_structures,), the norm of a residual is rounding of what b is the projection of.
@@ -139,7 +144,7 @@ def saddle_point_inverse(problem: Problem, x: Tensor, tangent_solve: Callable[[T
     return inverse
 
 
-def norm_scale(problem: Problem, gradient: Tensor) -> tuple[Tensor, Tensor]:
+def norm_scale(problem: Minimisation, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Norm of the projected gradient of each structure and the rounding floor below which it means nothing."""
     rows = problem.rows
     full = rows.dot(gradient, gradient).sqrt()
@@ -147,7 +152,7 @@ def norm_scale(problem: Problem, gradient: Tensor) -> tuple[Tensor, Tensor]:
     return rows.dot(projected, projected).sqrt(), 1e-15 + ROUNDING * full
 
 
-def require_quadratic(problem: Problem, solver: Solver) -> None:
+def require_quadratic(problem: Minimisation, solver: Solver) -> None:
     """Raise a ValueError that names the first term that is not quadratic."""
     for term in problem.functional:
         if not term.quadratic:
@@ -157,7 +162,7 @@ def require_quadratic(problem: Problem, solver: Solver) -> None:
             )
 
 
-def require_stationary(problem: Problem, x: Tensor, met: Tensor) -> None:
+def require_stationary(problem: Minimisation, x: Tensor, met: Tensor) -> None:
     """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
     if not met.all():
         check_declared(problem, x)
@@ -169,7 +174,7 @@ def require_stationary(problem: Problem, x: Tensor, met: Tensor) -> None:
         )
 
 
-def beginning(problem: Problem, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def beginning(problem: Minimisation, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """x to begin with, the gradient there, and the norm of the projected gradient of a cold start, which sets the scale."""
     rows = problem.rows
     x = rows.particular(rows.target)

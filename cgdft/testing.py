@@ -12,8 +12,8 @@ from torch import Tensor
 from cgdft.basis import Multipoles
 from cgdft.density import Density
 from cgdft.electrostatics.multipole import rotation
+from cgdft.minimisation import Minimisation
 from cgdft.parameter import AtomParameter
-from cgdft.problem import Problem
 from cgdft.solver import Solver
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.structure import Structure
@@ -214,7 +214,7 @@ def _by_autograd(term: Term) -> Term:
     return plain
 
 
-def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> dict[str, float]:
+def check_solver(solver: Solver, problem: Minimisation, tolerance: float = 1e-10) -> dict[str, float]:
     """Check a solver: stationarity, constraints, wherever it starts, and K^-1 as the symmetric inverse of K; that no saddle is
     called a minimum.
 
@@ -276,7 +276,7 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
     return errors
 
 
-def _transposed(problem: Problem, multipliers: Tensor) -> Tensor:
+def _transposed(problem: Minimisation, multipliers: Tensor) -> Tensor:
     """C^T multipliers."""
     x = torch.zeros_like(problem.index, dtype=torch.float64).requires_grad_()
     with torch.enable_grad():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
+from cgdft.minimisation import Minimisation
 from cgdft.solver import (
     Inverse,
     Minimum,
@@ -43,7 +43,7 @@ class CG(Solver):
     max_iterations: int = 2000
     approximate: bool = True
 
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+    def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Conjugate gradients on the constrained quadratic energy."""
         require_quadratic(problem, self)
         rows = problem.rows
@@ -63,7 +63,7 @@ class CG(Solver):
         require_stationary(problem, x, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
         return Minimum(x, rows.multipliers(gradient), status, len(result.history) - 1, torch.stack(result.history))
 
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+    def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
         rows, product, inner = problem.rows, problem.curvature(x), self._solve(problem, x)
 
@@ -83,7 +83,7 @@ class CG(Solver):
 
         return saddle_point_inverse(problem, x, solve)
 
-    def _solve(self, problem: Problem, x: Tensor) -> Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], TangentResult]:
+    def _solve(self, problem: Minimisation, x: Tensor) -> Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], TangentResult]:
         """(b, target, y -> b - P H y) -> y with P H y = b."""
         rows, rough = problem.rows, problem.approximate() if self.approximate else None
         condition, product = precondition(problem, x), (rough or problem).curvature(x)

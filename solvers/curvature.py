@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
+from cgdft.minimisation import Minimisation
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
 
@@ -13,7 +13,7 @@ from cgdft.solvers.tangent import tangent_cg
 SPECTRUM = 400
 
 
-def tangent_hessian(problem: Problem, x: Tensor) -> Tensor:
+def tangent_hessian(problem: Minimisation, x: Tensor) -> Tensor:
     """P H P + B^T B, padded with ones on the diagonal: positive definite exactly where x is a strict minimum."""
     rows = problem.rows
     hessian = problem.hessian(x)
@@ -27,7 +27,7 @@ def tangent_hessian(problem: Problem, x: Tensor) -> Tensor:
     return hessian
 
 
-def negative_curvature(problem: Problem, x: Tensor) -> tuple[Tensor, Tensor]:
+def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor]:
     """Structures with negative curvature at x, (n_structures,), and a direction of it, (n_x,).
 
     Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above,

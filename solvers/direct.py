@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.finite import finite
-from cgdft.problem import Problem
+from cgdft.minimisation import Minimisation
 from cgdft.solver import (
     Inverse,
     Minimum,
@@ -31,7 +31,7 @@ class Direct(Solver):
     a solution.
     """
 
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+    def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """One solve, and one step of iterative refinement."""
         require_quadratic(problem, self)
         rows = problem.rows
@@ -49,7 +49,7 @@ class Direct(Solver):
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
         return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack([first, norm]))
 
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+    def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""
         factors = factorise(problem, x)
 

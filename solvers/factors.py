@@ -16,11 +16,11 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from cgdft.problem import Problem
+from cgdft.minimisation import Minimisation
 from cgdft.solvers.curvature import tangent_hessian
 
 
-def factorise(problem: Problem, x: Tensor) -> Factors | ModeFactors:
+def factorise(problem: Minimisation, x: Tensor) -> Factors | ModeFactors:
     """The factors at x; of a quadratic functional, which has the same everywhere, those that are known."""
 
     def made() -> Factors | ModeFactors:
@@ -37,7 +37,7 @@ class ModeFactors:
         negative, singular: as of `Factors`; neither can be.
     """
 
-    def __init__(self, problem: Problem, lower: Tensor) -> None:
+    def __init__(self, problem: Minimisation, lower: Tensor) -> None:
         structure, space = problem.structure, problem.space
         assert space.stiffness is not None
         self.space, self.rows, self.lower, self.soft = space, problem.rows, lower, 1 / space.stiffness
@@ -54,7 +54,7 @@ class ModeFactors:
             self.met = met
 
     @classmethod
-    def of(cls, problem: Problem, x: Tensor) -> ModeFactors | None:
+    def of(cls, problem: Minimisation, x: Tensor) -> ModeFactors | None:
         """None if H is not positive definite."""
         hessian = problem.hessian_of_coefficients(x)
         counts = problem.structure.counts * problem.basis.size
@@ -80,7 +80,7 @@ class ModeFactors:
         moved = torch.bmm(torch.cholesky_solve(right, self.inner).transpose(1, 2), self.upper)
         return y - self.soft * self.space.pull(moved.reshape(padded.shape)[self.place])
 
-    def _softened(self, problem: Problem) -> Tensor:
+    def _softened(self, problem: Minimisation) -> Tensor:
         """S C of each structure, padded with zeros."""
         space, lower, index = self.space, self.lower, problem.structure.index
         assert space.values is not None
@@ -103,7 +103,7 @@ class Factors:
         singular: structures with directions without curvature, which `solve` leaves alone.
     """
 
-    def __init__(self, problem: Problem, x: Tensor) -> None:
+    def __init__(self, problem: Minimisation, x: Tensor) -> None:
         self.rows = problem.rows
         hessian = tangent_hessian(problem, x)
         self.negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)

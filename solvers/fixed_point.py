@@ -7,15 +7,14 @@ With linear mixing convergence needs a fraction below 2 / (largest eigenvalue of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
-from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
+from cgdft.minimisation import Minimisation
+from cgdft.solver import Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.anderson import Anderson
-from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.long_waves import within
 
@@ -29,16 +28,14 @@ class FixedPoint(Solver):
         history: earlier steps that Anderson's method combines; 0 for linear mixing.
         tolerance: of the projected gradient's norm, relative to that at the start, in each structure.
         max_iterations: more raise.
-        inner: conjugate gradients for the linear response.
     """
 
     mixing: float = 0.3
     history: int = 10
     tolerance: float = 1e-12
     max_iterations: int = 1000
-    inner: CG = field(default_factory=CG)
 
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+    def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree."""
         rows = problem.rows
         cold = rows.particular(rows.target)
@@ -62,7 +59,3 @@ class FixedPoint(Solver):
             for away, bad, good in zip(lost.tolist(), negative.tolist(), (norm <= target).tolist(), strict=True)
         ]
         return Minimum(x, rows.multipliers(gradient), status, len(residuals) - 1, torch.stack(residuals))
-
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
-        """By conjugate gradients."""
-        return self.inner.linearise(problem, x)

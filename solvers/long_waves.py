@@ -29,7 +29,7 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
 from cgdft.electrostatics.mesh import mesh_shape
-from cgdft.problem import Problem
+from cgdft.minimisation import Minimisation
 from cgdft.rows import ConstraintRows
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
@@ -42,7 +42,7 @@ WAVES = 24
 RESIDUAL, MOST = 0.05, 200
 
 
-def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
+def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
     space = problem.space
     meshes: list[_LongWaves] = problem.kept("long waves", lambda: _long_waves(problem))
@@ -82,7 +82,7 @@ def precondition(problem: Problem, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _softness(
-    problem: Problem,
+    problem: Minimisation,
     meshes: list[_LongWaves],
     inverse: Tensor,
     respond: Callable[[Tensor], Tensor],
@@ -151,13 +151,13 @@ def _screened(
     return phi
 
 
-def _long_waves(problem: Problem) -> list[_LongWaves]:
+def _long_waves(problem: Minimisation) -> list[_LongWaves]:
     """The coarse meshes of all structures with long waves."""
     large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
     return [mesh for s in large if (mesh := _of_structure(problem, s)) is not None]
 
 
-def _of_structure(problem: Problem, s: int) -> _LongWaves | None:
+def _of_structure(problem: Minimisation, s: int) -> _LongWaves | None:
     """The coarse mesh of a structure; None of a long thin one, whose box is nearly empty and whose waves hardly grow."""
     structure = problem.structure
     first, count = int(structure.first[s]), int(structure.counts[s])

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.problem import RUNAWAY, Problem
+from cgdft.minimisation import RUNAWAY, Minimisation
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
@@ -44,7 +44,7 @@ class Newton(Solver):
     max_iterations: int = 200
     inner: CG = field(default_factory=CG)
 
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
+    def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Newton steps until the gradient vanishes at a point without negative curvature."""
         rows = problem.rows
         x, gradient, scale = beginning(problem, start)
@@ -93,11 +93,11 @@ class Newton(Solver):
         status = [_status(*one) for one in ends]
         return Minimum(x, rows.multipliers(gradient), status, len(history) - 1, torch.stack(history))
 
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
+    def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """By the conjugate gradients inside."""
         return self.inner.linearise(problem, x)
 
-    def _step(self, problem: Problem, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
+    def _step(self, problem: Minimisation, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
         rows = problem.rows
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
         target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
@@ -117,7 +117,7 @@ def _status(runaway: bool, saddle: bool, met: bool, stuck: bool) -> Status:
     return Status.STUCK if stuck else Status.NOT_CONVERGED
 
 
-def _factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
+def _factors(problem: Minimisation, x: Tensor) -> Factors | ModeFactors | None:
     """Factors of the Hessian if it is small, and what couples atoms in it the same at every step."""
     at_hand = all(term.local or (term.explicit and term.quadratic) for term in problem.functional)
     if not at_hand or problem.side > SMALL:
@@ -126,7 +126,7 @@ def _factors(problem: Problem, x: Tensor) -> Factors | ModeFactors | None:
 
 
 def _line_search(
-    problem: Problem, x: Tensor, energy: Tensor, gradient: Tensor, step: Tensor, moving: Tensor, saddle: Tensor
+    problem: Minimisation, x: Tensor, energy: Tensor, gradient: Tensor, step: Tensor, moving: Tensor, saddle: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """x + t d with Armijo's rule in each structure; returns x, its energy and where a step was found."""
     rows = problem.rows

@@ -17,7 +17,7 @@ from torch import Tensor
 from cgdft.problem import Problem
 from cgdft.recursion import Recursion
 from cgdft.response_problem import ResponseProblem
-from cgdft.solver import Inverse, Minimum, Solver, Status
+from cgdft.solver import Minimum, Solver, Status
 from cgdft.solvers.anderson import Anderson
 
 LARGEST = 1e8  # growth of the residual that is divergence
@@ -34,6 +34,7 @@ class SelfConsistent(Solver):
         max_iterations: more raise.
     """
 
+    solves: ClassVar[type[Problem]] = ResponseProblem
     residual_unit: ClassVar[str] = "e"
 
     mixing: float = 0.3
@@ -41,14 +42,8 @@ class SelfConsistent(Solver):
     tolerance: float = 1e-12
     max_iterations: int = 500
 
-    def minimise(self, problem: Problem, start: Tensor | None = None) -> Minimum:
-        """Mix until input and output agree; it is no minimum that is looked for.
-
-        Raises:
-            ValueError: a problem that is a minimum.
-        """
-        if not isinstance(problem, ResponseProblem):
-            raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")
+    def minimise(self, problem: ResponseProblem, start: Tensor | None = None) -> Minimum:
+        """Mix until input and output agree; it is no minimum that is looked for."""
         if isinstance(problem, Recursion):
             with torch.no_grad():
                 p, multipliers, _ = problem.last()
@@ -80,7 +75,3 @@ class SelfConsistent(Solver):
             for away, other, good in zip(lost.tolist(), unmet.tolist(), met.tolist(), strict=True)
         ]
         return Minimum(x, multipliers, status, len(residuals) - 1, torch.stack(residuals))
-
-    def linearise(self, problem: Problem, x: Tensor) -> Inverse:
-        """Not needed: a `ResponseProblem` solves its own linear problem, which is not symmetric."""
-        raise ValueError("`solver` must be one for minima, got SelfConsistent() for a functional; use FixedPoint()")

@@ -11,7 +11,8 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
-from cgdft.model import DIRECT, Model
+from cgdft.minimisation import DIRECT, Minimisation
+from cgdft.model import Model
 from cgdft.problem import Problem
 from cgdft.response import Probe, Response, Undefined, respond
 from cgdft.solver import SolverError, Status
@@ -121,7 +122,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                 by = tuple({one for name in wanted for one in QUANTITIES[name].by} & {"field", "potential"})
                 x, multipliers = minimum.x, minimum.multipliers
                 if len(x):
-                    dense = problem.stationary and problem.side <= DIRECT
+                    dense = isinstance(problem, Minimisation) and problem.side <= DIRECT
                     with torch.no_grad():
                         both = problem.linearised(Direct() if dense else solver, x, multipliers)
                 else:

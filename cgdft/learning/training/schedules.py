@@ -9,8 +9,8 @@ from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved, probed
+from cgdft.minimisation import Minimisation
 from cgdft.model import Model
-from cgdft.problem import Problem
 from cgdft.response import Probe, Response
 
 #: (model, batch, quantities wanted, where to start) -> prediction.
@@ -37,9 +37,11 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
     with batch.remembering(structure):
         problem, response = at_density(model, structure, p)
         departure = problem.departure(p)
-        if problem.stationary and problem.space.values is not None and problem.readout is None:
+        if isinstance(problem, Minimisation) and problem.space.values is not None and problem.readout is None:
             with batch.remembering(batch.structure):
-                x, multipliers = model.problem(batch.structure).answered(p)
+                still = model.problem(batch.structure)
+            assert isinstance(still, Minimisation)
+            x, multipliers = still.answered(p)
             response = _of_modes(problem, response, x, multipliers)
     return Prediction(batch, probed(response, changes), None, {}, {"stationarity": departure})
 
@@ -53,6 +55,8 @@ def unrolled(steps: int = 20) -> Way:
             problem = model.problem(structure)
             if not len(problem.index):
                 return minimised(model, batch, wanted, start)
+            if not isinstance(problem, Minimisation):
+                raise ValueError(f"`schedule` unrolled needs a functional, got {problem.kind}; train implicitly")
             rows = problem.rows
             with torch.no_grad():
                 x = rows.particular(rows.target)
@@ -91,7 +95,7 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     return torch.cat([part[:, :size] for part in parts])
 
 
-def _of_modes(problem: Problem, response: Response, x: Tensor, multipliers: Tensor) -> Response:
+def _of_modes(problem: Minimisation, response: Response, x: Tensor, multipliers: Tensor) -> Response:
     """The energy of x, which knows nothing of the atoms' displacements: 1/2 stiffness x^2 + E[p0 + L x]."""
     rho = problem.density(x)
     value = problem.value(x, multipliers, response.probe)
