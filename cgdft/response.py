@@ -154,7 +154,7 @@ def depends(values: Iterable[Tensor], prepared: Prepared) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class Probed:
     """The solution as a differentiable function of a probe and of everything that requires a gradient; its derivatives.
 
     Observables are with a graph where grad mode is on, and of the whole batch.
@@ -275,7 +275,7 @@ def respond(
     order: int,
     economical: bool = False,
     by: Sequence[Tensor] = (),
-) -> Response:
+) -> Probed:
     """Attach the graph to a solution: density and multipliers with derivatives exact to `order`, a Lagrangian to 2 `order` + 1.
 
     Args:
@@ -305,4 +305,4 @@ def respond(
             value = counted(value, order if problem.lag else 2 * order + (not economical), by)
             x, multipliers = counted(x, order, by), counted(multipliers, order, by)
         rho = problem.density(x)
-        return Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
+        return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)

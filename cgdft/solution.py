@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,10 @@ from torch import Tensor
 
 from cgdft.counted import counted
 from cgdft.density import Density
+from cgdft.derivatives import Derivatives
 from cgdft.minimisation import Minimisation
-from cgdft.response import Prepared, Probe, Response, depends, forbid_inference, respond
-from cgdft.solver import Inverse, Minimum, Solver, Status
+from cgdft.response import Prepared
+from cgdft.solver import Minimum, Solver, Status
 from cgdft.structure import Structure
 
 if TYPE_CHECKING:
@@ -46,38 +46,21 @@ class Solution:
         prepared: Prepared | None = None,
     ) -> None:
         self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
-        self._given = prepared
-        self._grad_mode = torch.is_grad_enabled()
-        self._depends_on = model.given(structure)
-        self._versions = self._current_versions()
+        self._derivatives = Derivatives(model, structure, problem, solver, minimum, prepared)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the numbers, without a graph; what derivatives need is prepared again."""
-        self._require_current()
+        self._derivatives.require_current()
         structure = copy.copy(self.structure)
         for one in fields(structure):
             value = getattr(structure, one.name)
             object.__setattr__(structure, one.name, value if value.is_leaf else value.detach())
-        return _restored, (self.model, structure, self.solver, self.minimum, self._grad_mode)
-
-    @cached_property
-    def _prepared(self) -> Prepared:
-        return Prepared.of(self.model, self.structure) if self._given is None else self._given
-
-    @cached_property
-    def _graph(self) -> bool:
-        """Whether the energy, or what determines x, depends on something that requires a gradient."""
-        wanted = any(one.requires_grad if isinstance(one, Tensor) else True for one in self._depends_on)
-        if not (self._grad_mode and wanted):
-            return False
-        with torch.enable_grad():
-            values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
-        return depends(values, self._prepared)
+        return _restored, (self.model, structure, self.solver, self.minimum, self._derivatives.grad_mode)
 
     @property
     def outdated(self) -> bool:
         """Whether structure or model have been changed in place since the solve."""
-        return self._current_versions() != self._versions
+        return self._derivatives.outdated
 
     @property
     def status(self) -> list[Status]:
@@ -99,7 +82,7 @@ class Solution:
     @property
     def density(self) -> Density:
         """The coarse density at the minimum."""
-        return self._state.density
+        return self._derivatives.state.density
 
     @property
     def coefficients(self) -> Float[Tensor, "n_atoms size"]:
@@ -139,7 +122,7 @@ class Solution:
             ValueError: a structure periodic along all axes, whose dipole depends on the choice of the cell.
         """
         self._require_open("dipole")
-        return self._state.dipole
+        return self._derivatives.state.dipole
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -155,13 +138,13 @@ class Solution:
     @property
     def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """The energy term by term, (n_structures,) each, hartree."""
-        with self._graph_mode:
-            return self._state.problem.energies(self._state.x, self._state.multipliers)
+        with self._derivatives.graph:
+            return self._derivatives.state.problem.energies(self._derivatives.state.x, self._derivatives.state.multipliers)
 
     @property
     def energy(self) -> Float[Tensor, " n_structures"]:
         """E, (n_structures,), hartree: the sum of all terms, or of the readout's, without the work of batteries."""
-        return self._state.value + self._state.work
+        return self._derivatives.state.value + self._derivatives.state.work
 
     @property
     def grand_potential(self) -> Float[Tensor, " n_structures"]:
@@ -169,7 +152,7 @@ class Solution:
 
         At fixed potential this is what is minimised, and forces and stress are its derivatives.
         """
-        return self._state.value
+        return self._derivatives.state.value
 
     @property
     def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
@@ -179,7 +162,7 @@ class Solution:
         A charge that the ansatz cannot change has no potential and is left out.
         """
         found = {
-            row.name: self._state.multipliers[:, k]
+            row.name: self._derivatives.state.multipliers[:, k]
             for k, row in enumerate(self.problem.fixed)
             if bool(self.problem.rows.active[:, k].all())
         }
@@ -203,14 +186,14 @@ class Solution:
 
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
-        response = self._moved
-        with self._graph_mode:
+        response = self._derivatives.moved
+        with self._derivatives.graph:
             return response.forces()
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        response = self._moved
-        with self._graph_mode:
+        response = self._derivatives.moved
+        with self._derivatives.graph:
             return response.virial()
 
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -237,8 +220,8 @@ class Solution:
         Raises:
             ValueError: a structure periodic along all axes whose charges move freely, as in a conductor.
         """
-        response = self._respond("field")
-        with self._graph_mode:
+        response = self._derivatives.by("field")
+        with self._derivatives.graph:
             return response.polarizability()
 
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
@@ -248,8 +231,8 @@ class Solution:
             ValueError: a structure periodic along all axes whose charges move freely, or whose reference charges change with
                 the positions.
         """
-        response = self._respond("displacement")
-        with self._graph_mode:
+        response = self._derivatives.by("displacement")
+        with self._derivatives.graph:
             return response.born_charges()
 
     def dielectric_tensor(self) -> Float[Tensor, "n_structures 3 3"]:
@@ -269,19 +252,20 @@ class Solution:
         Source: R. G. Parr, W. Yang, J. Am. Chem. Soc. 106, 4049 (1984).
         """
         k = self._total_row()
-        response = self._respond("charge")
+        response = self._derivatives.by("charge")
         p = response.density.coefficients
         weight = torch.zeros_like(p).requires_grad_()
         with torch.enable_grad():
             slope = response.slope(p, "charge", weight)[:, k].sum()
-        (found,) = torch.autograd.grad(slope, weight, create_graph=self._graph, allow_unused=True, materialize_grads=True)
-        return counted(found[:, 0], 2, self._variables)
+        graph = self._derivatives.wanted
+        (found,) = torch.autograd.grad(slope, weight, create_graph=graph, allow_unused=True, materialize_grads=True)
+        return counted(found[:, 0], 2, self._derivatives.variables)
 
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
         k = self._total_row()
-        response = self._respond("charge")
-        with self._graph_mode:
+        response = self._derivatives.by("charge")
+        with self._derivatives.graph:
             one = torch.zeros_like(response.multipliers)
             one[:, k] = 1.0
             return response.slope(response.multipliers, "charge", one)[:, k]
@@ -308,76 +292,9 @@ class Solution:
 
         v is the potential conjugate to each coefficient (E gains sum_a v_a p_a), so chi is negative semidefinite.
         """
-        response = self._respond("potential")
-        with self._graph_mode:
+        response = self._derivatives.by("potential")
+        with self._derivatives.graph:
             return response.susceptibility()
-
-    # The mechanism.
-
-    def _current_versions(self) -> list[int]:
-        """How often what the solution depends on has been changed in place."""
-        return [one._version for one in self._depends_on if isinstance(one, Tensor)]
-
-    @property
-    def _variables(self) -> list[Tensor]:
-        """By which a user may differentiate what is asked for."""
-        return [one for one in self._depends_on if isinstance(one, Tensor) and one.requires_grad] if self._graph else []
-
-    @cached_property
-    def _linearised(self) -> tuple[Inverse, Inverse]:
-        with torch.no_grad():
-            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
-
-    @cached_property
-    def _state(self) -> Response:
-        if self._graph:
-            return self._respond()
-        x, multipliers, problem = self.minimum.x, self.minimum.multipliers, self.problem
-        with torch.no_grad():
-            moving = problem.basis.width(self.structure).requires_grad
-            basis = self.model.basis.prepare(self.structure) if moving else problem.basis
-            rho = Density(self.structure, basis, problem.space.coefficients(x))
-            probe = Probe.zero(self.structure, rho.basis.size, multipliers.shape[1], ())
-            at_hand = self._given is not None and not problem.lag  # forces will need it with a graph
-            value = self._moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
-            return Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
-
-    @property
-    def _moved(self) -> Response:
-        """The energy as a function of displacement and strain, once for both but where a user's derivatives free its graph."""
-        self._require_current()
-        forbid_inference()
-        return self._respond("displacement", "strain", energy=True) if self._graph else self._moved_once
-
-    @cached_property
-    def _moved_once(self) -> Response:
-        return self._respond("displacement", "strain", energy=True)
-
-    def _respond(self, *by: str, energy: bool = False) -> Response:
-        """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
-        forbid_inference()
-        self._require_current()
-
-        def solves(which: int) -> Inverse:
-            return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
-
-        orders = bool(by) + 2 * self._graph
-        steps = orders // 2 if energy and not self.problem.lag else orders
-        both = solves(0), solves(1)
-        # where a user derives further, that frees the graph of what moves, and of nothing else
-        apart = self._graph and {"displacement", "strain"} & {*by}
-        prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
-        x, multipliers = self.minimum.x, self.minimum.multipliers
-        return respond(prepared.problem, prepared.probe(by), x, multipliers, both, steps, by=self._variables)
-
-    @property
-    def _graph_mode(self) -> torch.set_grad_enabled:
-        """Whether what is returned has a graph."""
-        return torch.set_grad_enabled(self._graph)
-
-    def _require_current(self) -> None:
-        if self.outdated:
-            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
     def _require_open(self, what: str) -> None:
         if self.structure.pbc.all(1).any():

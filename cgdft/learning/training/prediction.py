@@ -14,7 +14,7 @@ from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.minimisation import DIRECT, Minimisation
 from cgdft.model import Model
 from cgdft.problem import Problem
-from cgdft.response import Probe, Response, Undefined, respond
+from cgdft.response import Probe, Probed, Undefined, respond
 from cgdft.solver import SolverError, Status
 from cgdft.solvers import Direct
 from cgdft.structure import Structure
@@ -33,7 +33,7 @@ class Prediction:
     """
 
     batch: Batch
-    response: Response
+    response: Probed
     minimum: Tensor | None
     failed: dict[str, str]
     extra: dict[str, Tensor]
@@ -145,16 +145,16 @@ def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, dict[str, Ten
         return batch.structure.deformed(displacement, strain), {"displacement": displacement, "strain": strain}
 
 
-def probed(response: Response, changes: dict[str, Tensor]) -> Response:
+def changed(response: Probed, changes: dict[str, Tensor]) -> Probed:
     """The same response with these changes in its probe."""
     return replace(response, probe=replace(response.probe, **changes))
 
 
-def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, Response]:
+def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, Probed]:
     """The energy at a given density, as if it were the minimum."""
     problem = model.problem(structure)
     rho = Density(structure, problem.basis, p)
     energy = (problem.readout or problem.functional).energy(rho)
     none = p.new_zeros(problem.n, len(problem.fixed))
     probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
-    return problem, Response(problem, probe, rho, none, energy - problem.work(rho), problem.work(rho), p.reshape(-1))
+    return problem, Probed(problem, probe, rho, none, energy - problem.work(rho), problem.work(rho), p.reshape(-1))

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.training.prediction import Prediction, at_density, minimised, moved, probed
+from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved
 from cgdft.minimisation import Minimisation
 from cgdft.model import Model
-from cgdft.response import Probe, Response
+from cgdft.response import Probe, Probed
 
 #: (model, batch, quantities wanted, where to start) -> prediction.
 Way = Callable[[Model, Batch, Sequence[str], Tensor | None], Prediction]
@@ -43,7 +43,7 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
             assert isinstance(still, Minimisation)
             x, multipliers = still.answered(p)
             response = _of_modes(problem, response, x, multipliers)
-    return Prediction(batch, probed(response, changes), None, {}, {"stationarity": departure})
+    return Prediction(batch, changed(response, changes), None, {}, {"stationarity": departure})
 
 
 def unrolled(steps: int = 20) -> Way:
@@ -73,8 +73,8 @@ def unrolled(steps: int = 20) -> Way:
             probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
             multipliers = rows.multipliers(slope)
             value = problem.value(x, multipliers, probe)
-            response = Response(problem, probe, rho, multipliers, value, problem.work(rho), x)
-        return Prediction(batch, probed(response, changes), x.detach(), {}, {})
+            response = Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
+        return Prediction(batch, changed(response, changes), x.detach(), {}, {})
 
     return way
 
@@ -95,8 +95,8 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     return torch.cat([part[:, :size] for part in parts])
 
 
-def _of_modes(problem: Minimisation, response: Response, x: Tensor, multipliers: Tensor) -> Response:
+def _of_modes(problem: Minimisation, response: Probed, x: Tensor, multipliers: Tensor) -> Probed:
     """The energy of x, which knows nothing of the atoms' displacements: 1/2 stiffness x^2 + E[p0 + L x]."""
     rho = problem.density(x)
     value = problem.value(x, multipliers, response.probe)
-    return Response(problem, response.probe, rho, multipliers, value, problem.work(rho), x)
+    return Probed(problem, response.probe, rho, multipliers, value, problem.work(rho), x)

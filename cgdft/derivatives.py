@@ -1,0 +1,128 @@
+"""The solution with the graph that derivatives need, for as long as what it depends on is what it was."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.response import Prepared, Probe, Probed, depends, forbid_inference, respond
+
+if TYPE_CHECKING:
+    from cgdft.model import Model
+    from cgdft.problem import Problem
+    from cgdft.solver import Inverse, Minimum, Solver
+    from cgdft.structure import Structure
+
+
+class Derivatives:
+    """What the observables of a solution are read off: `Probed` with the derivatives asked for, and two more by users.
+
+    Args:
+        model, structure, problem, solver, minimum: of the solution.
+        prepared: the problem with a graph to displacement and strain, where it is at hand.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        structure: Structure,
+        problem: Problem,
+        solver: Solver,
+        minimum: Minimum,
+        prepared: Prepared | None,
+    ) -> None:
+        self._model, self._structure, self._problem, self._solver, self._minimum = model, structure, problem, solver, minimum
+        self._given = prepared
+        self.grad_mode = torch.is_grad_enabled()
+        self._depends_on = model.given(structure)
+        self._versions = self._current_versions()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether structure or model have been changed in place since the solve."""
+        return self._current_versions() != self._versions
+
+    def require_current(self) -> None:
+        """Raise a RuntimeError if they have."""
+        if self.outdated:
+            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
+
+    @cached_property
+    def wanted(self) -> bool:
+        """Whether the energy, or what determines x, depends on something that requires a gradient."""
+        possible = any(one.requires_grad if isinstance(one, Tensor) else True for one in self._depends_on)
+        if not (self.grad_mode and possible):
+            return False
+        with torch.enable_grad():
+            values = self._problem.determined(self._minimum.x, self._minimum.multipliers)
+        return depends(values, self._prepared)
+
+    @property
+    def graph(self) -> torch.set_grad_enabled:
+        """Within it, what is returned has a graph where that is wanted."""
+        return torch.set_grad_enabled(self.wanted)
+
+    @property
+    def variables(self) -> list[Tensor]:
+        """By which a user may differentiate what is asked for."""
+        return [one for one in self._depends_on if isinstance(one, Tensor) and one.requires_grad] if self.wanted else []
+
+    @cached_property
+    def state(self) -> Probed:
+        """The solution itself."""
+        if self.wanted:
+            return self.by()
+        x, multipliers, problem, structure = self._minimum.x, self._minimum.multipliers, self._problem, self._structure
+        with torch.no_grad():
+            moving = problem.basis.width(structure).requires_grad
+            basis = self._model.basis.prepare(structure) if moving else problem.basis
+            rho = Density(structure, basis, problem.space.coefficients(x))
+            probe = Probe.zero(structure, rho.basis.size, multipliers.shape[1], ())
+            at_hand = self._given is not None and not problem.lag  # forces will need it with a graph
+            value = self.moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
+            return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
+
+    @property
+    def moved(self) -> Probed:
+        """The energy as a function of displacement and strain, once for both but where a user's derivatives free its graph."""
+        self.require_current()
+        forbid_inference()
+        return self.by("displacement", "strain", energy=True) if self.wanted else self._moved_once
+
+    @cached_property
+    def _moved_once(self) -> Probed:
+        return self.by("displacement", "strain", energy=True)
+
+    def by(self, *changes: str, energy: bool = False) -> Probed:
+        """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
+        forbid_inference()
+        self.require_current()
+
+        def solves(which: int) -> Inverse:
+            return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
+
+        orders = bool(changes) + 2 * self.wanted
+        steps = orders // 2 if energy and not self._problem.lag else orders
+        both = solves(0), solves(1)
+        # where a user derives further, that frees the graph of what moves, and of nothing else
+        apart = self.wanted and {"displacement", "strain"} & {*changes}
+        prepared = Prepared.of(self._model, self._structure) if apart else self._prepared
+        x, multipliers = self._minimum.x, self._minimum.multipliers
+        return respond(prepared.problem, prepared.probe(changes), x, multipliers, both, steps, by=self.variables)
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        return Prepared.of(self._model, self._structure) if self._given is None else self._given
+
+    @cached_property
+    def _linearised(self) -> tuple[Inverse, Inverse]:
+        with torch.no_grad():
+            return self._problem.linearised(self._solver, self._minimum.x, self._minimum.multipliers)
+
+    def _current_versions(self) -> list[int]:
+        """How often what the solution depends on has been changed in place."""
+        return [one._version for one in self._depends_on if isinstance(one, Tensor)]
