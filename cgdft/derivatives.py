@@ -81,7 +81,7 @@ class Derivatives:
             moving = problem.basis.width(structure).requires_grad
             basis = self._model.basis.prepare(structure) if moving else problem.basis
             rho = Density(structure, basis, problem.space.coefficients(x))
-            probe = Probe.zero(structure, rho.basis.size, multipliers.shape[1], ())
+            probe = Probe.of(problem)
             at_hand = self._given is not None and not problem.lag  # forces will need it with a graph
             value = self.moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
             return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)

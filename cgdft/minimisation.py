@@ -143,6 +143,9 @@ class Minimisation(Problem):
             total = total - (probe.field * self.dipole(x, rho)).sum(1)
         if probe.potential.requires_grad:
             total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
+        if probe.voltage.requires_grad:
+            for k, row in enumerate(self.held):
+                total = total - probe.voltage[:, k] * self.charge(row, rho)
         return total
 
     # What solvers use, without a graph.

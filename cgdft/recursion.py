@@ -32,7 +32,7 @@ class Recursion(ResponseProblem):
     def last(self, probe: Probe | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """p, lambda and v of the last answer, differentiable twice by what probe and law depend on."""
         if probe is None:
-            probe = Probe.zero(self.structure, self.basis.size, len(self.fixed), ())
+            probe = Probe.of(self)
         p = torch.zeros_like(self.space.origin)
         none = p.new_zeros(self.n, len(self.fixed))
         multipliers, v = none, none

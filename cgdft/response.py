@@ -81,6 +81,7 @@ class Probe:
         field: uniform, (n_structures, 3), hartree / (e bohr).
         potential: conjugate to each coefficient, (n_atoms, size), hartree / e.
         charge: of each fixed row, (n_structures, n_rows), e.
+        voltage: of each row held at a potential, (n_structures, n_held), hartree / e.
     """
 
     displacement: Float[Tensor, "n_atoms 3"]
@@ -88,19 +89,21 @@ class Probe:
     field: Float[Tensor, "n_structures 3"]
     potential: Float[Tensor, "n_atoms size"]
     charge: Float[Tensor, "n_structures n_rows"]
+    voltage: Float[Tensor, "n_structures n_held"]
 
     @classmethod
-    def zero(cls, structure: Structure, size: int, n_rows: int, by: tuple[str, ...]) -> Probe:
+    def of(cls, problem: Problem, by: tuple[str, ...] = ()) -> Probe:
         """All zero, with a gradient for those named in `by`."""
-        n, m = structure.n_atoms, len(structure)
+        n, m = problem.structure.n_atoms, problem.n
         shapes = {
             "displacement": (n, 3),
             "strain": (m, 3, 3),
             "field": (m, 3),
-            "potential": (n, size),
-            "charge": (m, n_rows),
+            "potential": (n, problem.basis.size),
+            "charge": (m, len(problem.fixed)),
+            "voltage": (m, len(problem.held)),
         }
-        like = structure.positions
+        like = problem.structure.positions
         return cls(**{name: _own(like.new_zeros(shape, requires_grad=name in by)) for name, shape in shapes.items()})
 
 
@@ -129,8 +132,7 @@ class Prepared:
 
     def probe(self, by: tuple[str, ...]) -> Probe:
         """Changes, with a gradient for those named in `by`."""
-        problem = self.problem
-        changes = Probe.zero(problem.structure, problem.basis.size, len(problem.fixed), by)
+        changes = Probe.of(self.problem, by)
         return replace(changes, **{name: getattr(self, name) for name in ("displacement", "strain") if name in by})
 
 
@@ -228,6 +230,12 @@ class Probed:
                 slope = self.slope(p, "potential", one)
                 chi = chi.index_put((structure.index, local.new_tensor(atom * size + component), local), slope)
         return chi.reshape(len(structure), most * size, most * size)
+
+    def capacitance(self) -> Float[Tensor, "n_structures n_held n_held"]:
+        """dq_k/dV_l of the charges held at potentials, (n_structures, n_held, n_held), e^2 / hartree."""
+        with torch.enable_grad():
+            charges = [self.problem.charge(row, self.density) for row in self.problem.held]
+        return torch.stack([self.slope(charge, "voltage") for charge in charges], 1)
 
     def slope(self, value: Tensor, by: str, weight: Tensor | None = None) -> Tensor:
         """Derivative of the sum of some values, or of weighted ones, by a change of the probe, of the change's shape.

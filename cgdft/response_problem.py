@@ -138,7 +138,10 @@ class ResponseProblem(Problem):
             return v
         field = (probe.field[:, None] @ self.structure.open_projector)[:, 0][self.structure.index]
         felt = torch.cat([(field * self.structure.positions).sum(1, keepdim=True), field, field.new_zeros(len(field), 5)], 1)
-        return v - self.basis.padded(felt[:, : self.basis.shells]) + probe.potential
+        v = v - self.basis.padded(felt[:, : self.basis.shells]) + probe.potential
+        for k, row in enumerate(self.held):
+            v = v - probe.voltage[self.structure.index, k, None] * row.weights
+        return v
 
     def answer(self, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
         """F(R, v), (n_atoms, size)."""
@@ -176,8 +179,7 @@ class ResponseProblem(Problem):
         rho = self.density(x)
         if self.readout is not None:
             return self.readout.energies(rho)
-        probe = Probe.zero(self.structure, self.basis.size, len(self.fixed), ())
-        return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers, probe)}
+        return {**self.functional.energies(rho), "Response": self._internal(rho, multipliers, Probe.of(self))}
 
     def shifted(self, v: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"]) -> Tensor:
         """v - sum_k lambda_k a_k."""

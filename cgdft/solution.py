@@ -246,6 +246,23 @@ class Solution:
         alpha = self.polarizability()
         return torch.eye(3).to(alpha) + 4 * torch.pi * alpha / self.structure.volume[:, None, None]
 
+    def capacitance(self) -> Float[Tensor, "n_structures n_held n_held"]:
+        """C_kl = dq_k/dV_l of the charges held at potentials, (n_structures, n_held, n_held), e^2 / hartree, symmetric.
+
+        In the order of the constraints; of a `PotentialDifference` q is half of the difference of both charges.
+
+        Raises:
+            ValueError: no charge held at a potential.
+        """
+        if not self.problem.held:
+            raise ValueError(
+                f"`capacitance` needs charges held at potentials, got {_few(self.problem.fixed) or 'no constraint'}; see "
+                "`hardness` for the inverse at fixed charge"
+            )
+        response = self._derivatives.by("voltage")
+        with self._derivatives.graph:
+            return response.capacitance()
+
     def fukui(self) -> Float[Tensor, " n_atoms"]:
         """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.
 

@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from ase.build import molecule
 
-from cgdft import FragmentCharge, Model, Multipoles, PotentialDifference, Structure
-from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
+from cgdft import FragmentCharge, Model, Multipoles, PotentialDifference, Response, Structure, TotalCharge
+from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, Operator, Stiffening, StiffeningResponse
 from cgdft.solvers import CG
 from cgdft.units import angstrom, eV, volt
 
@@ -60,8 +61,53 @@ def test_capacitance(axis):
         difference = torch.tensor(1.0 * volt, dtype=D, requires_grad=True)
         (slope,) = torch.autograd.grad(charge(gap, difference), difference)
         inverse.append(1 / float(slope))
+        structure, n = electrodes(gap * angstrom, axis=axis)
+        assert float(model(n, 1.0 * volt)(structure).capacitance()) == pytest.approx(float(slope), rel=1e-12)
         assert float(slope) == pytest.approx(float(charge(gap, 1.0 * volt) - charge(gap, 0.0)) / volt, rel=1e-9)
     assert (inverse[1] - inverse[0]) / (3 * angstrom) == pytest.approx(4 * math.pi / EDGE**2, rel=1e-8)
+
+
+STIFF = StiffeningResponse(0.2, 0.5, scale=0.3)
+HELD = {
+    "minimum": lambda rows: Model(Hartree() + Stiffening(0.5, 0.3), Multipoles(width=1.0), constraints=rows),
+    "one of modes": lambda rows: SQE(0.1).replace(constraints=rows),
+    "response law": lambda rows: Model(Hartree(), Multipoles(width=1.0), Response(STIFF), rows),
+    "recursion": lambda rows: Model(Hartree(), Multipoles(width=1.0), Response(STIFF, 3), rows, readout=Stiffening(0.5, 0.3)),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_capacitance_matrix(name):
+    """Of two molecules' parts at potentials, within a total charge: their charges by their potentials; its derivative too."""
+    batch = Structure.batch([Structure.from_ase(molecule("CH3OH")), Structure.from_ase(molecule("CH3CH2OH"))])
+
+    def solved(one, two):
+        rows = [FragmentCharge([0], potential=one), FragmentCharge([2, 3], potential=two), TotalCharge()]
+        return HELD[name](rows)(batch)
+
+    def charges(solution):
+        return torch.stack([batch.total(row) for row in (first * solution.charges, second * solution.charges)], 1)
+
+    first = torch.isin(batch.local, torch.tensor([0])).to(D)
+    second = torch.isin(batch.local, torch.tensor([2, 3])).to(D)
+    matrix = solved(0.02, -0.01).capacitance()
+    step = 1e-4
+    by_first = (charges(solved(0.02 + step, -0.01)) - charges(solved(0.02 - step, -0.01))) / (2 * step)
+    by_second = (charges(solved(0.02, -0.01 + step)) - charges(solved(0.02, -0.01 - step))) / (2 * step)
+    torch.testing.assert_close(matrix, torch.stack([by_first, by_second], 2), rtol=1e-6, atol=1e-7)
+    if name != "recursion":
+        torch.testing.assert_close(matrix, matrix.transpose(1, 2))
+        assert (torch.linalg.eigvalsh(matrix) > 0).all()
+    given = torch.tensor(0.02, dtype=D, requires_grad=True)
+    options = {"allow_unused": True, "materialize_grads": True}  # zero of what is quadratic
+    (slope,) = torch.autograd.grad(solved(given, -0.01).capacitance()[:, 0, 1].sum(), given, **options)
+    sides = [solved(0.02 + sign * step, -0.01).capacitance()[:, 0, 1].sum() for sign in (1, -1)]
+    assert float(slope) == pytest.approx(float(sides[0] - sides[1]) / (2 * step), rel=1e-5, abs=1e-8)
+
+
+def test_a_capacitance_needs_potentials():
+    with pytest.raises(ValueError, match=r"`capacitance` needs charges held at potentials, got \['total'\]"):
+        SQE(0.1)(Structure.from_ase(molecule("H2O"))).capacitance()
 
 
 def test_ions_between():

@@ -127,7 +127,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                         both = problem.linearised(Direct() if dense else solver, x, multipliers)
                 else:
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
-                probe = replace(Probe.zero(structure, problem.basis.size, len(problem.fixed), by), **changes)
+                probe = replace(Probe.of(problem, by), **changes)
                 response = respond(problem, probe, x, multipliers, both, order if len(x) else 0, economical=True)
                 return Prediction(batch, response, x, failed, {})
         failed |= {batch.frames[s].name: minimum.status[s].value for s in bad}
@@ -156,5 +156,5 @@ def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, 
     rho = Density(structure, problem.basis, p)
     energy = (problem.readout or problem.functional).energy(rho)
     none = p.new_zeros(problem.n, len(problem.fixed))
-    probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
-    return problem, Probed(problem, probe, rho, none, energy - problem.work(rho), problem.work(rho), p.reshape(-1))
+    work = problem.work(rho)
+    return problem, Probed(problem, Probe.of(problem), rho, none, energy - work, work, p.reshape(-1))

@@ -70,7 +70,7 @@ def unrolled(steps: int = 20) -> Way:
                 x = x - 0.5 * rows.project(inverse * rows.project(slope))
             rho = problem.density(x)
             slope = torch.autograd.grad(problem.objective(x).sum(), x, create_graph=True)[0]
-            probe = Probe.zero(structure, problem.basis.size, len(problem.fixed), ())
+            probe = Probe.of(problem)
             multipliers = rows.multipliers(slope)
             value = problem.value(x, multipliers, probe)
             response = Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
