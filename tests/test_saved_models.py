@@ -274,6 +274,27 @@ def test_evaluate(saved, tmp_path, capsys):
     assert main(["evaluate", "nothing", str(stored("molecules"))]) == 2
 
 
+@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
+def test_evaluate_with_keys_and_units_of_the_files(saved, tmp_path, capsys):
+    model, frames = str(saved[1]), [water(seed) for seed in range(3)]
+
+    def errors(*more):
+        assert main(["evaluate", model, str(written(tmp_path / "set.xyz", frames)), "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)["errors"]
+
+    known = errors()
+    for atoms in frames:
+        energy = atoms.calc.results.pop("energy") * units.eV / units.hartree
+        atoms.info["mine"] = energy
+    assert "energy" not in errors()
+    told = errors("--key", "energy=mine", "--unit", "energy=hartree")
+    assert told["energy"]["rmse"] == pytest.approx(known["energy"]["rmse"], rel=1e-6)
+    assert told["forces"] == known["forces"]
+    for wrong in (["--key", "energy"], ["--key", "energy=other"], ["--unit", "energy=parsec"]):
+        assert main(["evaluate", model, str(tmp_path / "set.xyz"), *wrong]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_nothing_heavy_is_imported_for_help():
     code = "import sys, cgdft.cli\nassert cgdft.cli.main(['train', '--help']) == 0\nassert 'torch' not in sys.modules\n"
     running = process("-c", code)

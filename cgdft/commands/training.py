@@ -49,16 +49,36 @@ def evaluate(
     architecture: Annotated[
         str | None, typer.Option(metavar="FILE.py", help="Of a model of an architecture of one's own.")
     ] = None,
+    key: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=NAME", help="Of a label in the files: energy=REF_energy; repeated.")
+    ] = None,
+    unit: Annotated[
+        list[str] | None, typer.Option(metavar="LABEL=UNIT", help="Of a label in the files: energy=hartree; repeated.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
 ) -> None:
-    """Print the errors of a trained model by quantity. Keys, units, definition and charge are those of its training."""
+    """Print the errors of a trained model by quantity. Keys and units are those of its training where none are given.
+
+    Definition and charge are those of its training.
+    """
     from cgdft.learning.training.evaluate_files import evaluate_files
 
     with _warnings_in_a_line():
-        found = evaluate_files(model, data, architecture)
+        found = evaluate_files(model, data, architecture, keys=_pairs("key", key), units=_pairs("unit", unit))
     for name, why in found.failed.items():
         complain(f"frame {name} left out: {why}")
     print(jsonlib.dumps(found.to_dict(), indent=2) if json else found.table())
+
+
+def _pairs(option: str, given: list[str] | None) -> dict[str, str] | None:
+    """LABEL=VALUE of each; None where none are given."""
+    if not given:
+        return None
+    split = [one.partition("=") for one in given]
+    wrong = [one for one, (label, _, value) in zip(given, split, strict=True) if not (label and value)]
+    if wrong:
+        raise ValueError(f"`--{option}` must be LABEL=VALUE, got {wrong[0]!r}")
+    return {label: value for label, _, value in split}
 
 
 @contextmanager

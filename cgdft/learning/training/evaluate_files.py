@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cgdft.learning.data.checks import check_set
@@ -20,7 +20,12 @@ BATCH = 16
 
 
 def evaluate_files(
-    model: str | Path, paths: Sequence[str | Path], architecture: str | None = None, environment: Environment | None = None
+    model: str | Path,
+    paths: Sequence[str | Path],
+    architecture: str | None = None,
+    environment: Environment | None = None,
+    keys: Mapping[str, str] | None = None,
+    units: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Errors of a saved model on the frames of files, read with the keys, units, definition and charge of its training.
 
@@ -30,6 +35,7 @@ def evaluate_files(
         model: a file or a name, see `load`.
         architecture: the Python file of a model of a user's own.
         environment: see `load`.
+        keys, units: see `FrameSet.read`; where given, in place of those of the training.
 
     Raises:
         ValueError, FileNotFoundError: as `load`, `FrameSet.read` and `check_set`, units that look wrong among them; no frame
@@ -38,8 +44,13 @@ def evaluate_files(
     facts = metadata(model)
     loaded = load(model, architecture, environment)
     data = facts["provenance"].get("config", {}).get("data", {})
-    present = {name: data[name] for name in ("units", "charge") if data.get(name) is not None}
-    frames = FrameSet.read([str(path) for path in paths], keys=data.get("keys"), partial=True, **present)
+    frames = FrameSet.read(
+        [str(path) for path in paths],
+        keys=data.get("keys") if keys is None else keys,
+        units=data.get("units") if units is None else units,
+        charge=data.get("charge"),
+        partial=keys is None,
+    )
     frames = frames.defined_as(facts["provenance"].get("definition"))
     environment = environment_of(loaded)
     unknown = set(frames.elements) - set(environment.elements)
@@ -53,7 +64,5 @@ def evaluate_files(
     check_set(frames, atomic_energies=facts["atoms"])
     found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
-        raise ValueError(
-            f"`data` must have labels, got none in {', '.join(map(str, paths))}: see `keys` in the training's config"
-        )
+        raise ValueError(f"`data` must have labels, got none in {', '.join(map(str, paths))}: say their names by `keys`")
     return found
