@@ -109,7 +109,9 @@ class Ansatz(nn.Module, ABC):
         return Minimisation(structure, basis, functional, self, constraints, readout)
 
 
-def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: Structure, basis: Multipoles) -> Tensor:
+def coefficients_of(
+    value: CoefficientsLike | AtomParameter | None, structure: Structure, basis: Multipoles, name: str = "p0"
+) -> Tensor:
     """Coefficients (n_atoms, size) from charges or coefficients given in any of the ways of `CoefficientsLike`.
 
     None: the total charge of each structure shared equally by its atoms.
@@ -122,10 +124,10 @@ def coefficients_of(value: CoefficientsLike | AtomParameter | None, structure: S
     if isinstance(value, Tensor) and value.ndim == 2:
         if tuple(value.shape) != (structure.n_atoms, basis.size):
             raise ValueError(
-                f"`p0` must be (n_atoms, size) = ({structure.n_atoms}, {basis.size}), got shape {tuple(value.shape)}"
+                f"`{name}` must be (n_atoms, size) = ({structure.n_atoms}, {basis.size}), got shape {tuple(value.shape)}"
             )
         return value.to(structure.positions)
-    parameter = value if isinstance(value, AtomParameter) else AtomParameter(value, "p0")
+    parameter = value if isinstance(value, AtomParameter) else AtomParameter(value, name)
     charges = parameter(structure)
     higher = charges.new_zeros(structure.n_atoms, basis.size - 1)
     return torch.cat([charges[:, None], higher], 1)

@@ -1,6 +1,6 @@
 """Where to begin the next solve of a trajectory: the last densities, extrapolated so that time may run backwards.
 
-    x(t) = sum_j B_j x(t - j h),   B_j = (-1)^(j + 1) j C(2k + 4, k + 2 - j) / C(2k + 2, k + 1),   j = 1 .. k + 2
+    p(t) = sum_j B_j p(t - j h),   B_j = (-1)^(j + 1) j C(2k + 4, k + 2 - j) / C(2k + 2, k + 1),   j = 1 .. k + 2
 
 errs as h^2 in value but only as h^(2k + 3) in what is not reversible in time, which is what makes energies drift.
 
@@ -44,12 +44,13 @@ class Extrapolation:
 
     def add(self, solution: Solution) -> None:
         """Remember a solution, after those before it in time."""
-        self._past = [(solution.structure, solution.minimum.x.detach()), *self._past[: self.order + 1]]
+        with torch.no_grad():
+            p = solution.problem.space.coefficients(solution.minimum.x)
+        self._past = [(solution.structure, p), *self._past[: self.order + 1]]
 
     def start(self, structure: Structure) -> Tensor | None:
-        """x to begin with: extrapolated if the positions are too, else the last one; None without a past of the same atoms."""
+        """p to begin with: extrapolated if the positions are too, else the last one; None without a past of the same atoms."""
         past = [one for one in self._past if one[0].numbers.equal(structure.numbers)]
-        past = [one for one in past if one[1].shape == past[0][1].shape]
         if not past:
             return None
         best, start = torch.inf, past[0][1]
@@ -58,5 +59,5 @@ class Extrapolation:
             positions = sum(w * one.positions for w, (one, _) in zip(weights, past, strict=False))
             miss = float((positions - structure.positions).norm())
             if miss < best:
-                best, start = miss, sum(w * x for w, (_, x) in zip(weights, past, strict=False))  # type: ignore[assignment]
+                best, start = miss, sum(w * p for w, (_, p) in zip(weights, past, strict=False))  # type: ignore[assignment]
         return start

@@ -117,15 +117,25 @@ class Minimisation(Problem):
             return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
         return (self.space.coefficients(self.answered(p)[0]) - p).reshape(-1)
 
+    def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
+        """Of modes with a stiffness what `answered` gives, which is nearer than p is, whichever modes there were before."""
+        return self.answered(p)[0] if self._answers and self.space.values is not None else super().start(p)
+
+    @property
+    def _answers(self) -> bool:
+        """Whether all that the ansatz changes has a stiffness."""
+        return self.space.stiffness is not None and bool((self.space.stiffness > 0).all())
+
     def answered(self, p: Float[Tensor, "n_atoms size"]) -> tuple[Float[Tensor, " n_x"], Float[Tensor, "n_structures n_rows"]]:
         """x = -L^T (dE/dp - sum_k V_k a_k - sum_k lambda_k a_k) / stiffness at p, and the lambda that keep the fixed charges.
 
         Raises:
             ValueError: an ansatz without stiffness, whose x has no answer of its own.
         """
-        stiffness, active = self.space.stiffness, self.rows.active
-        if stiffness is None or not (stiffness > 0).all():
+        if not self._answers:
             raise ValueError("`ansatz` must have a stiffness of all that it changes to answer to a density, got one without")
+        stiffness, active = self.space.stiffness, self.rows.active
+        assert stiffness is not None
         rho = Density(self.structure, self.basis, p.detach())
         slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
         x = -self.space.pull(slope - self._given) / stiffness

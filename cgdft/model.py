@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cgdft.ansatz import Ansatz, Free
+from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
@@ -134,14 +134,15 @@ class Model(nn.Module):
             )
         return self.solver
 
-    def forward(self, structure: Structure, start: Solution | Tensor | None = None, throw: bool = True) -> Solution:
+    def forward(self, structure: Structure, start: Solution | CoefficientsLike | None = None, throw: bool = True) -> Solution:
         """The minimum on a structure or on every structure of a batch.
 
         A solution holds the graph from which its forces follow, 1 MB for a molecule of ten atoms and a network. Under
         `torch.no_grad()` it holds none, and what forces need is prepared again when they are asked for.
 
         Args:
-            start: solution of a similar structure to begin with, or its x (molecular dynamics: see `Extrapolation`).
+            start: solution of a similar structure to begin with, or charges or coefficients as in `Fixed` (molecular dynamics:
+                see `Extrapolation`).
             throw: whether a solve that failed raises; else see `solution.status`.
 
         Raises:
@@ -154,11 +155,11 @@ class Model(nn.Module):
         forbid_inference()
         prepared = Prepared.of(self, structure) if torch.is_grad_enabled() else None
         problem = self.problem(structure) if prepared is None else prepared.problem
-        solver, minimum = self.solve(problem, start.minimum.x if isinstance(start, Solution) else start, throw)
+        solver, minimum = self.solve(problem, None if start is None else _begun(problem, start), throw)
         return Solution(self, structure, problem, solver, minimum, prepared)
 
     def solve(self, problem: Problem, start: Tensor | None = None, throw: bool = True) -> tuple[Solver, Minimum]:
-        """The minimum of this model's problem, and the solver that found it; without a graph.
+        """The minimum of this model's problem, from x = `start` (n_x,), and the solver that found it; without a graph.
 
         Raises:
             SolverError: as the call.
@@ -171,11 +172,6 @@ class Model(nn.Module):
                 multipliers = problem.rows.multipliers(empty)
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
-                if start is not None and not (isinstance(start, Tensor) and start.shape == problem.index.shape):
-                    got = tuple(start.shape) if isinstance(start, Tensor) else f"{start!r:.60}"
-                    raise ValueError(
-                        f"`start` must be a solution or its x, of as many unknowns, {tuple(problem.index.shape)}, got {got}"
-                    )
                 minimum = solver.minimise(problem, start)
                 minimum = _checked(minimum, problem, solver)
             if finite(minimum.x):
@@ -215,6 +211,13 @@ class Model(nn.Module):
             f"Model {self.name}: {terms}; l <= {self.basis.lmax}; {type(self.ansatz).__name__}; "
             f"{', '.join(type(c).__name__ for c in self.constraints) or 'no constraint'}; solver {solver}"
         )
+
+
+def _begun(problem: Problem, start: Solution | CoefficientsLike) -> Tensor | None:
+    """x where the density is that of `start`, or near to it."""
+    with torch.no_grad():
+        p = start.problem.space.coefficients(start.minimum.x) if isinstance(start, Solution) else start
+        return problem.start(coefficients_of(p, problem.structure, problem.basis, "start"))
 
 
 def _gather(values: Iterable[Any], found: list[Any]) -> None:

@@ -134,6 +134,10 @@ class Problem(ABC):
         place = self.structure.index[which // self.basis.size] * len(parts) + row
         return place, which, torch.cat([one.weights.reshape(-1)[k] for one, k in zip(self.fixed, parts, strict=True)])
 
+    def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
+        """x to begin with where coefficients p are near to the solution; None where there is no telling."""
+        return (p - self.space.origin).reshape(-1) if self.space.values is None else None
+
     @cached_property
     def harmonic(self) -> Harmonic:
         """The quadratic local terms together."""

@@ -50,7 +50,7 @@ def test_convex_by_construction(structure):
     model = energy_functional.example(structure)
     first = model(structure)
     generator = torch.Generator().manual_seed(0)
-    start = torch.randn(first.minimum.x.shape, generator=generator, dtype=torch.float64)
+    start = torch.randn(first.coefficients.shape, generator=generator, dtype=torch.float64)
     again = model(structure, start=start)
     torch.testing.assert_close(again.coefficients, first.coefficients, atol=1e-8, rtol=0)
 

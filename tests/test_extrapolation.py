@@ -8,7 +8,9 @@ from ase.build import molecule
 from cgdft import Extrapolation, Structure
 from cgdft.ase import CGDFT
 from cgdft.extrapolation import coefficients
-from cgdft.functionals import QEq
+from cgdft.functionals import ACKS2, SQE, Anharmonic, BondSoftness, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals.models.qeq import CHI, HARDNESS
+from cgdft.solvers import CG
 from cgdft.validation.speed import dynamics
 
 
@@ -31,8 +33,8 @@ def test_smooth_motion_is_foreseen():
     assert past.start(at(0.0)) is None
     for t in np.arange(-0.5, 0.0, 0.1):
         past.add(model(at(t)))
-    exact = model(at(0.0)).minimum.x
-    last = model(at(-0.1)).minimum.x
+    exact = model(at(0.0)).coefficients
+    last = model(at(-0.1)).coefficients
     miss = float((past.start(at(0.0)) - exact).norm() / (last - exact).norm())
     assert miss < 0.05
     assert float((past.start(at(3.0)) - last).norm()) < 0.2  # a jump: nothing that was extrapolated far
@@ -47,7 +49,43 @@ def test_after_a_jump_the_last_one_is_taken():
     solutions = [model(at(t)) for t in (-0.3, -0.2, -0.1)]
     for one in solutions:
         past.add(one)
-    assert torch.equal(past.start(at(-0.1)), solutions[-1].minimum.x)
+    assert torch.equal(past.start(at(-0.1)), solutions[-1].coefficients)
+
+
+MODELS = {
+    "SQE": SQE(0.3),
+    "ACKS2": ACKS2(BondSoftness(1.0, 3.0)),
+    "not quadratic": SQE(0.3).replace(functional=Hartree() + Electronegativity(CHI) + Hardness(HARDNESS) + Anharmonic(0.1)),
+    "soft bonds": SQE(0.0),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_dynamics_goes_on_where_bonds_break(name):
+    """There are other modes then, and their past is that of the density."""
+    atoms = molecule("H2O")
+    atoms.calc, fresh = CGDFT(MODELS[name]), molecule("H2O")
+    for _ in range(12):
+        atoms.positions[1] *= 1.1
+        fresh.positions, fresh.calc = atoms.positions, CGDFT(MODELS[name])
+        assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), abs=1e-8)
+    modes = [len(MODELS[name].problem(Structure.from_ase(one)).index) for one in (molecule("H2O"), atoms)]
+    assert modes[0] > modes[1]
+
+
+@pytest.mark.parametrize("name", ["SQE", "ACKS2"])
+def test_a_density_foreseen_is_a_start_of_modes(name):
+    """Fewer iterations than from nothing, whichever modes there were before."""
+    waters = molecule("H2O")
+    waters.set_cell([3.1] * 3)
+    waters = waters.repeat(2)
+    waters.pbc = True
+    waters.rattle(0.05, seed=1)
+    model = MODELS[name].replace(solver=CG(1e-10))
+    before = model(Structure.from_ase(waters))
+    waters.rattle(0.002, seed=2)
+    after = Structure.from_ase(waters)
+    assert model(after, start=before).iterations < model(after).iterations
 
 
 @pytest.mark.slow

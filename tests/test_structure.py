@@ -306,7 +306,7 @@ def test_what_a_model_is_called_with():
             Structure.from_ase(atoms)
     with pytest.raises(TypeError, match="`structure` must be a cgdft.Structure, got Atoms; see Structure.from_ase"):
         QEq()(molecule("H2O"))
-    with pytest.raises(ValueError, match=r"`start` must be a solution or its x, of as many unknowns, \(3,\), got \(7,\)"):
+    with pytest.raises(ValueError, match=r"`start` must be \(n_atoms,\) = \(3,\), got shape \(7,\)"):
         QEq()(water, start=torch.zeros(7, dtype=D))
     with pytest.raises(ValueError, match="`nothing` must return a tensor of one energy for each structure.*got NoneType"):
         (QEq() + nothing())(water)
