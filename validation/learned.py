@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from cgdft.learning import Frame, MessagePassing
-from cgdft.learning.architectures import about, make, names
+from cgdft.learning.architectures import about, learnt_from, make, names
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.config import Settings
@@ -30,8 +30,6 @@ from cgdft.validation import suites
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
-#: Whose charges are nobody's: energies and forces alone are labels.
-LATENT = ("local", "les")
 LABELS = {"energy": 0.5, "forces": 1.0}
 MULTIPOLES = {"multipoles": 0.3, "dipole": 0.3}
 #: Published errors of charge equilibration with a neural network (4G) and of one without any charges (2G), for orientation:
@@ -68,9 +66,9 @@ def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 
     """Errors on the frames that were not seen, of one architecture, and what it took.
 
     Args:
-        latent: whether energies and forces alone are labels, as those of `LATENT` are trained always.
+        latent: whether energies and forces alone are labels, as those are trained always whose charges are nobody's.
     """
-    latent = latent or architecture in LATENT
+    latent = latent or bool(learnt_from(architecture))
     train, validation, test = divided(frames)
     atoms = free_atoms(train)
     pairs = Batch.of(train, [MessagePassing(list(atoms), channels=1).cutoff])

@@ -97,7 +97,8 @@ of oxygen in four to six waters small-response has 21 me too negative. Chains ar
 small-response was told the polarizabilities of 263 frames. Of those that it was not told, in the same basis, it has 0.98 on
 average, 0.97 in the median; too much for H2 and F2 (1.7), too little for HF (a half) and CO (0.6). The suite molecules is of
 def2-SVPD: there it has 0.63 of the reference's. Densities without a field tell little of them: small-qeq was told nothing else
-and has 0.40 of the reference's in that suite.
+and has 0.40 of the reference's in that suite. A susceptibility is one of surroundings, which do not know the charge: lone ions
+have that of the lone atom (36 bohr^3 for Na and Na+, 4 for Cl-), which no frame of training tells.
 
 Nearer than in any molecule atoms repel in every model (`NuclearRepulsion`, within 0.7 times the sum of covalent radii).
 small-response has seen diatomic molecules with single bonds at 0.70 of their lengths, others at 0.86: pressed to 0.3 of it the

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from cgdft.learning import Frame
+from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.labels import Reading
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.model import Model
-from cgdft.validation.learned import LATENT
 from cgdft.validation.published.latent import claimed, correlation
 from cgdft.validation.published.published_set import LABELS, Divided, PublishedSet, atoms_of, digits, rounded
 
@@ -60,13 +60,13 @@ def _frames(path: Path) -> list[Frame]:
 
 def weights(architecture: str) -> dict[str, float]:
     """Energies and forces; MBIS charges where charges are meant to be those of a density."""
-    return LABELS if architecture in LATENT else LABELS | {"multipoles": 1.0}
+    return LABELS if learnt_from(architecture) else LABELS | {"multipoles": 1.0}
 
 
 def measured(model: Model, architecture: str, divided: Divided) -> dict[str, Any]:
     """Errors of energies and forces, and of what was not trained on: errors and r^2."""
     batches = [Batch.of(divided.test[k : k + 25]) for k in range(0, len(divided.test), 25)]
-    wanted = ["energy", "forces"] if architecture in LATENT else ["energy", "forces", "multipoles"]
+    wanted = ["energy", "forces"] if learnt_from(architecture) else ["energy", "forces", "multipoles"]
     found = evaluate(model, batches, wanted)
     errors = rounded(found)
     density = claimed(model, architecture, divided.validation)

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.functionals import UniformField
+from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.data.labels import Reading
 from cgdft.model import Model
 from cgdft.units import angstrom, eV, volt
-from cgdft.validation.learned import LATENT
 from cgdft.validation.published.latent import claimed
 from cgdft.validation.published.published_set import LABELS, Divided, PublishedSet, atoms_of, digits
 
@@ -106,7 +106,7 @@ def _frame(atoms: Atoms, name: str, energy: float, dipole: NDArray[np.float64]) 
 
 def weights(architecture: str) -> dict[str, float]:
     """Energies and forces; dipoles where charges are meant to be those of a density."""
-    return LABELS if architecture in LATENT else LABELS | {"dipole": 1.0}
+    return LABELS if learnt_from(architecture) else LABELS | {"dipole": 1.0}
 
 
 def measured(model: Model, architecture: str, divided: InFields) -> dict[str, Any]:

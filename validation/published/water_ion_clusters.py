@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.labels import Reading
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.model import Model
-from cgdft.validation.learned import LATENT
 from cgdft.validation.published.published_set import LABELS, MULTIPOLES, Divided, PublishedSet, atoms_of, rounded
 
 FILE = "water100.extxyz.xz"
@@ -50,12 +50,12 @@ def read(folder: Path, seed: int = 0) -> Divided:
 
 def weights(architecture: str) -> dict[str, float]:
     """Energies and forces; of physics whose charges are those of the density, multipoles and dipoles as well."""
-    return LABELS if architecture in LATENT else LABELS | MULTIPOLES
+    return LABELS if learnt_from(architecture) else LABELS | MULTIPOLES
 
 
 def measured(model: Model, architecture: str, divided: Divided) -> dict[str, Any]:
     """Errors of energies, forces, charges and dipoles of atoms, and dipoles, of the larger clusters."""
-    wanted = ["energy", "forces"] if architecture in LATENT else ["energy", "forces", "multipoles", "dipole"]
+    wanted = ["energy", "forces"] if learnt_from(architecture) else ["energy", "forces", "multipoles", "dipole"]
     test = divided.test
     found = evaluate(model, [Batch.of(test[k : k + 8]) for k in range(0, len(test), 8)], wanted)
     return {"errors": rounded(found), "failed": found.left_out}

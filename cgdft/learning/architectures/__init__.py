@@ -20,6 +20,11 @@ def about(name: str) -> str:
     return (_module(name).__doc__ or "").strip().splitlines()[0]
 
 
+def learnt_from(name: str) -> tuple[str, ...]:
+    """The labels that an architecture is learnt from where no weights are told; empty: all."""
+    return getattr(_module(name), "LABELS", ()) if name in names() else ()
+
+
 def make(name: str, environment: Environment, atoms: dict[str, float]) -> Model:
     """The model of an architecture on an environment.
 

@@ -11,6 +11,9 @@ from cgdft.learning.heads import Coefficients
 from cgdft.model import Model
 from cgdft.units import angstrom
 
+#: Charges of a reference are not what these are.
+LABELS = ("energy", "forces", "stress")
+
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
     """E = sum_i e(h_i) + E0 + Coulomb energy of Gaussian charges q(h_i), whose sum is free, as `cgdft.functionals.LES`."""

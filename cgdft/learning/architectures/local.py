@@ -8,6 +8,9 @@ from cgdft.learning.architectures._short_range import short_range
 from cgdft.learning.environment import Environment
 from cgdft.model import Model
 
+#: It has no density to speak of.
+LABELS = ("energy", "forces", "stress")
+
 
 def model(environment: Environment, atoms: dict[str, float]) -> Model:
     """E = sum_i e(h_i) + E0."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,9 @@ from cgdft.structure import Structure
 STATED = {"charge": ("charge", "total_charge"), "spin": ("spin",)}
 #: What an array of charges by some definition is called.
 CHARGES = "_charges"
+#: What names of labels are made of, and names in ASE's files that are of none.
+SPEAKING = ("energy", "force", "stress", "virial", "dipole", "quadrupole", "charge", "polariz", "weight")
+OTHERS = frozenset({"initial_charges", "free_energy", "energies", "stresses"})
 #: Arrays of multipoles that do not say by which definition.
 UNNAMED = ("multipoles", "charges")
 
@@ -59,6 +62,14 @@ class Reading:
         if quantity in self.keys:
             return (self.keys[quantity].removesuffix(".T"),)
         return QUANTITIES[quantity].names if quantity in QUANTITIES else STATED.get(quantity, ())
+
+    def unread(self, names: Iterable[str], definitions: Sequence[str]) -> list[str]:
+        """Of the names in files those that speak of labels and are those of none."""
+        usual = {name for one in QUANTITIES.values() for name in one.names}.union(*STATED.values())
+        known = {name for label in (*UNITS, *STATED) for name in self.names(label)} | usual | OTHERS
+        prefixes = tuple(f"{one}_" for one in definitions)
+        found = {name for name in names if any(word in name.lower() for word in SPEAKING)}
+        return sorted(name for name in found - known if name not in definitions and not name.startswith(prefixes))
 
     def stated(self, atoms: Atoms, what: str) -> float | None:
         """Total charge or spin that a frame states, else None; raises ValueError where it states two."""

@@ -49,7 +49,12 @@ class FrameSet(Dataset[Frame]):
         self._sources, self._places, self._memory = tuple(sources), places, memory or Memory()
         self.definition, self.reading = definition, reading
         self.definitions = tuple(dict.fromkeys(one for source in sources for one in source.definitions))
-        self.notes = tuple(note for source in sources for note in source.notes)
+        names = frozenset[str]().union(*(source.names for source in sources))
+        unread = reading.unread(names, self.definitions)
+        self.notes = (
+            *(note for source in sources for note in source.notes),
+            *([f"labels are not read from {', '.join(unread)}: name them by `keys`"] if unread else []),
+        )
 
     @classmethod
     def read(
@@ -177,12 +182,16 @@ class FrameSet(Dataset[Frame]):
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[FrameSet]:
         """Disjoint sets at random, of these fractions of the frames, which add up to at most 1.
 
+        Neutral single atoms, of which E0 are read, come first.
+
         Raises:
             ValueError: fractions out of range, or one too small for a frame.
         """
         if min(fractions, default=0) <= 0 or sum(fractions) > 1 + 1e-9:
             raise ValueError(f"`fractions` must be positive and add up to at most 1, got {list(fractions)}")
         order = np.random.default_rng(seed).permutation(len(self))
+        facts = self.facts[order]
+        order = order[np.argsort((facts["size"] > 1) | (np.nan_to_num(facts["charge"]) != 0), kind="stable")]
         ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         if (np.diff(ends) < 1).any():
             raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}")

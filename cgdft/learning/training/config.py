@@ -9,6 +9,7 @@ import torch
 from ase.data import chemical_symbols
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.loss import EXTRA
 
@@ -85,10 +86,13 @@ class Settings(_Strict):
 
 
 class Data(_Strict):
-    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`."""
+    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`.
+
+    Without a fraction, 0, the frames of training are those of validation too.
+    """
 
     train: Annotated[list[Path], Field(min_length=1)]
-    validation: list[Path] | Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation: list[Path] | Annotated[float, Field(ge=0, lt=1)] = 0.1
     keys: dict[str, str] = {}
     units: dict[str, str] = {}
     definition: str | None = None
@@ -145,4 +149,6 @@ class Config(Settings):
     @property
     def settings(self) -> Settings:
         """The part that does not know model and data."""
-        return Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        settings = Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        labels = () if "weights" in self.model_fields_set else learnt_from(self.architecture)
+        return settings.model_copy(update={"weights": {name: WEIGHTS[name] for name in labels}}) if labels else settings

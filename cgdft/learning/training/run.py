@@ -45,7 +45,9 @@ def _train(config: Config, processes: World) -> Trained:
     data = config.data
     reading: dict[str, Any] = {name: getattr(data, name) for name in ("keys", "units", "definition", "charge")}
     frames = FrameSet.read(data.train, **reading)
-    if isinstance(data.validation, float):
+    if data.validation == 0:
+        validation = frames
+    elif isinstance(data.validation, float):
         frames, validation = frames.split([1 - data.validation, data.validation], config.seed)
     else:
         validation = FrameSet.read(data.validation, **{**reading, "definition": None}).defined_as(frames.definition)
@@ -56,7 +58,8 @@ def _train(config: Config, processes: World) -> Trained:
     environment = environment_of(model)
     if processes.writes:
         weights = config.settings.weights
-        for note in check_set(frames, validation, elements=environment.elements, atomic_energies=atoms, weights=weights):
+        others = None if validation is frames else validation
+        for note in check_set(frames, others, elements=environment.elements, atomic_energies=atoms, weights=weights):
             warnings.warn(note, stacklevel=3)
     seen = ranges(frames, environment.cutoff, began.get("ranges")) if processes.writes else {}
 

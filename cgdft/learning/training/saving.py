@@ -87,7 +87,8 @@ def metadata(path_or_name: str | Path) -> dict[str, Any]:
 def load(path_or_name: str | Path, architecture: str | None = None, environment: Environment | None = None) -> Model:
     """The model of a file, or of a trained one by name; structures unlike those of its training get one warning.
 
-    It computes in the dtype of its network, by default float32; `.double()` of it in float64.
+    It computes in the dtype of its network, by default float32; `.double()` of it in float64. Its weights require no gradient;
+    `.requires_grad_()` of it can be trained on.
 
     Args:
         architecture: the Python file of a model of a user's own; code is not in the file.

@@ -72,7 +72,7 @@ class Trainer:
         on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
 
     Raises:
-        ValueError: no frames, or names twice.
+        ValueError: no frames, names twice, or a model whose weights require no gradient (those of `load` do not).
     """
 
     def __init__(
@@ -101,6 +101,10 @@ class Trainer:
         self.world.equalise(model)
         self.average = Average(model, self.settings.ema)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise ValueError(
+                f"`model` must have weights that require a gradient, got none in {model.name}; see requires_grad_()"
+            )
         self.optimiser = torch.optim.Adam(self.parameters, lr=self.settings.learning_rate)
         self.epochs = sum(n for _, n in self.phases)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(
