@@ -60,4 +60,4 @@ class Harmonic:
 
 
 def _expanded(start: Tensor, blocks: Tensor, rho: Density) -> Tensor:
-    return start + (blocks @ rho.coefficients[..., None])[..., 0]
+    return start + (blocks * rho.coefficients[:, None]).sum(2)

@@ -41,7 +41,8 @@ class ConstraintRows:
         """
         n_rows = len(matrix)
         triangle = torch.eye(n_rows, dtype=matrix.dtype, device=matrix.device).repeat(n, 1, 1)
-        active = torch.zeros(n, n_rows, dtype=torch.bool, device=matrix.device)
+        length = matrix.new_zeros(n, n_rows).index_add(0, index, (matrix * matrix).T).sqrt()
+        active = length > 1e-12
         basis = torch.zeros_like(matrix)
 
         def dot(u: Tensor, v: Tensor) -> Tensor:
@@ -49,30 +50,29 @@ class ConstraintRows:
             return (u @ v)[None] if n == 1 else u.new_zeros(n, len(u)).index_add(0, index, (u * v).T)
 
         for k in range(n_rows):
-            rest, length = matrix[k].clone(), dot(matrix[k : k + 1], matrix[k])[:, 0].sqrt()
-            for _ in range(2):  # twice is enough for orthogonality to rounding
+            rest = matrix[k]
+            for _ in range(2 if k else 0):  # twice is enough for orthogonality to rounding
                 overlap = dot(basis[:k], rest)
                 triangle[:, k, :k] += overlap
                 rest = rest - (overlap[0] @ basis[:k] if n == 1 else (overlap[index] * basis[:k].T).sum(1))
             norm = dot(rest[None], rest)[:, 0].sqrt()
-            active[:, k] = length > 1e-12
-            dependent = active[:, k] & (norm < 1e-8 * length)
-            if dependent.any():
-                s = int(torch.nonzero(dependent)[0])
-                raise ValueError(
-                    f"`constraints` must be independent, got '{names[k]}', which follows from or contradicts "
-                    f"{', '.join(repr(name) for name in names[:k])} in structure {s}; remove one of them"
-                )
-            wrong = ~active[:, k] & (target[:, k].abs() > 1e-6)
-            if wrong.any():
-                s = int(torch.nonzero(wrong)[0])
-                raise ValueError(
-                    f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
-                    f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
-                    f"density or the charge, or give constraints=[] to leave it"
-                )
             triangle[:, k, k] = torch.where(active[:, k], norm, 1.0)
             basis[k] = torch.where(active[index, k], rest / norm.clamp(min=1e-300)[index], 0.0)
+        dependent = active & (triangle.diagonal(dim1=1, dim2=2) < 1e-8 * length)
+        if dependent.any():
+            k, s = torch.nonzero(dependent.T)[0].tolist()
+            raise ValueError(
+                f"`constraints` must be independent, got '{names[k]}', which follows from or contradicts "
+                f"{', '.join(repr(name) for name in names[:k])} in structure {s}; remove one of them"
+            )
+        wrong = ~active & (target.abs() > 1e-6)
+        if wrong.any():
+            k, s = torch.nonzero(wrong.T)[0].tolist()
+            raise ValueError(
+                f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
+                f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
+                f"density or the charge, or give constraints=[] to leave it"
+            )
         target = torch.where(active, target, 0.0)
         counts = torch.bincount(index, minlength=n)
         local = torch.empty_like(index)
