@@ -296,7 +296,11 @@ class ResponseModes(Ansatz):
         if isinstance(factor, Tensor):
             if factor.ndim != 2 or len(factor) != n:
                 raise ValueError(f"`factor` must be (n_atoms * size, n_modes) = ({n}, ...), got shape {tuple(factor.shape)}")
-            rows, columns = torch.nonzero(factor.detach(), as_tuple=True)
+            held = factor.detach() != 0
+            if factor.requires_grad:  # what is zero here may have a derivative
+                of = torch.nn.functional.one_hot(structure.index.repeat_interleave(basis.size)).to(factor)
+                held = of @ (of.T @ held.to(factor)) > 0
+            rows, columns = torch.nonzero(held, as_tuple=True)
             factor = Entries(rows, columns, factor[rows, columns], factor.shape[1])
         at, width = structure.positions, factor.width
         rows, columns, values = factor.rows.to(at.device), factor.columns.to(at.device), factor.values.to(at)
@@ -309,6 +313,6 @@ class ResponseModes(Ansatz):
         index[columns] = owner[rows]
         if (index[columns] != owner[rows]).any():
             raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
-        if carried is None and not (rows % basis.size == 0).any():
+        if carried is None and not ((rows % basis.size == 0) & (values.detach() != 0)).any():
             carried = origin.new_zeros(width, 3)
         return Space(origin, index, rows, columns, values, origin.new_ones(width), carried)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Prepared, Probe, Probed, depends, forbid_inference, respond
+from cgdft.response import Prepared, Probe, Probed, forbid_inference, leaves, respond
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -52,14 +52,19 @@ class Derivatives:
             raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
     @cached_property
-    def wanted(self) -> bool:
-        """Whether the energy, or what determines x, depends on something that requires a gradient."""
+    def _leaves(self) -> list[Tensor]:
+        """What the energy, or what determines x, depends on and requires a gradient."""
         possible = any(one.requires_grad if isinstance(one, Tensor) else True for one in self._depends_on)
         if not (self.grad_mode and possible):
-            return False
+            return []
         with torch.enable_grad():
             values = self._problem.determined(self._minimum.x, self._minimum.multipliers)
-        return depends(values, self._prepared)
+        return leaves(values, self._prepared)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything by which a user may differentiate."""
+        return bool(self._leaves)
 
     @property
     def graph(self) -> torch.set_grad_enabled:
@@ -69,7 +74,9 @@ class Derivatives:
     @property
     def variables(self) -> list[Tensor]:
         """By which a user may differentiate what is asked for."""
-        return [one for one in self._depends_on if isinstance(one, Tensor) and one.requires_grad] if self.wanted else []
+        held = [one for one in self._depends_on if isinstance(one, Tensor) and one.requires_grad]
+        known = {id(one) for one in held}
+        return [*held, *(one for one in self._leaves if id(one) not in known)] if self.wanted else []
 
     @cached_property
     def state(self) -> Probed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -221,7 +221,7 @@ def _begun(problem: Problem, start: Solution | CoefficientsLike) -> Tensor | Non
 
 
 def _gather(values: Iterable[Any], found: list[Any]) -> None:
-    """Tensors and functions among values and in dicts, lists and tuples of them."""
+    """Tensors and functions among values and in dicts, lists, tuples and dataclasses of them."""
     for one in values:
         if type(one) in PLAIN or isinstance(one, nn.Module):
             continue
@@ -231,6 +231,8 @@ def _gather(values: Iterable[Any], found: list[Any]) -> None:
             _gather(one.values(), found)
         elif isinstance(one, list | tuple):
             _gather(one, found)
+        elif is_dataclass(one):
+            _gather([getattr(one, each.name) for each in fields(one)], found)
 
 
 def _names(term: Term | Functional) -> str:

@@ -128,11 +128,14 @@ class Problem(ABC):
     @cached_property
     def _weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """a_k of the fixed charges by their entries: place in (n_structures, n_rows), which coefficient, weight."""
-        parts = [torch.nonzero(row.weights.reshape(-1)).flatten() for row in self.fixed]
+        with torch.enable_grad():  # weights may depend on the structure
+            weights = [row.weights.reshape(-1) for row in self.fixed]
+            parts = [torch.nonzero((one.detach() != 0) | one.requires_grad).flatten() for one in weights]
+            values = torch.cat([one[k] for one, k in zip(weights, parts, strict=True)])
         row = torch.repeat_interleave(torch.arange(len(parts)), torch.tensor([len(one) for one in parts])).to(self.index.device)
         which = torch.cat(parts)
         place = self.structure.index[which // self.basis.size] * len(parts) + row
-        return place, which, torch.cat([one.weights.reshape(-1)[k] for one, k in zip(self.fixed, parts, strict=True)])
+        return place, which, values
 
     def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
         """x to begin with where coefficients p are near to the solution; None where there is no telling."""

@@ -136,8 +136,8 @@ class Prepared:
         return replace(changes, **{name: getattr(self, name) for name in ("displacement", "strain") if name in by})
 
 
-def depends(values: Iterable[Tensor], prepared: Prepared) -> bool:
-    """Whether some values depend on anything that requires a gradient, beside what was made for derivatives since `prepared`.
+def leaves(values: Iterable[Tensor], prepared: Prepared) -> list[Tensor]:
+    """What some values depend on and requires a gradient, beside what was made for derivatives since `prepared`.
 
     A function of the structure may solve models of its own, whose displacements are nobody's.
     """
@@ -152,7 +152,7 @@ def depends(values: Iterable[Tensor], prepared: Prepared) -> bool:
         more = {one for one, _ in node.next_functions if one is not None} - seen
         seen |= more
         waiting += more
-    return any(_made.get(one, -1) < since for one in found)
+    return [one for one in found if _made.get(one, -1) < since]
 
 
 @dataclass(frozen=True, eq=False)

@@ -187,7 +187,7 @@ class Structure:
     def volume(self) -> Float[Tensor, " n_structures"]:
         """Cell volume, (n_structures,), bohr^3; 0 without a cell."""
         a, b, c = self.cell.unbind(1)  # not linalg.det, whose second derivative is NaN for the zero cell of an open member
-        return (torch.linalg.cross(a, b) * c).sum(1)
+        return (torch.linalg.cross(a, b) * c).sum(1).abs()
 
     @property
     def has_stress(self) -> Bool[Tensor, " n_structures"]:

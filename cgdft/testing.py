@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +32,7 @@ def check_term(
     Args:
         term: the term.
         structure: one structure to try it on; its density gets random coefficients, so that nothing is zero by accident.
-        basis: default: l <= 2, width 1 bohr.
+        basis: default: l <= 2, width 1 bohr, with spin for a term that is zero without.
         tolerance: largest allowed error, relative to the size of what is compared.
 
     Returns:
@@ -43,12 +44,15 @@ def check_term(
     """
     if not isinstance(term, Term):
         raise TypeError(f"`term` must be a cgdft.Term, got {term!r}; {MADE}")
-    basis = Multipoles(2, width=1.0) if basis is None else basis
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
+    if basis is None:
+        basis = Multipoles(2, width=1.0)
+        some = Density(structure, basis.prepare(structure), random(structure.n_atoms, basis.size))
+        basis = basis if checked_energy(term, some).any() else Multipoles(2, width=1.0, spin=True)
     p = random(structure.n_atoms, basis.size)
     rho = Density(structure, basis.prepare(structure), p)
     errors: dict[str, float] = {}
@@ -73,13 +77,19 @@ def check_term(
         )
         turned_p = (p.unflatten(1, (-1, basis.shells)) @ rotation(TURN, basis.lmax).T).flatten(1)
         compare("rotation", term.energy(Density(turned, basis, turned_p)), energy)
+        inverted = inversion(structure)
+        odd = [(-1.0) ** l for l in range(basis.lmax + 1) for _ in range(2 * l + 1)]  # noqa: E741
+        inverted_p = (p.unflatten(1, (-1, basis.shells)) * p.new_tensor(odd)).flatten(1)
+        compare("inversion", term.energy(Density(inverted, basis, inverted_p)), energy)
     if structure.pbc.any():
         cells = torch.randint(-2, 3, structure.positions.shape, generator=generator) * structure.pbc[structure.index]
         away = (cells[:, None].to(structure.cell) @ structure.cell[structure.index])[:, 0]
         elsewhere = structure.deformed(away, torch.zeros_like(structure.cell))
         compare("atoms in other cells", term.energy(Density(elsewhere, basis, p)), energy)
         if term.extensive and not (term.external or per_atom) and len(structure) == 1:
-            compare("supercell", term.energy(Density(doubled(structure), basis, p.repeat(2, 1))), 2 * energy)
+            for axis in torch.nonzero(structure.pbc[0]).flatten().tolist():
+                larger = Density(doubled(structure, axis), basis, p.repeat(2, 1))
+                compare(f"supercell along axis {axis}", term.energy(larger), 2 * energy)
     if not per_atom and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
         permuted = Structure(
@@ -92,10 +102,10 @@ def check_term(
         )
         compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
         other = structure.deformed(0.1 * random(structure.n_atoms, 3), torch.zeros_like(structure.cell))
-        both = Structure.batch([structure, other])
-        q = random(structure.n_atoms, basis.size)
-        alone = torch.cat([energy, term.energy(Density(other, basis, q))])
-        compare("batch", term.energy(Density(both, basis, torch.cat([p, q]))), alone)
+        for what, more in (("batch", other), ("batch of unlike structures", doubled(other))):
+            both, q = Structure.batch([structure, more]), random(more.n_atoms, basis.size)
+            alone = torch.cat([energy, term.energy(Density(more, basis, q))])
+            compare(what, term.energy(Density(both, basis, torch.cat([p, q]))), alone)
 
     prepared = term.prepare(structure, rho.basis)
     compare("prepared energy", prepared.energy(rho), energy)
@@ -164,9 +174,24 @@ def check_term(
     return errors
 
 
-def doubled(structure: Structure) -> Structure:
-    """Two cells along the first periodic axis as one."""
-    axis = int(structure.pbc[0].int().argmax())
+def inversion(structure: Structure) -> Structure:
+    """Its image at the origin: the cell is its own."""
+    s = structure
+    return Structure(s.numbers, -s.positions, s.cell, s.pbc, charge=s.charge, spin=s.spin, index=s.index)
+
+
+def doubled(structure: Structure, axis: int | None = None) -> Structure:
+    """Two cells along a periodic axis, default the first, as one; without any, the structure beside itself."""
+    if not structure.pbc.any():
+        away = structure.positions.new_tensor([10.0, 2.0, 1.0])
+        away[0] += structure.positions[:, 0].max() - structure.positions[:, 0].min()
+        return Structure(
+            structure.numbers.repeat(2),
+            torch.cat([structure.positions, structure.positions + away]),
+            charge=2 * structure.charge,
+            spin=2 * structure.spin,
+        )
+    axis = int(structure.pbc[0].int().argmax()) if axis is None else axis
     cell = structure.cell[0].clone()
     cell[axis] *= 2
     positions = torch.cat([structure.positions, structure.positions + structure.cell[0, axis]])
@@ -181,7 +206,9 @@ def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points
     def at(t: float) -> tuple[float, float, float]:
         x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
         value = along(x)
-        return t, float(value.detach()), float(torch.autograd.grad(value, x)[0]) if value.requires_grad else 0.0
+        if not value.requires_grad:
+            return t, float(value), 0.0
+        return t, float(value.detach()), float(torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)[0])
 
     def unexplained(one: tuple[float, float, float], two: tuple[float, float, float]) -> float:
         return two[1] - one[1] - 0.5 * (two[0] - one[0]) * (one[2] + two[2])
@@ -197,8 +224,9 @@ def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points
 def _check_line(name: str, along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     value = along(t)
-    (slope,) = torch.autograd.grad(value, t, create_graph=True) if value.requires_grad else (torch.zeros_like(t),)
-    curvature = torch.autograd.grad(slope, t)[0] if slope.requires_grad else torch.zeros_like(t)
+    unused: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
+    slope = torch.autograd.grad(value, t, create_graph=True, **unused)[0] if value.requires_grad else torch.zeros_like(t)
+    curvature = torch.autograd.grad(slope, t, **unused)[0] if slope.requires_grad else torch.zeros_like(t)
     with torch.no_grad():
         h = 1e-3
         e = [along(torch.tensor(k * h, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]

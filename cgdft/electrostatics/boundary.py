@@ -82,7 +82,7 @@ class Box:
     @property
     def volume(self) -> Float[Tensor, ""]:
         """Volume, bohr^3."""
-        return torch.linalg.det(self.cell)
+        return torch.linalg.det(self.cell).abs()
 
     @property
     def background(self) -> bool:
