@@ -172,6 +172,9 @@ class Solution:
     def chemical_potential(self) -> Float[Tensor, " n_structures"]:
         """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree.
 
+        E is what is minimised, also where another energy is read out; at fixed p0, which depends on the total charge by default
+        where modes move charge (p0=0.0 does not), and with terms as they are at this charge.
+
         Raises:
             ValueError: no constraint on the total charge, or one that the ansatz cannot change.
         """
