@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.structure import Structure
-from cgdft.testing import TURN, doubled, inversion
+from cgdft.testing import TURN, beside, doubled, inversion
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -116,18 +116,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     return errors
 
 
-def beside(structure: Structure, other: Structure) -> Structure:
-    """Both, the other `FAR` bohr away along x; charges and spins add up."""
-    away = structure.positions.new_tensor([FAR, 0.0, 0.0])
-    return Structure(
-        torch.cat([structure.numbers, other.numbers]),
-        torch.cat([structure.positions, other.positions + away]),
-        charge=structure.charge + other.charge,
-        spin=structure.spin + other.spin,
-    )
-
-
 def with_far_atom(model: Model, structure: Structure) -> tuple[Solution, Solution]:
     """A structure beside a neutral atom of its first element, and that atom alone."""
     lone = Structure(structure.numbers[:1], structure.positions[:1])
-    return model(beside(structure, lone)), model(lone)
+    return model(beside(structure, lone, [FAR, 0.0, 0.0])), model(lone)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+@dataclass(eq=False)
 class Derivatives:
     """What the observables of a solution are read off: `Probed` with the derivatives asked for, and two more by users.
 
@@ -26,19 +28,16 @@ class Derivatives:
         prepared: the problem with a graph to displacement and strain, where it is at hand.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        structure: Structure,
-        problem: Problem,
-        solver: Solver,
-        minimum: Minimum,
-        prepared: Prepared | None,
-    ) -> None:
-        self._model, self._structure, self._problem, self._solver, self._minimum = model, structure, problem, solver, minimum
-        self._given = prepared
+    model: Model
+    structure: Structure
+    problem: Problem
+    solver: Solver
+    minimum: Minimum
+    prepared: Prepared | None = None
+
+    def __post_init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
-        self._depends_on = model.given(structure)
+        self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 
     @property
@@ -58,7 +57,7 @@ class Derivatives:
         if not (self.grad_mode and possible):
             return []
         with torch.enable_grad():
-            values = self._problem.determined(self._minimum.x, self._minimum.multipliers)
+            values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
         return leaves(values, self._prepared)
 
     @property
@@ -83,13 +82,13 @@ class Derivatives:
         """The solution itself."""
         if self.wanted:
             return self.by()
-        x, multipliers, problem, structure = self._minimum.x, self._minimum.multipliers, self._problem, self._structure
+        x, multipliers, problem, structure = self.minimum.x, self.minimum.multipliers, self.problem, self.structure
         with torch.no_grad():
             moving = problem.basis.width(structure).requires_grad
-            basis = self._model.basis.prepare(structure) if moving else problem.basis
+            basis = self.model.basis.prepare(structure) if moving else problem.basis
             rho = Density(structure, basis, problem.space.coefficients(x))
             probe = Probe.of(problem)
-            at_hand = self._given is not None and not problem.lag  # forces will need it with a graph
+            at_hand = self.prepared is not None and not problem.lag  # forces will need it with a graph
             value = self.moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
             return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
 
@@ -113,22 +112,22 @@ class Derivatives:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
 
         orders = bool(changes) + 2 * self.wanted
-        steps = orders // 2 if energy and not self._problem.lag else orders
+        steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
         # where a user derives further, that frees the graph of what moves, and of nothing else
         apart = self.wanted and {"displacement", "strain"} & {*changes}
-        prepared = Prepared.of(self._model, self._structure) if apart else self._prepared
-        x, multipliers = self._minimum.x, self._minimum.multipliers
+        prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
+        x, multipliers = self.minimum.x, self.minimum.multipliers
         return respond(prepared.problem, prepared.probe(changes), x, multipliers, both, steps, by=self.variables)
 
     @cached_property
     def _prepared(self) -> Prepared:
-        return Prepared.of(self._model, self._structure) if self._given is None else self._given
+        return Prepared.of(self.model, self.structure) if self.prepared is None else self.prepared
 
     @cached_property
     def _linearised(self) -> tuple[Inverse, Inverse]:
         with torch.no_grad():
-            return self._problem.linearised(self._solver, self._minimum.x, self._minimum.multipliers)
+            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
 
     def _current_versions(self) -> list[int]:
         """How often what the solution depends on has been changed in place."""

@@ -13,6 +13,7 @@ from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
+from cgdft.derivatives import Derivatives
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.minimisation import RUNAWAY
@@ -156,7 +157,7 @@ class Model(nn.Module):
         prepared = Prepared.of(self, structure) if torch.is_grad_enabled() else None
         problem = self.problem(structure) if prepared is None else prepared.problem
         solver, minimum = self.solve(problem, None if start is None else _begun(problem, start), throw)
-        return Solution(self, structure, problem, solver, minimum, prepared)
+        return Solution(Derivatives(self, structure, problem, solver, minimum, prepared))
 
     def solve(self, problem: Problem, start: Tensor | None = None, throw: bool = True) -> tuple[Solver, Minimum]:
         """The minimum of this model's problem, from x = `start` (n_x,), and the solver that found it; without a graph.

@@ -16,7 +16,6 @@ from cgdft.counted import counted
 from cgdft.density import Density
 from cgdft.derivatives import Derivatives
 from cgdft.minimisation import Minimisation
-from cgdft.response import Prepared
 from cgdft.solver import Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from cgdft.constraint import Row
     from cgdft.model import Model
-    from cgdft.problem import Problem
 
 
 class Solution:
@@ -36,17 +34,10 @@ class Solution:
     Per atom: (n_atoms, ...); per structure: (n_structures, ...), also for a single one.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        structure: Structure,
-        problem: Problem,
-        solver: Solver,
-        minimum: Minimum,
-        prepared: Prepared | None = None,
-    ) -> None:
-        self.model, self.structure, self.problem, self.solver, self.minimum = model, structure, problem, solver, minimum
-        self._derivatives = Derivatives(model, structure, problem, solver, minimum, prepared)
+    def __init__(self, derivatives: Derivatives) -> None:
+        self._derivatives = derivatives
+        self.model, self.structure, self.problem = derivatives.model, derivatives.structure, derivatives.problem
+        self.solver, self.minimum = derivatives.solver, derivatives.minimum
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the numbers, without a graph; what derivatives need is prepared again."""
@@ -366,4 +357,4 @@ def _restored(model: Model, structure: Structure, solver: Solver, minimum: Minim
     with torch.no_grad():
         problem = model.problem(structure)
     with torch.set_grad_enabled(grad_mode):
-        return Solution(model, structure, problem, solver, minimum)
+        return Solution(Derivatives(model, structure, problem, solver, minimum))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -180,17 +180,21 @@ def inversion(structure: Structure) -> Structure:
     return Structure(s.numbers, -s.positions, s.cell, s.pbc, charge=s.charge, spin=s.spin, index=s.index)
 
 
+def beside(structure: Structure, other: Structure, away: Sequence[float]) -> Structure:
+    """Both without cells, the other moved by a vector, bohr; charges and spins add up."""
+    return Structure(
+        torch.cat([structure.numbers, other.numbers]),
+        torch.cat([structure.positions, other.positions + structure.positions.new_tensor(away)]),
+        charge=structure.charge + other.charge,
+        spin=structure.spin + other.spin,
+    )
+
+
 def doubled(structure: Structure, axis: int | None = None) -> Structure:
     """Two cells along a periodic axis, default the first, as one; without any, the structure beside itself."""
     if not structure.pbc.any():
-        away = structure.positions.new_tensor([10.0, 2.0, 1.0])
-        away[0] += structure.positions[:, 0].max() - structure.positions[:, 0].min()
-        return Structure(
-            structure.numbers.repeat(2),
-            torch.cat([structure.positions, structure.positions + away]),
-            charge=2 * structure.charge,
-            spin=2 * structure.spin,
-        )
+        x = structure.positions[:, 0].detach()
+        return beside(structure, structure, [float(x.max() - x.min()) + 10.0, 2.0, 1.0])
     axis = int(structure.pbc[0].int().argmax()) if axis is None else axis
     cell = structure.cell[0].clone()
     cell[axis] *= 2

@@ -11,10 +11,11 @@ from ase.build import bulk, molecule
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
 from cgdft.ase import CGDFT, annotated
-from cgdft.checking import FAR, beside
+from cgdft.checking import FAR
 from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
 from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq, UniformField
+from cgdft.testing import beside
 from cgdft.units import angstrom, eV
 
 MODELS = {record.name: record for record in models()}
@@ -141,7 +142,7 @@ def test_a_cure_for_sharing_an_ions_charge():
 def test_two_copies_far_apart(name):
     """Twice the energy in every model but for Coulomb's law between net charges, which only those of LES have."""
     water = Structure.from_ase(molecule("H2O"))
-    two = beside(water, water)
+    two = beside(water, water, [FAR, 0.0, 0.0])
     one, both = made(MODELS[name], water)(water), made(MODELS[name], two)(two)
     charge = float(one.total_charge.detach())
     assert (abs(charge) > 0.1) == (name == "les")
