@@ -45,14 +45,19 @@ class Constraint(ABC):
     def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """The linear charges of this structure."""
 
+    def charged(self, structure: Structure) -> Structure:
+        """The structure with the total charge that this constraint gives it in place of its own, if it does."""
+        return structure
+
 
 @dataclass(frozen=True, eq=False)
 class TotalCharge(Constraint):
     """Q = sum_i q_i is fixed, or the whole is held at a potential V = -mu (grand canonical; Q is then the answer).
 
     Args:
-        charge: Q, e, one or per structure; default: that of the structure.
-        potential: V, hartree / e, instead of a charge.
+        charge: Q, e, one or per structure, which takes the place of the structure's for all of the model; default: that of the
+            structure.
+        potential: V, hartree / e, instead of a charge; p0 and terms that depend on a total charge have the structure's.
 
     Raises:
         ValueError: both given.
@@ -67,9 +72,18 @@ class TotalCharge(Constraint):
 
     def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """One row of ones."""
-        charge = structure.charge if self.charge is None and self.potential is None else self.charge
+        given = structure.charge if self.charge is None else _per_structure(self.charge, "charge", structure)
+        charge = None if self.potential is not None else torch.where(given == structure.charge, structure.charge, given)
         weights = basis.padded(torch.ones_like(structure.positions[:, :1]))
         return [_row("total", weights, charge, self.potential, structure)]
+
+    def charged(self, structure: Structure) -> Structure:
+        """With Q where it is given; small changes of the structure's charge are of Q, which is in its place."""
+        if self.charge is None:
+            return structure
+        given, own = _per_structure(self.charge, "charge", structure), structure.charge
+        same = bool((given == own).all()) and not given.requires_grad
+        return structure if same else structure.charged(given + (own - own.detach()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,18 +213,19 @@ def _short(atoms: Atoms) -> str:
     return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")
 
 
-def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: PerStructure | None, structure: Structure) -> Row:
-    def per_structure(value: PerStructure | None, what: str) -> Tensor | None:
-        if value is None:
-            return None
-        tensor = numbers_of(what, value, weights.dtype, weights.device)
-        if tensor.ndim > 1 or (tensor.ndim == 1 and len(tensor) != len(structure)):
-            raise ValueError(f"`{what}` must be one number or ({len(structure)},), got shape {tuple(tensor.shape)}")
-        if not finite(tensor):
-            raise ValueError(f"`{what}` must be finite, got {tensor.tolist()}")
-        return tensor.expand(len(structure))
+def _per_structure(value: PerStructure, what: str, structure: Structure) -> Float[Tensor, " n_structures"]:
+    tensor = numbers_of(what, value, structure.positions.dtype, structure.positions.device)
+    if tensor.ndim > 1 or (tensor.ndim == 1 and len(tensor) != len(structure)):
+        raise ValueError(f"`{what}` must be one number or ({len(structure)},), got shape {tuple(tensor.shape)}")
+    if not finite(tensor):
+        raise ValueError(f"`{what}` must be finite, got {tensor.tolist()}")
+    return tensor.expand(len(structure))
 
-    return Row(name, weights, per_structure(charge, "charge"), per_structure(potential, "potential"))
+
+def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: PerStructure | None, structure: Structure) -> Row:
+    given = {"charge": charge, "potential": potential}
+    values = {what: _per_structure(value, what, structure) for what, value in given.items() if value is not None}
+    return Row(name, weights, **values)
 
 
 def settled(rows: Sequence[Row], structure: Structure) -> list[Row]:
@@ -274,9 +289,9 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
     off = told.detach() - structure.charge.detach()
     wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()
     if covered and wrong and not left:
-        s = wrong[0]
+        told, asked = told.detach()[wrong[0]], structure.charge.detach()[wrong[0]]
         raise ValueError(
-            f"`constraints` must add up to the charge of the structure, got fixed charges of {float(told[s]):g} e in all and "
-            f"one of {float(structure.charge[s]):g} e; change either"
+            f"`constraints` must add up to the charge of the structure, got fixed charges of {float(told):g} e in all and "
+            f"one of {float(asked):g} e; change either"
         )
     return rows

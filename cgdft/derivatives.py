@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.response import Prepared, Probe, Probed, forbid_inference, leaves, respond
+from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -94,28 +94,33 @@ class Derivatives:
 
     @property
     def moved(self) -> Probed:
-        """The energy as a function of displacement and strain, once for both but where a user's derivatives free its graph."""
+        """The energy as a function of what a problem is prepared by, once but where a user's derivatives free its graph."""
         self.require_current()
         forbid_inference()
-        return self.by("displacement", "strain", energy=True) if self.wanted else self._moved_once
+        return self.by(*PREPARED, energy=True) if self.wanted else self._moved_once
 
     @cached_property
     def _moved_once(self) -> Probed:
-        return self.by("displacement", "strain", energy=True)
+        return self.by(*PREPARED, energy=True)
 
-    def by(self, *changes: str, energy: bool = False) -> Probed:
-        """With first derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy."""
+    def by(self, *changes: str, order: int = 1, energy: bool = False) -> Probed:
+        """With derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy.
+
+        Args:
+            order: of derivatives by the changes.
+            energy: whether it is all that is differentiated.
+        """
         forbid_inference()
         self.require_current()
 
         def solves(which: int) -> Inverse:
             return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
 
-        orders = bool(changes) + 2 * self.wanted
+        orders = (order if changes else 0) + 2 * self.wanted
         steps = orders // 2 if energy and not self.problem.lag else orders
         both = solves(0), solves(1)
         # where a user derives further, that frees the graph of what moves, and of nothing else
-        apart = self.wanted and {"displacement", "strain"} & {*changes}
+        apart = self.wanted and {*PREPARED} & {*changes}
         prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
         x, multipliers = self.minimum.x, self.minimum.multipliers
         return respond(prepared.problem, prepared.probe(changes), x, multipliers, both, steps, by=self.variables)

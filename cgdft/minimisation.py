@@ -148,7 +148,7 @@ class Minimisation(Problem):
 
     def _probed(self, x: Tensor, multipliers: Tensor, probe: Probe) -> Tensor:
         rho = self.density(x)
-        total = self.lagrangian(x, multipliers) + (multipliers * probe.charge).sum(1)
+        total = self.lagrangian(x, multipliers)
         if probe.field.requires_grad:
             total = total - (probe.field * self.dipole(x, rho)).sum(1)
         if probe.potential.requires_grad:

@@ -118,6 +118,8 @@ class Model(nn.Module):
 
     def problem(self, structure: Structure) -> Problem:
         """What a solver sees of this model on a structure."""
+        for constraint in self.constraints:
+            structure = constraint.charged(structure)
         return self.ansatz.problem(structure, self.basis, self.functional, self.constraints, self.readout)
 
     def chosen_solver(self, problem: Problem) -> Solver:

@@ -38,7 +38,7 @@ class Recursion(ResponseProblem):
         multipliers, v = none, none
         for _ in range(self.steps):
             bare = self.potentials(p, none, probe)
-            multipliers = self.equilibrate(bare, probe)
+            multipliers = self.equilibrate(bare)
             v = self.shifted(bare, multipliers)
             p = self.answer(v)
         return p, multipliers, v

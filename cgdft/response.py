@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: Changes by which a problem is prepared.
+PREPARED = ("displacement", "strain", "charge")
 #: Tensors that were made for derivatives, in their order.
 _made = WeakTensorKeyDictionary()
 _order = count()
@@ -80,7 +82,7 @@ class Probe:
         strain: of atoms and cell, (n_structures, 3, 3).
         field: uniform, (n_structures, 3), hartree / (e bohr).
         potential: conjugate to each coefficient, (n_atoms, size), hartree / e.
-        charge: of each fixed row, (n_structures, n_rows), e.
+        charge: the total one that is asked for, (n_structures,), e.
         voltage: of each row held at a potential, (n_structures, n_held), hartree / e.
     """
 
@@ -88,7 +90,7 @@ class Probe:
     strain: Float[Tensor, "n_structures 3 3"]
     field: Float[Tensor, "n_structures 3"]
     potential: Float[Tensor, "n_atoms size"]
-    charge: Float[Tensor, "n_structures n_rows"]
+    charge: Float[Tensor, " n_structures"]
     voltage: Float[Tensor, "n_structures n_held"]
 
     @classmethod
@@ -100,7 +102,7 @@ class Probe:
             "strain": (m, 3, 3),
             "field": (m, 3),
             "potential": (n, problem.basis.size),
-            "charge": (m, len(problem.fixed)),
+            "charge": (m,),
             "voltage": (m, len(problem.held)),
         }
         like = problem.structure.positions
@@ -113,7 +115,7 @@ class Undefined(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A problem with a graph to a displacement and a strain of its structure, both zero.
+    """A problem with a graph to displacement, strain and charge of its structure, all zero.
 
     Solved and differentiated, it is prepared once for both.
     """
@@ -121,6 +123,7 @@ class Prepared:
     problem: Problem
     displacement: Float[Tensor, "n_atoms 3"]
     strain: Float[Tensor, "n_structures 3 3"]
+    charge: Float[Tensor, " n_structures"]
 
     @classmethod
     def of(cls, model: Model, structure: Structure) -> Prepared:
@@ -128,12 +131,13 @@ class Prepared:
         with torch.enable_grad():
             displacement = _own(torch.zeros_like(structure.positions, requires_grad=True))
             strain = _own(torch.zeros_like(structure.cell, requires_grad=True))
-            return cls(model.problem(structure.deformed(displacement, strain)), displacement, strain)
+            charge = _own(torch.zeros_like(structure.charge, requires_grad=True))
+            return cls(model.problem(structure.deformed(displacement, strain, charge)), displacement, strain, charge)
 
     def probe(self, by: tuple[str, ...]) -> Probe:
         """Changes, with a gradient for those named in `by`."""
         changes = Probe.of(self.problem, by)
-        return replace(changes, **{name: getattr(self, name) for name in ("displacement", "strain") if name in by})
+        return replace(changes, **{name: getattr(self, name) for name in PREPARED if name in by})
 
 
 def leaves(values: Iterable[Tensor], prepared: Prepared) -> list[Tensor]:

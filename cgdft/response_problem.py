@@ -156,7 +156,7 @@ class ResponseProblem(Problem):
         """p - F and c_k - a_k.p, with a graph."""
         p = self.space.coefficients(x)
         away = p - self.answer(self.potentials(p, multipliers, probe))
-        return Residual(away.reshape(-1), probe.charge - self.excess(x), None)
+        return Residual(away.reshape(-1), -self.excess(x), None)
 
     def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
         """The answer to the potential of p, with the charges asked for, less p."""
@@ -187,9 +187,7 @@ class ResponseProblem(Problem):
             v = v - multipliers[self.structure.index, k, None] * row.weights
         return v
 
-    def equilibrate(
-        self, bare: Float[Tensor, "n_atoms size"], probe: Probe | None = None
-    ) -> Float[Tensor, "n_structures n_rows"]:
+    def equilibrate(self, bare: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_structures n_rows"]:
         """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for.
 
         Newton's method without a graph, as far as it leads (see `unmet`), then two chord steps with one, which make first and
@@ -200,7 +198,7 @@ class ResponseProblem(Problem):
             return multipliers
 
         def missing(multipliers: Tensor, v: Tensor) -> Tensor:
-            return self.excess(self.answer(self.shifted(v, multipliers)).reshape(-1)) - (0.0 if probe is None else probe.charge)
+            return self.excess(self.answer(self.shifted(v, multipliers)).reshape(-1))
 
         def softness_at(multipliers: Tensor) -> tuple[Tensor, Tensor]:
             """What is missing, and its derivative by the multipliers; where the law has none, nothing that moves."""

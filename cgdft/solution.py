@@ -161,10 +161,9 @@ class Solution:
 
     @property
     def chemical_potential(self) -> Float[Tensor, " n_structures"]:
-        """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree.
+        """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree; of Omega where fragments are held at potentials.
 
-        E is what is minimised, also where another energy is read out; at fixed p0, which depends on the total charge by default
-        where modes move charge (p0=0.0 does not), and with terms as they are at this charge.
+        All that depends on Q is differentiated: p0, terms, and an energy that is read out.
 
         Raises:
             ValueError: no constraint on the total charge, or one that the ansatz cannot change.
@@ -174,7 +173,11 @@ class Solution:
                 f"`chemical_potential` needs a total charge that may change under a TotalCharge constraint, got "
                 f"{_few([*self.problem.fixed, *self.problem.held])}; see `potentials`"
             )
-        return -self.potentials["total"]
+        if any(row.name == "total" for row in self.problem.held):
+            return -self.potentials["total"]
+        response = self._derivatives.moved
+        with self._derivatives.graph:
+            return -response.slope(response.value, "charge")
 
     # First derivatives.
 
@@ -262,24 +265,24 @@ class Solution:
 
         Source: R. G. Parr, W. Yang, J. Am. Chem. Soc. 106, 4049 (1984).
         """
-        k = self._total_row()
+        self._require_charge()
         response = self._derivatives.by("charge")
         p = response.density.coefficients
         weight = torch.zeros_like(p).requires_grad_()
         with torch.enable_grad():
-            slope = response.slope(p, "charge", weight)[:, k].sum()
+            slope = response.slope(p, "charge", weight).sum()
         graph = self._derivatives.wanted
         (found,) = torch.autograd.grad(slope, weight, create_graph=graph, allow_unused=True, materialize_grads=True)
         return counted(found[:, 0], 2, self._derivatives.variables)
 
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
-        k = self._total_row()
-        response = self._derivatives.by("charge")
+        self._require_charge()
+        response = self._derivatives.by("charge", order=2, energy=True)
+        with torch.enable_grad():
+            slope = response.slope(response.value, "charge")
         with self._derivatives.graph:
-            one = torch.zeros_like(response.multipliers)
-            one[:, k] = 1.0
-            return response.slope(response.multipliers, "charge", one)[:, k]
+            return response.slope(slope, "charge")
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
         """s_i = dN_i/dmu = f_i / eta, (n_atoms,), e^2 / hartree; sums to dN/dmu."""
@@ -311,14 +314,13 @@ class Solution:
         if self.structure.pbc.all(1).any():
             raise ValueError(f"`{what}` is defined for structures with an open axis, got pbc {self.structure.pbc.tolist()[:3]}")
 
-    def _total_row(self) -> int:
+    def _require_charge(self) -> None:
         names = [row.name for row in self.problem.fixed]
         if "total" not in names or not self.problem.rows.active[:, names.index("total")].all():
             raise ValueError(
                 "this derivative needs a total charge that is fixed and that the ansatz can change, under TotalCharge(), got "
                 f"fixed {_few(self.problem.fixed)} and at potentials {_few(self.problem.held)}; solve at the charge found"
             )
-        return names.index("total")
 
     # Ways out.
 

@@ -207,14 +207,25 @@ class Structure:
             raise ValueError(f"`values` must be (n_atoms, ...) = ({self.n_atoms}, ...), got shape {tuple(values.shape)}")
         return values.new_zeros(self.n_structures, *values.shape[1:]).index_add(0, self.index, values)
 
-    def deformed(self, displacement: Float[Tensor, "n_atoms 3"], strain: Float[Tensor, "n_structures 3 3"]) -> Structure:
-        """R -> (R + u)(1 + e), cell -> cell (1 + e): moved and homogeneously strained, differentiable in both."""
+    def deformed(
+        self,
+        displacement: Float[Tensor, "n_atoms 3"],
+        strain: Float[Tensor, "n_structures 3 3"],
+        charge: Float[Tensor, " n_structures"] | None = None,
+    ) -> Structure:
+        """R -> (R + u)(1 + e), cell -> cell (1 + e), Q -> Q + `charge`: moved, strained and charged, differentiable."""
         stretch = strain + torch.eye(3, dtype=strain.dtype, device=strain.device)
         moved = copy.copy(self)
         positions = ((self.positions + displacement)[:, None, :] @ stretch[self.index])[:, 0]
         object.__setattr__(moved, "positions", positions)
         object.__setattr__(moved, "cell", self.cell @ stretch)
-        return moved
+        return moved if charge is None else moved.charged(self.charge + charge)
+
+    def charged(self, charge: Float[Tensor, " n_structures"]) -> Structure:
+        """The same with other total charges, e, differentiable in them."""
+        other = copy.copy(self)
+        object.__setattr__(other, "charge", charge)
+        return other
 
     def to(self, device: torch.device | str) -> Structure:
         """The same with its tensors on another device, such as "cuda", where everything is then computed."""

@@ -105,6 +105,7 @@ QUANTITIES = {
         in_files="eV",
         names=("chemical_potential", "fermi_level", "fermi_energy", "mu"),
         scale=1e-2,
+        by=("charge",),
     ),
     "polarizability": Quantity(
         meaning="$dD/dF$, positive",

@@ -74,7 +74,7 @@ class Prediction:
                     "`quantity` chemical_potential needs a total charge that the model minimises with, got one whose total is "
                     "given by its reference density or by nothing; leave it out"
                 )
-            return -response.multipliers[s, names.index("total")]
+            return -response.slope(response.value, "charge")[s]
         if quantity == "potential":
             return [self._potential(k) for k in structures]
         if quantity == "polarizability":
@@ -137,12 +137,12 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
 
 
 def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, dict[str, Tensor]]:
-    """The batch's structure, displaced and strained by nothing, with a graph to those of both that are wanted; and both."""
-    by = {one for name in wanted for one in QUANTITIES[name].by}
-    displacement = torch.zeros_like(batch.structure.positions).requires_grad_("displacement" in by)
-    strain = torch.zeros_like(batch.structure.cell).requires_grad_("strain" in by)
+    """The batch's structure, displaced, strained and charged by nothing, with a graph to what is wanted of these; and these."""
+    by, structure = {one for name in wanted for one in QUANTITIES[name].by}, batch.structure
+    like = {"displacement": structure.positions, "strain": structure.cell, "charge": structure.charge}
+    changes = {name: torch.zeros_like(one).requires_grad_(name in by) for name, one in like.items()}
     with torch.enable_grad():
-        return batch.structure.deformed(displacement, strain), {"displacement": displacement, "strain": strain}
+        return structure.deformed(**changes), changes
 
 
 def changed(response: Probed, changes: dict[str, Tensor]) -> Probed:
