@@ -175,6 +175,8 @@ class SplitCharges(Ansatz):
     Args:
         bonds: (n_bonds, 2) atoms (numbered within the batch); default: atoms closer than `reach` times the sum of their
             covalent radii, one for each image.
+            Bonds that are found come and go where atoms move, with a jump of charges and energy: for dynamics give them, or
+            modes whose bonds fade, as `BondSoftness`.
         hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`; its
             values may be `nn.Parameter`), a tensor per bond, or a module (structure, bonds) -> (n_bonds,).
         p0: reference charges q0; default: the total charge shared equally by the atoms.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ class Choice:
 
     Nothing is imported before it is made. Trained models that come with the package have names as well.
 
-    A model that needs charges p0 has the initial charges of the atoms; one that needs anything else is the example of its file.
+    A model that needs charges p0 has the initial charges of the atoms, one that takes some has them if there are any; one that
+    needs anything else is the example of its file.
 
     Raises:
         ValueError: no model of this name, or one that only Python can make.
@@ -89,7 +91,8 @@ class Choice:
             made = self._found(structure)
             made = made.replace(name=f"{made.name} (example)")
         elif self.record is not None:
-            made = self._found()
+            takes = "p0" in signature(self._found).parameters and all(initial_charges(a) is not None for a in atoms)
+            made = self._found(p0=charges_of(atoms, self.name)) if takes else self._found()
         else:
             made = self._of_file(structure)
         return made
@@ -151,7 +154,7 @@ def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:
     import numpy as np
     import torch
 
-    charges = [a.arrays.get("initial_charges", a.arrays.get("charges")) for a in atoms]
+    charges = [initial_charges(a) for a in atoms]
     found = [q for q in charges if q is not None]
     if not found or len(found) < len(atoms):
         raise ValueError(
@@ -159,6 +162,11 @@ def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:
             f"(in extended xyz: the column initial_charges)"
         )
     return torch.from_numpy(np.concatenate(found))
+
+
+def initial_charges(atoms: Atoms) -> Any:
+    """Charges that a file gives, an array (n_atoms,); None if it gives none."""
+    return atoms.arrays.get("initial_charges", atoms.arrays.get("charges"))
 
 
 def names_of(path: Path) -> dict[str, Any]:

@@ -282,12 +282,18 @@ class Structure:
 
         Raises:
             TypeError: something else than Atoms.
-            ValueError: two of these sources disagree, or the structure is invalid.
+            ValueError: two of these sources disagree, sites are occupied in part, or the structure is invalid.
         """
         if isinstance(atoms, Sequence) and not isinstance(atoms, str):
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
         if not hasattr(atoms, "get_positions"):
             raise TypeError(f"`atoms` must be ASE Atoms or a list of them, got {type(atoms).__name__}; see ase.io.read")
+        partly = [site for site in atoms.info.get("occupancy", {}).values() if sum(site.values()) < 1 or len(site) > 1]
+        if partly:
+            raise ValueError(
+                f"`atoms` must have every site occupied by one atom, got {partly[0]} in atoms.info['occupancy']; choose who is "
+                "where, then `del atoms.info['occupancy']`"
+            )
         q, s = stated_charge(atoms, charge) or 0.0, stated_spin(atoms, spin) or 0.0
         return cls(
             torch.from_numpy(atoms.numbers.copy()),

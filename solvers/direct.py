@@ -22,6 +22,12 @@ from cgdft.solver import (
 )
 from cgdft.solvers.factors import factorise
 
+#: What there is to say where a response is driven along directions without curvature.
+SINGULAR = (
+    "the linear response has no solution: something moves at no cost, as in a conductor (charges around a cell through bonds "
+    "without a hardness, say)"
+)
+
 
 @dataclass(frozen=True)
 class Direct(Solver):
@@ -51,12 +57,19 @@ class Direct(Solver):
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""
-        factors = factorise(problem, x)
+        factors, rows, product = factorise(problem, x), problem.rows, problem.curvature(x)
+        gradient = problem.gradient(x) if factors.singular.any() else x
+        noise = 1e-9 * rows.dot(gradient, gradient).sqrt()
 
         def solve(b: Tensor, floor: Tensor) -> Tensor:
             y = factors.solve(b)
-            if not finite(y):
-                raise SolverError("the linear response has no solution: the Hessian is singular", [], y)
+            known = finite(y)
+            if known and factors.singular.any():
+                left = b - rows.project(product(y))
+                off = rows.dot(left, left).sqrt() > 1e-6 * rows.dot(b, b).sqrt() + floor + noise
+                known = not (off & factors.singular).any()
+            if not known:
+                raise SolverError(SINGULAR, [], y)
             return y
 
         return saddle_point_inverse(problem, x, solve)

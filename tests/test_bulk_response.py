@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from torch.autograd import gradcheck
 
-from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SplitCharges, Structure
+from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SolverError, SplitCharges, Structure
 from cgdft.ansatz import Entries
 from cgdft.functionals import ACKS2, SQE, BondSoftness, Electronegativity, Hardness, Hartree, QEq
 from cgdft.learning.data.frames import Batch, Frame
@@ -155,6 +156,20 @@ def test_what_is_not_said_is_refused():
     said = Entries(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, -1.0], dtype=D), 1, torch.ones(1, 3, dtype=D))
     alpha = dense.replace(ansatz=ResponseModes(said))(structure).polarizability()[0]
     assert float(alpha[0, 1]) == pytest.approx(float(alpha[0, 0])) != 0.0
+
+
+def test_charge_that_goes_around_a_cell_at_no_cost_has_no_response():
+    """Bonds without hardness conduct; around a ring of atoms nothing is driven."""
+    structure = crystal()
+    softer = [float(SQE(kappa)(structure).polarizability()[0, 0, 0]) for kappa in (1e-3, 1e-4)]
+    assert softer[1] == pytest.approx(10 * softer[0], rel=0.1)
+    for call in ("polarizability", "born_charges"):
+        with pytest.raises(SolverError, match="something moves at no cost, as in a conductor"):
+            getattr(SQE(0.0)(structure), call)()
+    ring = Structure.from_ase(molecule("C6H6"))
+    torch.testing.assert_close(SQE(0.0)(ring).polarizability(), QEq()(ring).polarizability(), rtol=0, atol=1e-9)
+    born = SQE(0.0, bonds=[[0, 1], [1, 2], [2, 0]])(Structure.from_ase(molecule("H2O"))).born_charges()
+    assert torch.allclose(born, SQE(0.0, bonds=[[0, 1], [1, 2]])(Structure.from_ase(molecule("H2O"))).born_charges(), atol=1e-9)
 
 
 def test_labels_of_bulk():

@@ -107,6 +107,9 @@ def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water_fi
         "charges"
     ] == pytest.approx([-0.8, 0.4, 0.4])
     assert "initial charges" in error(capsys, "solve", water_file, "--model", "latent-charges")
+    for file, charges in ((tmp_path / "charged.extxyz", [-0.8, 0.4, 0.4]), (water_file, [0.0, 0.0, 0.0])):
+        out = run(capsys, "solve", file, "--model", "fluctuating-dipoles", "--index", "0", "--json")[1]
+        assert json.loads(out)["charges"] == pytest.approx(charges)
 
 
 ILLUSTRATED = [one for one in citations.models() if one.needs and one.needs != ("p0",)]

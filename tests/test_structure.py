@@ -90,6 +90,12 @@ def test_from_ase_and_back():
     assert float(Structure.from_ase(atoms).charge[0]) == 1
     with pytest.raises(ValueError, match=r"`charge` must be one number, got `charge` = 0, atoms.info\['charge'\] = 1"):
         Structure.from_ase(atoms, charge=0)
+    atoms.info["occupancy"] = {"0": {"O": 1.0}, "1": {"H": 1}}
+    assert Structure.from_ase(atoms).n_atoms == 3
+    for site in ({"Na": 0.5, "K": 0.5}, {"Na": 0.9}):
+        atoms.info["occupancy"] = {"0": {"O": 1.0}, "1": site}
+        with pytest.raises(ValueError, match="every site occupied by one atom, got {'Na'"):
+            Structure.from_ase(atoms)
 
 
 def test_batch_is_its_members(structures):
