@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, Space, SplitCharges
     from cgdft.basis import Multipoles
     from cgdft.checking import check_model
-    from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, TotalCharge, TotalSpin
+    from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, Row, TotalCharge, TotalSpin
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
     from cgdft.functional import Functional
@@ -35,7 +35,7 @@ _WORDS = {
     "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "Space", "SplitCharges"),
     "basis": ("Multipoles",),
     "checking": ("check_model",),
-    "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "TotalCharge", "TotalSpin"),
+    "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "Row", "TotalCharge", "TotalSpin"),
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
     "functional": ("Functional",),
@@ -72,6 +72,7 @@ __all__ = [
     "Response",
     "ResponseLaw",
     "ResponseModes",
+    "Row",
     "Solution",
     "Solver",
     "SolverError",

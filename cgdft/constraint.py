@@ -37,6 +37,11 @@ class Row:
     charge: Float[Tensor, " n_structures"] | None = None
     potential: Float[Tensor, " n_structures"] | None = None
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is the charge of some atoms, or their spin: each weight is 0 or 1."""
+        return bool(((self.weights == 0) | (self.weights == 1)).all())
+
 
 class Constraint(ABC):
     """Says which linear charges of a structure are fixed, or held at a potential."""
@@ -248,7 +253,9 @@ def settled(rows: Sequence[Row], structure: Structure) -> list[Row]:
 
 
 def _check_places(rows: list[Row], held: Tensor) -> None:
-    """That no two charges overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
+    """That no two charges of atoms overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
+    plain = [k for k, row in enumerate(rows) if row.plain]
+    rows, held = [rows[k] for k in plain], held[plain]
     shared, count = held.to(torch.float32) @ held.to(torch.float32).T, held.sum(1)
     partly = torch.nonzero((shared > 0) & (shared < count) & (shared < count[:, None])).tolist()
     if partly:
@@ -257,9 +264,8 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
             f"`constraints` must not overlap, got {rows[one].name} and {rows[two].name}, which share atoms in part; several "
             "electrodes are a FragmentCharge(potential=...) each, within a TotalCharge()"
         )
-    plain = [k for k, row in enumerate(rows) if (row.weights >= 0).all()]  # no difference of two charges
-    for k in (k for k in plain if rows[k].potential is not None):
-        inside = [j for j in plain if j != k and shared[k, j] == count[k]]
+    for k in (k for k, row in enumerate(rows) if row.potential is not None):
+        inside = [j for j in range(len(rows)) if j != k and shared[k, j] == count[k]]
         if wrong := [j for j in inside if count[j] == count[k] or rows[j].potential is not None]:
             raise ValueError(
                 f"`constraints` must say of each atom one potential or one charge, got {rows[k].name} held within "
@@ -272,7 +278,7 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
 
     A charge that is given for the whole takes the place of the structure's.
     """
-    fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and (row.weights >= 0).all()]
+    fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and row.plain]
     places = held[fixed].to(torch.float32)
     inside = (places @ places.T == places.sum(1)).fill_diagonal_(False).any(0)
     whole = [k for k, within in zip(fixed, inside.tolist(), strict=True) if not within]
