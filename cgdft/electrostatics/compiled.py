@@ -22,7 +22,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cgdft.electrostatics.boundary import Box, perpendicular
+from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled_mesh import CompiledMesh, Pull
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
@@ -38,6 +38,8 @@ Array = NDArray[Any]
 PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32: 0.5}
 #: Numbers of the size of the mesh that are held at once, and numbers held of a pair of monopoles.
 HELD, HELD_OF_PAIR = 6, 6
+#: Widths of the smooth part that are compared.
+STEPS = 40
 #: Width of a smooth part that is nothing, bohr.
 NOTHING = 1e30
 
@@ -331,36 +333,36 @@ def divide(
     """
     n, widths = len(width), width.unique()
     narrow, wide = float(widths[0]), float(widths[-1])
-    reach, inside = decay(accuracy, 2 * lmax), inner_volume(cell, pbc, positions)
-    whole = Box.around(cell, pbc, positions, 0.0)
-    best = cost_of_all_pairs(n, lmax) if not pbc.any() else math.inf
+    reach, around = decay(accuracy, 2 * lmax), Surroundings(cell, pbc, positions)
+    whole, memory = Box.around(cell, pbc, positions, 0.0), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    best, least = math.inf, n * n / 2 * (HELD_OF_PAIR + 2 * lmax) * 8 if not pbc.any() else math.inf
     found: tuple[float, Box, list[int], int] = NOTHING, whole, [], 0
+    if least <= memory:
+        best = cost_of_all_pairs(n, lmax)
     point = POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64]
-    for step in range(16):
+    for step in range(STEPS):
         split = narrow * 1.25**step
-        cutoff = reach * split * 2
-        pairs = 0.0 if step == 0 else n * (n / inside) * 4 / 3 * math.pi * cutoff**3 * PAIR[lmax]
-        if pairs > best:
+        near = 0.0 if step == 0 else n * around.within(reach * split * 2)
+        if near * PAIR[lmax] > best:
             break
         box = whole if pbc.all() else Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         meshes = len(widths.clamp(min=split).unique())
         mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes)
-        if mesh + pairs < best:
-            best, found = mesh + pairs, (split, box, shape, order)
+        needed, cost = 8 * (math.prod(shape) * HELD + near / 2 * (HELD_OF_PAIR + 2 * lmax)), mesh + near * PAIR[lmax]
+        least = min(least, needed)
+        if cost < best and needed <= memory:
+            best, found = cost, (split, box, shape, order)
+    if best == math.inf:
+        raise ValueError(
+            f"`structure` must be such that its Coulomb sums fit into memory, got {n} sites of width {narrow:.3g} bohr, which "
+            f"need some {least / 1e9:.0f} GB at least; take wider Gaussians, less accuracy or less vacuum"
+        )
     split, box, shape, order = found
     error = 1e-15
     if shape:
         spacing = max(height / points for height, points in zip(box.heights, shape, strict=True)) / split
         error = estimated_error(order, spacing, lmax, box.cosines) + 0.5 * accuracy * (split > narrow)
-    plan = Plan(*found, error)
-    needed = 8 * (math.prod(plan.shape) * HELD if plan.shape else n * n // 2 * (HELD_OF_PAIR + 2 * lmax))
-    if needed > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        what = f"a mesh of {plan.shape}" if plan.shape else "all pairs"
-        raise ValueError(
-            f"`structure` must be such that its Coulomb sums fit into memory, got {what} for {n} sites of width {narrow:.3g} "
-            f"bohr, some {needed / 1e9:.0f} GB; take wider Gaussians, less accuracy or less vacuum"
-        )
-    return plan
+    return Plan(*found, error)
 
 
 def cost_of_all_pairs(n: int, lmax: int) -> float:
@@ -368,10 +370,21 @@ def cost_of_all_pairs(n: int, lmax: int) -> float:
     return n * n * PAIR[lmax]
 
 
-def inner_volume(cell: Tensor, pbc: Tensor, positions: Tensor) -> float:
-    """Volume that holds the sites, bohr^3."""
-    inside, directions = cell.clone(), perpendicular(cell, pbc)
-    for axis in torch.nonzero(~pbc).flatten().tolist():
-        along = positions @ directions[axis]
-        inside[axis] = directions[axis] * (float(along.max() - along.min()) + 4.0)
-    return abs(float(torch.linalg.det(inside)))
+class Surroundings:
+    """How many sites there are around one, images among them, as a mean over the sites."""
+
+    def __init__(self, cell: Tensor, pbc: Tensor, positions: Tensor) -> None:
+        box = Box.around(cell, pbc, positions, 0.0)
+        self.n, self.heights, self.volume = len(positions), np.array(box.heights), float(box.volume)
+        self.periodic = pbc.numpy()
+        self.fractional = (positions @ torch.linalg.inv(box.cell)).numpy()
+
+    def within(self, cutoff: float) -> float:
+        """About how many within a cutoff, from how many share a part of space as wide as it; no more than there are."""
+        parts = np.round(self.heights / cutoff).clip(1, 1e6).astype(np.int64)
+        x, y, z = (np.floor(self.fractional * parts).astype(np.int64) % parts).T
+        place, number = (x * parts[1] + y) * parts[2] + z, int(parts.prod())
+        held = np.bincount(place) if number < 4 * self.n else np.unique(place, return_counts=True)[1]
+        sharing = max(float(held @ (held - 1)) / self.n, self.n / number)
+        images = (2 * cutoff / self.heights[self.periodic] + 1).prod()
+        return min(sharing * 4 / 3 * math.pi * cutoff**3 * number / self.volume, self.n * float(images))

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled import POINT, SITE, inner_volume
+from cgdft.electrostatics.compiled import POINT, SITE, STEPS, Surroundings
 from cgdft.electrostatics.compiled_mesh import CompiledMesh
 from cgdft.electrostatics.coulomb import Sites, decay
 from cgdft.electrostatics.mesh import choose
@@ -49,15 +49,18 @@ def felt_at(
     positions, width, mine = sites.positions[here].detach(), sites.width[here].detach(), p[here].detach()
     cell, pbc, top = structure.cell[s].detach(), structure.pbc[s], max(lmax, sites.lmax)
     everything = torch.cat([positions, points])
-    reach, density = decay(accuracy, lmax + sites.lmax), len(positions) / inner_volume(cell, pbc, positions)
+    reach, around = decay(accuracy, lmax + sites.lmax), Surroundings(cell, pbc, positions)
     best: tuple[float, float, Box, list[int], int] | None = None
-    for step in range(12):
+    for step in range(STEPS):
         smooth = float(width.max()) * 1.2**step
         box = Box.around(cell, pbc, everything, math.sqrt(2) * reach * smooth)
         each = len(everything) * SITE * (top + 1)
         cost, shape, order = choose(box, smooth / math.sqrt(2), top, 0.5 * accuracy, each, POINT[torch.float64])
-        near = float((width < smooth).double().mean()) * density * 4 / 3 * math.pi * (math.sqrt(2) * reach * smooth) ** 3
-        cost += len(points) * near * PAIR
+        near = around.within(math.sqrt(2) * reach * smooth) * float((width < smooth).double().mean())
+        pairs = len(points) * near * PAIR
+        if best is not None and pairs > best[0]:
+            break
+        cost += pairs
         if best is None or cost < best[0]:
             best = cost, smooth, box, shape, order
     assert best is not None
