@@ -36,6 +36,8 @@ from cgdft.rows import ConstraintRows
 SPACING, ORDER, FEWEST = 4.0, 3, 16
 #: Waves are left alone on a mesh of more points than these, and of more than these an atom.
 MOST_POINTS, MOST_OF_ATOM = 2_000_000, 1000
+#: Between a wire or open structure and images of it, bohr; a box without images would be nearly empty.
+VACUUM = 50.0
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
@@ -66,17 +68,21 @@ def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]
             felt[mesh.sites, :1] = torch.from_numpy(mesh.mesh.take(values)).to(felt)
         return space.pull(felt)
 
-    softness = _softness(problem, meshes, inverse, respond, pull)
+    of = [int(problem.structure.index[mesh.sites.start]) for mesh in meshes]
+    softness = _softness(problem, meshes, of, inverse, respond, pull)
     meshes = [mesh.screened_by(one) for mesh, one in zip(meshes, softness, strict=True)]
+
+    counts = torch.bincount(problem.index, minlength=problem.n)
 
     def apply(r: Tensor) -> Tensor:
         z = respond(r)
-        largest = z.abs().max()
-        if largest == 0:
-            return z
-        b = push(z / largest)  # squares of small numbers would be zero in float32
-        accepted = RESIDUAL**2 * float(torch.dot(r, r)) / largest.item() ** 2 / len(r)
-        return z - largest * respond(pull(_screened(b, meshes, lambda phi: push(respond(pull(phi))), accepted)))
+        largest = r.new_zeros(problem.n).scatter_reduce(0, problem.index, z.abs(), "amax")
+        largest = torch.where(largest == 0, 1.0, largest)
+        scale = problem.rows.each(largest)
+        b = push(z / scale)  # squares of small numbers would be zero in float32
+        accepted = (RESIDUAL**2 * problem.rows.dot(r, r) / largest**2 / counts).tolist()
+        phi = _screened(b, meshes, lambda phi: push(respond(pull(phi))), [accepted[s] for s in of])
+        return z - scale * respond(pull(phi))
 
     return apply
 
@@ -84,6 +90,7 @@ def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]
 def _softness(
     problem: Minimisation,
     meshes: list[_LongWaves],
+    of: list[int],
     inverse: Tensor,
     respond: Callable[[Tensor], Tensor],
     pull: Callable[[list[Array]], Tensor],
@@ -96,10 +103,8 @@ def _softness(
     waves = pull([random.standard_normal(mesh.mesh.shape, dtype=np.float32) for mesh in meshes])
     whole = space.push(inverse * space.pull(ones))[:, 0]
     alone, left = (problem.rows.dot(waves, z).tolist() for z in (inverse * waves, respond(waves)))
-    first = [int(problem.structure.index[mesh.sites.start]) for mesh in meshes]
     return [
-        max(0.0, float(whole[mesh.sites].sum()) * left[s] / max(alone[s], 1e-300))
-        for mesh, s in zip(meshes, first, strict=True)
+        max(0.0, float(whole[mesh.sites].sum()) * left[s] / max(alone[s], 1e-300)) for mesh, s in zip(meshes, of, strict=True)
     ]
 
 
@@ -121,32 +126,37 @@ def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _screened(
-    b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]], accepted: float
+    b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]], accepted: list[float]
 ) -> list[Array]:
     """phi with (K^-1 + S^T D S) phi = b; K^-1 of the directions is known without applying it.
 
-    What is left unscreened is a potential whose mean square is at most `accepted`.
+    What is left unscreened is a potential whose mean square is at most `accepted`, of each mesh, as each is solved by itself.
     """
 
-    def dot(u: list[Array], v: list[Array]) -> np.float32:
-        return np.float32(sum(float(np.vdot(one, two)) for one, two in zip(u, v, strict=True)))
+    def dot(u: list[Array], v: list[Array]) -> Array:
+        return np.array([float(np.vdot(one, two)) for one, two in zip(u, v, strict=True)])
 
-    def moved(u: list[Array], t: np.float32, v: list[Array]) -> list[Array]:
-        return [one + t * two for one, two in zip(u, v, strict=True)]
+    def moved(u: list[Array], t: Array, v: list[Array]) -> list[Array]:
+        return [one + np.float32(step) * two for one, step, two in zip(u, t, v, strict=True)]
+
+    def over(u: Array, v: Array, where: Array) -> Array:
+        return np.divide(u, v, out=np.zeros_like(u), where=where)
 
     phi = [np.zeros_like(one) for one in b]
     r, p, image = b, phi, phi
-    target, rd = accepted * sum(mesh.points for mesh in meshes), np.float32(0)
+    target, rd = np.array(accepted) * [mesh.points for mesh in meshes], np.zeros(len(meshes))
     for _ in range(MOST):
         d, errors = zip(*(mesh.kerker(one) for mesh, one in zip(meshes, r, strict=True)), strict=True)
-        if sum(errors) <= target:
+        left = np.array(errors) > target
+        if not left.any():
             break
         induced = respond(list(d))
         curved = [one + (n - m.mean * f) for m, one, n, f in zip(meshes, r, induced, d, strict=True)]
         rd, before = dot(r, list(d)), rd
-        beta = rd / before if before > 0 else np.float32(0)
+        beta = over(rd, before, before > 0)
         p, image = moved(list(d), beta, p), moved(curved, beta, image)
-        alpha = rd / dot(p, image)
+        curvature = dot(p, image)
+        alpha = over(rd, curvature, left & (curvature > 0))
         phi, r = moved(phi, alpha, p), moved(r, -alpha, image)
     return phi
 
@@ -158,18 +168,30 @@ def _long_waves(problem: Minimisation) -> list[_LongWaves]:
 
 
 def _of_structure(problem: Minimisation, s: int) -> _LongWaves | None:
-    """The coarse mesh of a structure; None of a long thin one, whose box is nearly empty and whose waves hardly grow."""
+    """The coarse mesh of a structure; None of one in so much space that nearly all of it would be empty."""
     structure = problem.structure
     first, count = int(structure.first[s]), int(structure.counts[s])
     sites = slice(first, first + count)
     width = problem.basis.width(structure)[sites].detach().cpu()
     positions = structure.positions[sites].detach().cpu()
     smooth = float((width**2).mean().sqrt())
-    box = Box.around(structure.cell[s].detach().cpu(), structure.pbc[s].cpu(), positions, 4 * smooth)
+    cell, pbc = structure.cell[s].detach().cpu(), structure.pbc[s].cpu()
+    box = Box.around(cell, pbc, positions, 4 * smooth)
+    if int(pbc.sum()) < 2:
+        box = _periodic(box, positions)
     shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-    return (
-        None if math.prod(shape) > max(MOST_POINTS, MOST_OF_ATOM * count) else _LongWaves(sites, positions, smooth, box, shape)
-    )
+    most = max(MOST_POINTS, MOST_OF_ATOM * count)
+    return None if math.prod(shape) > most else _LongWaves(sites, positions, smooth, box, shape)
+
+
+def _periodic(box: Box, positions: Tensor) -> Box:
+    """A box in which a structure and its images have vacuum between them, in place of one in which none feels an image."""
+    rows = box.cell.clone()
+    for axis in torch.nonzero(~box.periodic).flatten().tolist():
+        direction = rows[axis] / rows[axis].norm()
+        along = positions @ direction
+        rows[axis] = direction * (along.max() - along.min() + VACUUM)
+    return Box(rows, torch.ones_like(box.periodic), math.inf)
 
 
 class _LongWaves:
@@ -184,8 +206,7 @@ class _LongWaves:
         self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
         self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
         self.points = math.prod(shape)
-        # cut kernels are negative for the net charge of slabs and wires
-        self.kernel = np.maximum(self.mesh.influence, 0)
+        self.kernel = np.maximum(self.mesh.influence, 0)  # that of slabs is negative for a net charge
         self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
         self.mean, self.screened = np.float32(0), self.kernel
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from ase.build import molecule
 
-from cgdft import FragmentCharge, Free, Model, Multipoles, ResponseModes, SplitCharges, Structure, TotalCharge
+from cgdft import FragmentCharge, Free, Functional, Model, Multipoles, ResponseModes, SplitCharges, Structure, TotalCharge
 from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.solvers import CG, Direct, Newton, long_waves
 from cgdft.units import angstrom, eV
@@ -153,6 +154,38 @@ def test_batch_of_large_and_small():
     alone = torch.cat([model(part).charges for part in parts])
     assert float((together.charges - alone).abs().max()) < 1e-8
     assert torch.allclose(together.forces(), torch.cat([model(part).forces() for part in parts]), atol=1e-8)
+
+
+@pytest.mark.parametrize("other", [1e-4, 1e4], ids=["less", "more"])
+def test_members_of_a_batch_are_preconditioned_by_themselves(other):
+    """Beside one whose residual is 10^4 times as large or small, or that has no minimum, as many iterations as alone."""
+    water, salt = structure_of(systems.water(4)), structure_of(systems.salt(3))
+    terms = Electronegativity({"O": 0.3 * other, "H": 0.1 * other, "Na": 0.1, "Cl": 0.3}) + Hardness(0.2)
+    model = Model(Hartree(operator=Operator.COMPILED) + terms, Multipoles(width=1.9), solver=CG(1e-8, approximate=False))
+    alone = [model(one).iterations for one in (water, salt)]
+    assert model(Structure.batch([water, salt])).iterations <= max(alone) + 2
+    without = Hartree(self_interaction=False, operator=Operator.COMPILED) + Hardness(
+        {"O": 0.9, "H": 0.9, "Na": 0.01, "Cl": 0.01}
+    )
+    unbounded = model.replace(functional=without + Electronegativity({"O": 0.3, "H": 0.1, "Na": 0.1, "Cl": 0.3}))
+    found = unbounded(Structure.batch([water, salt]), throw=False)
+    assert [status.name for status in found.status] == ["CONVERGED", "UNBOUNDED"]
+    assert found.iterations <= unbounded(water).iterations + 2
+
+
+@pytest.mark.parametrize("name", ["wire", "ribbon", "rod"])
+def test_iterations_in_much_empty_space(name):
+    """Across a wide wire and along a rod, whose boxes for exact sums are nearly empty (42, 65 and 274 before)."""
+    shape, pbc = {"wire": ((1, 40, 1), "TFF"), "ribbon": ((1, 24, 24), "TFF"), "rod": ((60, 2, 2), "FFF")}[name]
+    atoms = molecule("H2O")
+    atoms.set_cell([3.1, 3.1, 3.1])
+    atoms = atoms.repeat(shape)
+    atoms.rattle(0.1, seed=0)
+    atoms.pbc = [axis == "T" for axis in pbc]
+    model = QEq()
+    functional = Hartree(self_interaction=False, operator=Operator.COMPILED) + Functional(list(model.functional)[1:])
+    solution = model.replace(functional=functional, solver=CG(1e-8))(Structure.from_ase(atoms))
+    assert solution.iterations <= 40
 
 
 def test_convexity_is_seen_where_the_local_part_outweighs():
