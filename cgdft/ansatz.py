@@ -173,10 +173,9 @@ class SplitCharges(Ansatz):
     """q_i = q0_i + sum_j x_ij, x_ij = -x_ji on bonds, with bond energy 1/2 sum_bonds kappa_ij x_ij^2. Dipoles and up are free.
 
     Args:
-        bonds: (n_bonds, 2) atoms (numbered within the batch); default: atoms closer than `reach` times the sum of their
-            covalent radii, one for each image.
-            Bonds that are found come and go where atoms move, with a jump of charges and energy: for dynamics give them, or
-            modes whose bonds fade, as `BondSoftness`.
+        bonds: (n_bonds, 2) atoms (numbered within the batch), of nearest images in a cell; default: atoms closer than `reach`
+            times the sum of their covalent radii, one for each image. Bonds that are found come and go where atoms move, with a
+            jump of charges and energy: for dynamics give them, or modes whose bonds fade, as `BondSoftness`.
         hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`; its
             values may be `nn.Parameter`), a tensor per bond, or a module (structure, bonds) -> (n_bonds,).
         p0: reference charges q0; default: the total charge shared equally by the atoms.
@@ -222,7 +221,7 @@ class SplitCharges(Ansatz):
         return Space(origin, index, rows, columns, values, stiffness, carried)
 
     def _bonds(self, structure: Structure) -> tuple[Tensor, Tensor | None]:
-        """Atoms of each bond and R_i - R_j, which bonds that are given do not say in a cell."""
+        """Atoms of each bond and R_i - R_j, which bonds that are given do not say where two images are as near."""
         if self.bonds is not None:
             bonds = self.bonds.to(structure.index.device)
             if len(bonds) and not 0 <= int(bonds.min()) <= int(bonds.max()) < structure.n_atoms:
@@ -231,8 +230,9 @@ class SplitCharges(Ansatz):
                 raise ValueError(f"`bonds` must join two atoms, got one of atom {int(bonds[loops[0], 0])} to itself")
             if (structure.index[bonds[:, 0]] != structure.index[bonds[:, 1]]).any():
                 raise ValueError("`bonds` must join atoms of one structure, got a bond between two")
-            unsaid = len(bonds) and structure.pbc.any()
-            return bonds, None if unsaid else structure.positions[bonds[:, 0]] - structure.positions[bonds[:, 1]]
+            from cgdft.electrostatics.pairs import nearest_images
+
+            return bonds, nearest_images(structure, bonds[:, 0], bonds[:, 1])
         from ase.data import covalent_radii
 
         from cgdft.electrostatics.pairs import near_pairs

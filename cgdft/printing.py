@@ -112,8 +112,8 @@ def as_dict(solution: Solution) -> dict[str, Any]:
     return result
 
 
-#: Electrons that no atom takes up.
-TOO_MANY = 8
+#: Electrons that no atom takes up; of noble gases, and of none.
+TOO_MANY, NOBLE = 8, (0, 2, 10, 18, 36, 54, 86)
 
 
 def note_on_charge(solution: Solution) -> list[str]:
@@ -129,17 +129,29 @@ def note_on_charge(solution: Solution) -> list[str]:
 
 def notes_on(solution: Solution) -> list[str]:
     """What a user may not expect of the charges of solutions."""
+    import torch
+
+    from cgdft.minimisation import Minimisation
+
     notes, got = note_on_charge(solution), solution.total_charge.detach()
     q, numbers = solution.charges.detach(), solution.structure.numbers
-    absurd = (q > numbers + 1e-6) | (q < -TOO_MANY)
+    cores = numbers.new_tensor(NOBLE)
+    outer = numbers - cores[torch.bucketize(numbers, cores) - 1]
+    absurd = (q > outer + 0.3) | (q < -TOO_MANY)
     if absurd.any():
         i = int(absurd.int().argmax())
         notes.append(
             f"atom {i} ({solution.structure.symbols[i]}) has a charge of {float(q[i]):+.4g} e, which no atom has: charge, "
             "field or parameters are beyond what the model is for"
         )
-    if ((got.abs() > 1e-6) & solution.structure.pbc.all(1)).any():
+    charged, axes = got.abs() > 1e-6, solution.structure.pbc.sum(1)
+    if (charged & (axes == 3)).any():
         notes.append("the net charge of a crystal is neutralised by a uniform background, which is in its energy")
+    if (charged & (axes > 0) & (axes < 3)).any():
+        notes.append("the potential of a charged slab or wire has no zero at infinity: compare energies of one charge and cell")
+    functional = solution.problem.functional
+    if isinstance(solution.problem, Minimisation) and not functional.quadratic and not all(one.convex for one in functional):
+        notes.append(f"the energy of {solution.model.name} is not known to be convex: other minima than this one may be lower")
     return notes
 
 

@@ -172,6 +172,17 @@ def test_charge_that_goes_around_a_cell_at_no_cost_has_no_response():
     assert torch.allclose(born, SQE(0.0, bonds=[[0, 1], [1, 2]])(Structure.from_ase(molecule("H2O"))).born_charges(), atol=1e-9)
 
 
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 1, 0)], ids=["bulk", "slab", "wire"])
+def test_bonds_that_are_given_join_nearest_images(pbc):
+    """Of a molecule cut by the walls of a skewed cell, as bonds that are found."""
+    water = molecule("H2O", cell=[[9, 0, 0], [4, 8, 0], [1, 2, 9]], pbc=pbc)
+    cut = water.copy()
+    cut.positions[1] += 2 * water.cell[1] - pbc[0] * water.cell[0]
+    found, given = SQE(0.3)(Structure.from_ase(water)), SQE(0.3, bonds=[[0, 1], [0, 2]])(Structure.from_ase(cut))
+    torch.testing.assert_close(given.polarizability(), found.polarizability(), rtol=0, atol=1e-9)
+    torch.testing.assert_close(given.born_charges(), found.born_charges(), rtol=0, atol=1e-9)
+
+
 def test_labels_of_bulk():
     """Predicted for training as for a user; and not as zero where a model has none."""
     wanted = {"polarizability": torch.eye(3, dtype=D), "born_charges": torch.zeros(2, 3, 3, dtype=D)}

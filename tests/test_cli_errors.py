@@ -118,3 +118,17 @@ def test_an_interrupt_is_one_line(capsys, water_file, monkeypatch):
 def test_charges_that_no_atom_has_are_told(capsys, water_file):
     assert run(capsys, "solve", water_file, "--model", "qeq")[2] == ""
     assert "which no atom has" in run(capsys, "solve", water_file, "--model", "qeq", "--charge", "-1000")[2]
+    assert "which no atom has" in run(capsys, "solve", water_file, "--model", "qeq", "--charge", "9")[2]
+
+
+def test_what_solutions_leave_unsaid_is_told(capsys, tmp_path):
+    """Minima that may not be the lowest, and energies of charged slabs that have no zero."""
+    slab = bulk("NaCl", "rocksalt", a=5.64, cubic=True)
+    write(tmp_path / "bulk.extxyz", slab)
+    slab.pbc = (True, True, False)
+    write(tmp_path / "slab.extxyz", slab)
+    assert "not known to be convex" in run(capsys, "solve", tmp_path / "bulk.extxyz", "--model", "integer-charges")[2]
+    for file, charge, told in (("slab", 1, "no zero at infinity"), ("slab", 0, ""), ("bulk", 1, "uniform background")):
+        found = run(capsys, "solve", tmp_path / f"{file}.extxyz", "--model", "eeq", "--charge", charge)[2]
+        assert told in found
+        assert bool(told) == bool(found)

@@ -100,6 +100,29 @@ def near_pairs(structure: Structure, cutoff: float, both: bool = True) -> tuple[
     return i, j, separations(structure, i, j, shift)
 
 
+def nearest_images(structure: Structure, i: Tensor, j: Tensor) -> Tensor | None:
+    """R_i - R_j of the nearest image of each of some pairs; None where another image of one is nearly as near."""
+    apart = structure.positions[i] - structure.positions[j]
+    if not (len(i) and structure.pbc.any()):
+        return apart
+    from cgdft.electrostatics.boundary import reduction
+
+    both = zip(structure.cell, structure.pbc, strict=True)
+    cells = torch.stack([reduction(cell, pbc) @ _completed(cell, pbc) for cell, pbc in both])[structure.index[i]]
+    periodic = structure.pbc[structure.index[i]].to(apart)
+    around = torch.cartesian_prod(*3 * [torch.tensor([0.0, -1.0, 1.0])]).to(apart)
+    with torch.no_grad():
+        whole = (apart[:, None] @ torch.linalg.inv(cells)).round()
+        shifts = (around - whole) * periodic[:, None]
+        distance = (apart[:, None] + shifts @ cells).norm(dim=2)
+        nearest = distance.argmin(1, keepdim=True)
+        shift = shifts.gather(1, nearest[:, :, None].expand(-1, -1, 3))
+        others = torch.where((shifts == shift).all(2), torch.inf, distance)
+    if (others.amin(1) < 1.2 * distance.amin(1)).any():
+        return None
+    return apart + (shift @ cells)[:, 0]
+
+
 def each_once(i: Tensor, j: Tensor, shift: Tensor) -> Tensor:
     """Which of pairs that are there in both orders, with images of an atom itself, are to be taken for each to count once."""
     first = shift.sign() @ shift.new_tensor([4.0, 2.0, 1.0])  # the sign of the first that is not zero
