@@ -116,7 +116,7 @@ class AtomParameter(nn.Module):
         if missing:
             raise ValueError(
                 f"`{self.name}` must have a value for every element, got none for {', '.join(missing)} "
-                f"(given: {', '.join(values)}); add {{'{missing[0]}': ...}}"
+                f"(given: {', '.join(values)}); add {{'{missing[0]}': ...}}, or take a model that has it (EEQ: H to Rn)"
             )
         like = structure.positions.detach()
         chosen = [values[chemical_symbols[z]] for z in present]
