@@ -374,7 +374,7 @@ class Surroundings:
     """How many sites there are around one, images among them, as a mean over the sites."""
 
     def __init__(self, cell: Tensor, pbc: Tensor, positions: Tensor) -> None:
-        box = Box.around(cell, pbc, positions, 0.0)
+        box = Box.around(cell, pbc, positions, 2.0)
         self.n, self.heights, self.volume = len(positions), np.array(box.heights), float(box.volume)
         self.periodic = pbc.numpy()
         self.fractional = (positions @ torch.linalg.inv(box.cell)).numpy()
