@@ -139,17 +139,16 @@ it trains anew. The physics, each a file of `cgdft.learning.architectures`:
 On silver the models without a total charge can only give both charge states their mean. Charges that are functions of
 positions and share a total charge, all alike (local-charges) or by a learnt Fukui function (shared-charges), are off by 0.1
 to 0.5 eV per atom: between the states there is Coulomb energy alone, and densities are bent to make it up. What is minimised
-has both states to 1.5 meV/atom or better; the three functionals of charges and dipoles (nonlinear, response, shared-response)
-are the best in all three columns, alike in energies and forces.
+has both states to 1.4 meV/atom or better on average; the three functionals of charges and dipoles (nonlinear, response,
+shared-response) are the best in all three columns, alike in energies and forces.
 
-On carbon shared-response is the best on average in all columns: what it minimises conserves charge, and a total charge is
-shared by a Fukui function as that of shared-charges, which has the second-best charges, at nearly twice the energy error. The
-response model, whose sites take up the total charge, is next to it in energies and forces.
+On carbon differences are about as large as those of seeds. QEq and the two response models are alike in energies, and
+shared-response has the smallest errors of forces; in charges it is level with what shares a total charge in the same way and
+does not respond (shared-charges), whose energies are a third worse.
 
-On salt, of all whose charges are those of the reference, the two response models are the best in energies, shared-response in
-charges, and far before QEq. Latent charges do better still on average, in energies by a third: nobody holds them to
-Hirshfeld's charges, which are a third to a half of an ion's; ranges of seeds overlap. Told energies and forces alone, as they
-are, the response model is level with them ("response, latent"), with charges that are nobody's, as theirs.
+On salt, of all whose charges are those of the reference, shared-response is the best in all columns, and far before QEq. Told
+energies and forces alone, the response model is the best of all ("response, latent"), with charges that are nobody's, as
+those of the latent charges, with which it competes.
 
 Models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns` in
 the response model, `Shares` in shared-response. A response needs an electronegativity as well, lest its susceptibility fade
