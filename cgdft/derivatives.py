@@ -25,7 +25,7 @@ class Derivatives:
 
     Args:
         model, structure, problem, solver, minimum: of the solution.
-        prepared: the problem with a graph to displacement and strain, where it is at hand.
+        prepared: the problem with a graph to displacement, strain and charge, where it is at hand.
     """
 
     model: Model

@@ -288,7 +288,9 @@ class Structure:
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
         if not hasattr(atoms, "get_positions"):
             raise TypeError(f"`atoms` must be ASE Atoms or a list of them, got {type(atoms).__name__}; see ase.io.read")
-        partly = [site for site in atoms.info.get("occupancy", {}).values() if sum(site.values()) < 1 or len(site) > 1]
+        sites = atoms.info.get("occupancy")  # as ASE reads it from CIF
+        sites = list(sites.values()) if isinstance(sites, dict) else []
+        partly = [site for site in sites if isinstance(site, dict) and (len(site) > 1 or sum(site.values()) < 0.99)]
         if partly:
             raise ValueError(
                 f"`atoms` must have every site occupied by one atom, got {partly[0]} in atoms.info['occupancy']; choose who is "

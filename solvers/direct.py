@@ -57,14 +57,15 @@ class Direct(Solver):
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""
-        factors, rows, product = factorise(problem, x), problem.rows, problem.curvature(x)
-        gradient = problem.gradient(x) if factors.singular.any() else x
+        factors, rows = factorise(problem, x), problem.rows
+        singular = bool(factors.singular.any())
+        product, gradient = (problem.curvature(x), problem.gradient(x)) if singular else (None, torch.zeros_like(x))
         noise = 1e-9 * rows.dot(gradient, gradient).sqrt()
 
         def solve(b: Tensor, floor: Tensor) -> Tensor:
             y = factors.solve(b)
             known = finite(y)
-            if known and factors.singular.any():
+            if known and product is not None:
                 left = b - rows.project(product(y))
                 off = rows.dot(left, left).sqrt() > 1e-6 * rows.dot(b, b).sqrt() + floor + noise
                 known = not (off & factors.singular).any()

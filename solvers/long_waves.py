@@ -71,7 +71,6 @@ def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]
     of = [int(problem.structure.index[mesh.sites.start]) for mesh in meshes]
     softness = _softness(problem, meshes, of, inverse, respond, pull)
     meshes = [mesh.screened_by(one) for mesh, one in zip(meshes, softness, strict=True)]
-
     counts = torch.bincount(problem.index, minlength=problem.n)
 
     def apply(r: Tensor) -> Tensor:
