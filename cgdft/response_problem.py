@@ -233,6 +233,23 @@ class ResponseProblem(Problem):
         """Structures to which the law gives other charges than those asked for, whatever the multipliers."""
         return ~(self.excess(p.reshape(-1)).abs() <= KEPT).all(1)
 
+    def bends_down(
+        self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
+    ) -> Bool[Tensor, " n_structures"]:
+        """Structures whose energy G + E, dual to a grand potential, is at no minimum: 1 + S K has an eigenvalue below zero.
+
+        K is the Hessian of E and S = -dF/dv that at fixed charges; where K is positive, as terms say, there is no need to look.
+        """
+        rho = self.density(x)
+        least = [term.least(rho, self.neutral) for term in self.functional]
+        if self.readout is not None or all(one is not None and bool((one >= 0).all()) for one in least):
+            return torch.zeros(self.n, dtype=torch.bool, device=x.device)
+        n, bordered = self.rows.longest, self.jacobian(x, multipliers)
+        one = torch.eye(n).to(bordered)
+        soft, kept = bordered[:, :n, n:], bordered[:, n:, :n]
+        moves = one - soft @ torch.linalg.pinv(kept @ soft) @ kept
+        return torch.linalg.eigvals(one + moves @ (bordered[:, :n, :n] - one)).real.amin(1) < -KEPT
+
     def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """The potential that makes p, (n_atoms, size)."""
         return self.potentials(rho.coefficients, multipliers, probe)

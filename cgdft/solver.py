@@ -53,7 +53,10 @@ class Status(Enum):
         "no potential was found at which the response law has the charges asked for: it keeps its own, or they are out of its "
         "bounds or near to them; ask for others, or leave them to it with constraints=[]"
     )
-    SADDLE = "a stationary point that is not a minimum; choose Newton(), which leaves saddle points"
+    SADDLE = (
+        "a stationary point that is not a minimum; choose Newton(), which leaves saddle points; a response law is too soft "
+        "for the widths and distances, unless Hartree keeps its self-interaction"
+    )
 
 
 class SolverError(RuntimeError):

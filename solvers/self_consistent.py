@@ -43,7 +43,7 @@ class SelfConsistent(Solver):
     max_iterations: int = 500
 
     def minimise(self, problem: ResponseProblem, start: Tensor | None = None) -> Minimum:
-        """Mix until input and output agree; it is no minimum that is looked for."""
+        """Mix until input and output agree, which of a grand potential may be no minimum."""
         if isinstance(problem, Recursion):
             with torch.no_grad():
                 p, multipliers, _ = problem.last()
@@ -70,8 +70,9 @@ class SelfConsistent(Solver):
                 break
             x = x + torch.where((norm > target)[rows.index], mixer.move(x, f), 0.0)
         unmet, met = problem.unmet(problem.space.coefficients(output)), norm <= target
-        status = [
-            Status.DIVERGED if away else Status.UNMET if other else Status.CONVERGED if good else Status.NOT_CONVERGED
-            for away, other, good in zip(lost.tolist(), unmet.tolist(), met.tolist(), strict=True)
-        ]
-        return Minimum(x, multipliers, status, len(residuals) - 1, torch.stack(residuals))
+        ends: list[Status] = []
+        down = problem.bends_down(x, multipliers) if bool(met.any()) else torch.zeros_like(met)
+        for away, other, good, bad in zip(lost.tolist(), unmet.tolist(), met.tolist(), down.tolist(), strict=True):
+            converged = Status.SADDLE if bad else Status.CONVERGED
+            ends.append(Status.DIVERGED if away else Status.UNMET if other else converged if good else Status.NOT_CONVERGED)
+        return Minimum(x, multipliers, ends, len(residuals) - 1, torch.stack(residuals))

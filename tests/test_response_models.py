@@ -1,5 +1,7 @@
 """Response laws, the potential-driven side of the design space: dual to functionals, with derivatives by the same mechanism."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -74,6 +76,17 @@ def structures():
         "cell": Structure.from_ase(cell),
         "batch": Structure.batch([Structure.from_ase(molecule("H2O")), Structure.from_ase(molecule("CH3OH"), charge=-1.0)]),
     }
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_has_no_minimum_has_no_dual_one(structures, scale):
+    """Atoms too near for their polarizability: a catastrophe of either view, and of one structure of a batch alone."""
+    far, near = structures["methanol"], structures["methanol"]
+    near = replace(near, positions=scale * near.positions)
+    batch = Structure.batch([far, near])
+    ends = [Model(functional(1), basis(1))(batch, throw=False).status, dual(1)(batch, throw=False).status]
+    assert [[one is Status.CONVERGED for one in statuses] for statuses in ends] == 2 * [[True, scale == 1.0]]
+    assert (scale == 1.0) or ends[1][1] is Status.SADDLE
 
 
 @pytest.mark.parametrize("lmax", [0, 1])
