@@ -68,6 +68,25 @@ class Space:
         assert self.columns is not None
         return p.new_zeros(len(self.index)).index_add(0, self.columns, self.values * flat[self.rows])
 
+    def check_carried(self, structure: Structure, basis: Multipoles) -> None:
+        """Raise a ValueError where modes are said to carry charge along open axes to where it is not."""
+        if self.carried is None or not len(self.carried) or structure.pbc.all():
+            return
+        assert self.rows is not None
+        assert self.columns is not None
+        assert self.values is not None
+        with torch.no_grad():
+            charge = self.values * (self.rows % basis.size == 0)
+            moved = charge[:, None] * structure.positions[self.rows // basis.size]
+            found = torch.zeros_like(self.carried).index_add(0, self.columns, moved)
+            off = (structure.open_projector[self.index] @ (self.carried - found)[:, :, None])[:, :, 0].norm(dim=1)
+            k = int(off.argmax())
+            if not off[k] <= 1e-6 * (1 + found[k].norm()):
+                raise ValueError(
+                    "`carried` must be, along open axes, the dipole of the charge that a mode moves, "
+                    f"{found[k].tolist()} e bohr of mode {k}, got {self.carried[k].tolist()}"
+                )
+
     def energy(self, x: Float[Tensor, " n_x"], n_structures: int) -> Float[Tensor, " n_structures"]:
         """1/2 sum_k stiffness_k x_k^2 of each structure."""
         zero = x.new_zeros(n_structures)

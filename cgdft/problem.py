@@ -73,6 +73,7 @@ class Problem(ABC):
             self.functional = functional.prepare(structure, self.basis)
             self.readout = None if readout is None else readout.prepare(structure, self.basis)
             self.space: Space = ansatz.prepare(structure, self.basis)
+        self.space.check_carried(structure, self.basis)
         rows = settled([row for constraint in constraints for row in constraint.rows(structure, self.basis)], structure)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]

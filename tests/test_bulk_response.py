@@ -156,6 +156,8 @@ def test_what_is_not_said_is_refused():
     said = Entries(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, -1.0], dtype=D), 1, torch.ones(1, 3, dtype=D))
     alpha = dense.replace(ansatz=ResponseModes(said))(structure).polarizability()[0]
     assert float(alpha[0, 1]) == pytest.approx(float(alpha[0, 0])) != 0.0
+    with pytest.raises(ValueError, match="`carried` must be, along open axes, the dipole of the charge that a mode moves"):
+        dense.replace(ansatz=ResponseModes(said))(layer)
 
 
 def test_charge_that_goes_around_a_cell_at_no_cost_has_no_response():
