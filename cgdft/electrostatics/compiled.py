@@ -40,6 +40,8 @@ PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32
 HELD, HELD_OF_PAIR = 6, 6
 #: Widths of the smooth part that are compared.
 STEPS = 40
+#: All pairs that cost less, ns, are taken without a look at other divisions, which takes longer.
+WORTH = 1e6
 #: Width of a smooth part that is nothing, bohr.
 NOTHING = 1e30
 
@@ -340,7 +342,7 @@ def divide(
     if least <= memory:
         best = cost_of_all_pairs(n, lmax)
     point = POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64]
-    for step in range(STEPS):
+    for step in range(STEPS if best > WORTH else 0):
         split = narrow * 1.25**step
         near = 0.0 if step == 0 else n * around.within(reach * split * 2)
         if near * PAIR[lmax] > best:
