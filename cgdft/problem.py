@@ -57,6 +57,8 @@ class Problem(ABC):
 
     #: What the solution is.
     kind: ClassVar[str]
+    #: Whether what vanishes is x less a function without x: one step then makes all derivatives exact.
+    explicit: ClassVar[bool] = False
 
     def __init__(
         self,

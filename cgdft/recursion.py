@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,8 @@ class Recursion(ResponseProblem):
     p_n and lambda are explicit: what vanishes is x - p_n, of which K = 1.
     """
 
+    explicit: ClassVar[bool] = True
+
     @property
     def steps(self) -> int:
         """How many answers."""
@@ -30,7 +32,7 @@ class Recursion(ResponseProblem):
         return self.ansatz.steps
 
     def last(self, probe: Probe | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """p, lambda and v of the last answer, differentiable twice by what probe and law depend on."""
+        """p, lambda and v of the last answer, differentiable by what probe and law depend on."""
         if probe is None:
             probe = Probe.of(self)
         p = torch.zeros_like(self.space.origin)

@@ -303,7 +303,7 @@ def respond(
         if order:
             x, multipliers = _own(x.detach().requires_grad_()), _own(multipliers.detach().requires_grad_())
         value = None
-        for _ in range(order):
+        for _ in range(min(order, 1) if problem.explicit else order):
             r = problem.residual(x, multipliers, probe)
             dx, dl = _InverseOfJacobian.apply(*linearised, r.x, r.multipliers)  # type: ignore[no-untyped-call]
             if economical and r.lagrangian is not None:

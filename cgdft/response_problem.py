@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Newton steps for the charges of an answer, and to what they are met, e beside the softness of the law.
 NEWTON, CHARGES = 50, 1e-13
+#: Derivatives that are taken of an answer at most: two of an observable, and two more by users.
+ORDERS = 4
 
 
 class ResponseLaw(nn.Module, ABC):
@@ -190,8 +192,8 @@ class ResponseProblem(Problem):
     def equilibrate(self, bare: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_structures n_rows"]:
         """lambda such that the answer to v - sum_k lambda_k a_k has the charges asked for.
 
-        Newton's method without a graph, as far as it leads (see `unmet`), then two chord steps with one, which make first and
-        second derivatives exact.
+        Newton's method without a graph, as far as it leads (see `unmet`), then chord steps with one, each of which makes one
+        more order of derivatives exact.
         """
         multipliers = bare.new_zeros(self.n, len(self.fixed))
         if not len(self.fixed):
@@ -224,7 +226,7 @@ class ResponseProblem(Problem):
             multipliers, rest = torch.where(closer, trial, multipliers), torch.where(closer, left, rest)
             softness = torch.where(closer[..., None], slope, softness)
             step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
-        for _ in range(2 if torch.is_grad_enabled() else 0):
+        for _ in range(ORDERS if torch.is_grad_enabled() else 0):
             step = torch.linalg.pinv(softness) @ missing(multipliers, bare)[..., None]
             multipliers = multipliers - step[..., 0]
         return multipliers

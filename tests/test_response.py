@@ -347,6 +347,7 @@ KINDS = {
         CHARGES + Hardness(x), Multipoles(width=1.0), readout=Hartree(self_interaction=False) + Hardness(2 * x)
     ),
     "grand potential": lambda x: Model(Hartree(), Multipoles(width=1.0), cgdft.Response(Soft(0.3 + x))),
+    "so many answers": lambda x: Model(Hartree(), Multipoles(width=1.0), cgdft.Response(Soft(0.3 + x), 3)),
 }
 
 
