@@ -20,6 +20,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
+class Inverses:
+    """K^-1 and K^-T at a solution, made when one is first applied.
+
+    Graphs hold them: they must not hold what holds the graphs, or nothing of it would be freed.
+    """
+
+    problem: Problem
+    solver: Solver
+    minimum: Minimum
+
+    @cached_property
+    def _made(self) -> tuple[Inverse, Inverse]:
+        with torch.no_grad():
+            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
+
+    def __getitem__(self, which: int) -> Inverse:
+        return lambda rx, rl: self._made[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
+
+
+@dataclass(eq=False)
 class Derivatives:
     """What the observables of a solution are read off: `Probed` with the derivatives asked for, and two more by users.
 
@@ -113,12 +133,9 @@ class Derivatives:
         forbid_inference()
         self.require_current()
 
-        def solves(which: int) -> Inverse:
-            return lambda rx, rl: self._linearised[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
-
         orders = (order if changes else 0) + 2 * self.wanted
         steps = orders // 2 if energy and not self.problem.lag else orders
-        both = solves(0), solves(1)
+        both = self._inverses[0], self._inverses[1]
         # where a user derives further, that frees the graph of what moves, and of nothing else
         apart = self.wanted and {*PREPARED} & {*changes}
         prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
@@ -130,9 +147,8 @@ class Derivatives:
         return Prepared.of(self.model, self.structure) if self.prepared is None else self.prepared
 
     @cached_property
-    def _linearised(self) -> tuple[Inverse, Inverse]:
-        with torch.no_grad():
-            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
+    def _inverses(self) -> Inverses:
+        return Inverses(self.problem, self.solver, self.minimum)
 
     def _current_versions(self) -> list[int]:
         """How often what the solution depends on has been changed in place."""
