@@ -35,8 +35,8 @@ class _Counted(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if ctx.done == ctx.allowed:
             raise RuntimeError(
-                f"derivative {ctx.allowed + 1} was asked for of what a solution gives with {ctx.allowed}: more would not be exact; "
-                "begin with the method that has taken some already, or take a finite difference"
+                f"derivative {ctx.allowed + 1} of what a solution gives would not be exact, those before it are: begin with "
+                "the method that has taken some already, or take a finite difference"
             )
         if not torch.is_grad_enabled():
             return (grad, None, None, *(None for _ in ctx.by))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -19,6 +21,34 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+class Parameters:
+    """Those of a model at a solve, and where it holds them: `torch.func.functional_call` takes others, within a call."""
+
+    def __init__(self, model: Model) -> None:
+        self._held = [(of, name, one) for each in model.modules() for of in _stores(each) for name, one in of.items()]
+
+    @property
+    def exchanged(self) -> bool:
+        """Whether the model holds others by now."""
+        return any(of.get(name) is not one for of, name, one in self._held)
+
+    @contextmanager
+    def as_solved(self) -> Iterator[None]:
+        """Within it, the model holds those of the solve."""
+        others = [(of, name, of[name]) for of, name, one in self._held if of[name] is not one]
+        try:
+            for of, name, one in self._held if others else ():
+                of[name] = one
+            yield
+        finally:
+            for of, name, one in others:
+                of[name] = one
+
+
+def _stores(module: torch.nn.Module) -> list[dict[str, Tensor | None]]:
+    return [module._parameters, module._buffers]  # type: ignore[list-item]
+
+
 @dataclass(eq=False)
 class Inverses:
     """K^-1 and K^-T at a solution, made when one is first applied.
@@ -29,10 +59,11 @@ class Inverses:
     problem: Problem
     solver: Solver
     minimum: Minimum
+    parameters: Parameters
 
     @cached_property
     def _made(self) -> tuple[Inverse, Inverse]:
-        with torch.no_grad():
+        with torch.no_grad(), self.parameters.as_solved():
             return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
 
     def __getitem__(self, which: int) -> Inverse:
@@ -57,17 +88,18 @@ class Derivatives:
 
     def __post_init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
+        self.parameters, self._parts = Parameters(self.model), self._current_parts()
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 
     @property
     def outdated(self) -> bool:
-        """Whether structure or model have been changed in place since the solve."""
-        return self._current_versions() != self._versions
+        """Whether structure or model have been changed in place since the solve, or the model holds other parameters."""
+        return self.parameters.exchanged or self._changed
 
     def require_current(self) -> None:
-        """Raise a RuntimeError if they have."""
-        if self.outdated:
+        """Raise a RuntimeError if they have been changed in place."""
+        if self._changed:
             raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
 
     @cached_property
@@ -76,7 +108,7 @@ class Derivatives:
         possible = any(one.requires_grad if isinstance(one, Tensor) else True for one in self._depends_on)
         if not (self.grad_mode and possible):
             return []
-        with torch.enable_grad():
+        with torch.enable_grad(), self.parameters.as_solved():
             values = self.problem.determined(self.minimum.x, self.minimum.multipliers)
         return leaves(values, self._prepared)
 
@@ -100,10 +132,11 @@ class Derivatives:
     @cached_property
     def state(self) -> Probed:
         """The solution itself."""
+        forbid_inference()
         if self.wanted:
             return self.by()
         x, multipliers, problem, structure = self.minimum.x, self.minimum.multipliers, self.problem, self.structure
-        with torch.no_grad():
+        with torch.no_grad(), self.parameters.as_solved():
             moving = problem.basis.width(structure).requires_grad
             basis = self.model.basis.prepare(structure) if moving else problem.basis
             rho = Density(structure, basis, problem.space.coefficients(x))
@@ -138,18 +171,30 @@ class Derivatives:
         both = self._inverses[0], self._inverses[1]
         # where a user derives further, that frees the graph of what moves, and of nothing else
         apart = self.wanted and {*PREPARED} & {*changes}
-        prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
-        x, multipliers = self.minimum.x, self.minimum.multipliers
-        return respond(prepared.problem, prepared.probe(changes), x, multipliers, both, steps, by=self.variables)
+        x, multipliers, by = self.minimum.x, self.minimum.multipliers, self.variables
+        with self.parameters.as_solved():
+            prepared = Prepared.of(self.model, self.structure) if apart else self._prepared
+            return respond(prepared.problem, prepared.probe(changes), x, multipliers, both, steps, by=by)
 
     @cached_property
     def _prepared(self) -> Prepared:
-        return Prepared.of(self.model, self.structure) if self.prepared is None else self.prepared
+        if self.prepared is not None:
+            return self.prepared
+        with self.parameters.as_solved():
+            return Prepared.of(self.model, self.structure)
 
     @cached_property
     def _inverses(self) -> Inverses:
-        return Inverses(self.problem, self.solver, self.minimum)
+        return Inverses(self.problem, self.solver, self.minimum, self.parameters)
 
-    def _current_versions(self) -> list[int]:
-        """How often what the solution depends on has been changed in place."""
-        return [one._version for one in self._depends_on if isinstance(one, Tensor)]
+    @property
+    def _changed(self) -> bool:
+        return self._current_versions() != self._versions or self._current_parts() != self._parts
+
+    def _current_parts(self) -> list[int]:
+        """What the model is made of."""
+        return [id(one) for one in (*self.model._modules.values(), *self.model.constraints)]
+
+    def _current_versions(self) -> list[tuple[int, int]]:
+        """How often what the solution depends on has been changed in place, and where it is."""
+        return [(one._version, one.data_ptr()) for one in self._depends_on if isinstance(one, Tensor)]

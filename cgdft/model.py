@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
+from types import CellType
 from typing import Any
 
 import torch
@@ -196,11 +197,20 @@ class Model(nn.Module):
         return solver, minimum
 
     def given(self, structure: Structure) -> list[Any]:
-        """All that a solution may depend on: tensors of model and structure, and plain functions, which may hide some."""
+        """All that a solution may depend on: tensors of model and structure, and plain functions, which may hide some.
+
+        Raises:
+            ValueError: what gives another value each time.
+        """
         found: list[Any] = []
         for holder in (structure, *self.constraints):
             _gather(vars(holder).values(), found)
         for module in self.modules():
+            if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
+                raise ValueError(
+                    f"`model` must give the same each time it is asked, as energy, charges and forces ask apart, got {module} "
+                    "that draws anew: call model.eval(), or leave it out"
+                )
             own = vars(module)
             _gather(module._parameters.values(), found)
             _gather(module._buffers.values(), found)
@@ -230,12 +240,24 @@ def _gather(values: Iterable[Any], found: list[Any]) -> None:
             continue
         if isinstance(one, Tensor) or callable(one):
             found.append(one)
+            found += [] if isinstance(one, Tensor) else _behind(one)
         elif isinstance(one, Mapping):
             _gather(one.values(), found)
         elif isinstance(one, list | tuple):
             _gather(one, found)
         elif is_dataclass(one):
             _gather([getattr(one, each.name) for each in fields(one)], found)
+
+
+def _behind(function: Any) -> list[Tensor]:
+    """Tensors, also those of modules, that the code of a function names."""
+    code, known = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    named = [known[name] for name in code.co_names if name in known] if code is not None else []
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]
+    found: list[Tensor] = []
+    for one in (getattr(function, "__self__", None), *named, *cells):
+        found += [one] if isinstance(one, Tensor) else [*one.parameters(), *one.buffers()] if isinstance(one, nn.Module) else []
+    return found
 
 
 def _names(term: Term | Functional) -> str:

@@ -50,7 +50,7 @@ class Solution:
 
     @property
     def outdated(self) -> bool:
-        """Whether structure or model have been changed in place since the solve."""
+        """Whether structure or model have been changed in place since the solve, or the model holds other parameters."""
         return self._derivatives.outdated
 
     @property
@@ -129,8 +129,9 @@ class Solution:
     @property
     def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """The energy term by term, (n_structures,) each, hartree."""
-        with self._derivatives.graph:
-            return self._derivatives.state.problem.energies(self._derivatives.state.x, self._derivatives.state.multipliers)
+        state = self._derivatives.state
+        with self._derivatives.graph, self._derivatives.parameters.as_solved():
+            return state.problem.energies(state.x, state.multipliers)
 
     @property
     def energy(self) -> Float[Tensor, " n_structures"]:
@@ -298,7 +299,7 @@ class Solution:
             raise ValueError(
                 f"`hardness_matrix` needs a functional, got the response law of {self.model.name}; see `susceptibility`"
             )
-        with torch.no_grad():
+        with torch.no_grad(), self._derivatives.parameters.as_solved():
             return self.problem.hessian_of_coefficients(self.minimum.x)
 
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:

@@ -55,6 +55,76 @@ def test_tensors_of_models_are_watched(holder):
     assert atoms.get_potential_energy() == pytest.approx(fresh.get_potential_energy(), rel=1e-10)
 
 
+def learnt(network=None):
+    return soft(torch.nn.Parameter(number([0.3, 0.1, 0.1])) if network is None else lambda s: network(s.positions)[:, 0])
+
+
+CHANGES = {
+    "data": lambda model: setattr(next(model.parameters()), "data", number([0.4, 0.1, 0.1])),
+    "a vector": lambda model: torch.nn.utils.vector_to_parameters(number([0.4, 0.1, 0.1]), model.parameters()),
+    "a part": lambda model: setattr(model, "functional", learnt().functional),
+    "a constraint": lambda model: setattr(model, "constraints", [TotalCharge(0.5)]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_put_in_place_of_another_is_seen(change):
+    model = learnt()
+    solution = model(WATER)
+    CHANGES[change](model)
+    assert solution.outdated
+    with pytest.raises(RuntimeError, match="changed in place"):
+        solution.forces()
+
+
+def test_a_network_that_a_function_names_is_seen():
+    network = torch.nn.Linear(3, 1, dtype=D)
+    solution = learnt(network)(WATER)
+    with torch.no_grad():
+        network.weight.mul_(1.1)
+    assert solution.outdated
+
+
+@pytest.mark.parametrize("grad", [True, False])
+def test_solutions_keep_the_parameters_of_a_functional_call(grad):
+    model, other = learnt(), learnt()
+    given = {name: (1.5 * value).detach().requires_grad_() for name, value in model.named_parameters()}
+    other.load_state_dict(given, strict=False)
+    with torch.set_grad_enabled(grad):
+        solution, expected = torch.func.functional_call(model, given, (WATER,)), other(WATER)
+        for call in ("forces", "virial", "hardness", "polarizability"):
+            torch.testing.assert_close(getattr(solution, call)(), getattr(expected, call)(), rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(solution.energies, expected.energies, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(model(WATER).energy, learnt()(WATER).energy, rtol=0, atol=0)
+    if grad:
+        (slope,) = torch.autograd.grad((solution.forces() ** 2).sum(), given.values())
+        (right,) = torch.autograd.grad((expected.forces() ** 2).sum(), other.parameters())
+        torch.testing.assert_close(slope, right, rtol=1e-10, atol=1e-14)
+
+
+def test_what_draws_anew_is_refused():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8, dtype=D), torch.nn.Dropout(0.5), torch.nn.Linear(8, 1, dtype=D))
+
+    class Chi(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, structure):
+            return self.network(structure.positions)[:, 0]
+
+    model = soft(Chi())
+    with pytest.raises(ValueError, match=r"got Dropout.* that draws anew: call model\.eval\(\)"):
+        model(WATER)
+    model.eval()(WATER).forces()
+
+
+def test_solutions_are_not_read_in_inference_mode():
+    solution = learnt()(WATER)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="forbids derivatives"):
+        _ = solution.energy
+
+
 def test_a_ramp_of_the_voltage():
     places = [[i * 5.0, j * 5.0, z] for z in (0, 20.0) for i in (0, 1) for j in (0, 1)]
     plates = Structure([79] * 8, places, np.diag([10.0, 10.0, 0.0]), [1, 1, 0])
