@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
+from cgdft.solver import Status
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -51,7 +52,7 @@ def _stores(module: torch.nn.Module) -> list[dict[str, Tensor | None]]:
 
 @dataclass(eq=False)
 class Inverses:
-    """K^-1 and K^-T at a solution, made when one is first applied.
+    """K^-1 and K^-T at a solution, made when one is first applied; structures whose solve failed stay where it ended.
 
     Graphs hold them: they must not hold what holds the graphs, or nothing of it would be freed.
     """
@@ -66,8 +67,20 @@ class Inverses:
         with torch.no_grad(), self.parameters.as_solved():
             return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
 
+    @cached_property
+    def _failed(self) -> Tensor | None:
+        failed = [one is not Status.CONVERGED for one in self.minimum.status]
+        return torch.tensor(failed, device=self.problem.index.device) if any(failed) else None
+
     def __getitem__(self, which: int) -> Inverse:
-        return lambda rx, rl: self._made[which](rx, rl) if len(rx) else (rx, torch.zeros_like(rl))
+        def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+            if not len(rx):
+                return rx, torch.zeros_like(rl)
+            if self._failed is not None:
+                rx, rl = rx.masked_fill(self._failed[self.problem.index], 0.0), rl.masked_fill(self._failed[:, None], 0.0)
+            return self._made[which](rx, rl)
+
+        return inverse
 
 
 @dataclass(eq=False)

@@ -198,7 +198,7 @@ class Structure:
     def open_projector(self) -> Float[Tensor, "n_structures 3 3"]:
         """Projector on the directions perpendicular to every periodic axis, (n_structures, 3, 3)."""
         eye = torch.eye(3, dtype=self.cell.dtype, device=self.cell.device)
-        periodic = torch.where(self.pbc[:, :, None], self.cell.detach(), 0.0)
+        periodic = torch.where(self.pbc[:, :, None], self.cell, 0.0)
         return eye - torch.linalg.pinv(periodic) @ periodic
 
     def total(self, values: Float[Tensor, "n_atoms ..."]) -> Float[Tensor, "n_structures ..."]:

@@ -197,3 +197,16 @@ def test_labels_of_bulk():
     for name in wanted:
         with pytest.raises(Undefined, match="of bulk needs charges that are fixed"):
             minimised(free, batch, [name]).get(name, [0])
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 0), (0, 1, 0)], ids=["slab", "wire"])
+def test_open_directions_turn_with_the_cell(pbc):
+    """Dipole, polarizability and Born charges of slabs and wires as functions of the cell, differentiated by it."""
+    numbers, positions = [8, 1, 1], [[0.0, 0.1, 0.2], [1.5, 0.2, -1.1], [-1.4, 0.3, -1.2]]
+    cell = torch.tensor([[7.0, 0.2, 0.1], [1.0, 6.5, -0.3], [-0.7, 0.9, 9.0]], dtype=D, requires_grad=True)
+
+    def observed(cell):
+        solution = QEq()(Structure(numbers, positions, cell, pbc))
+        return solution.dipole, solution.polarizability(), solution.born_charges()
+
+    assert torch.autograd.gradcheck(observed, (cell,), atol=1e-6)
