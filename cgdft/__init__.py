@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, Space, SplitCharges
+    from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, SplitCharges
     from cgdft.basis import Multipoles
     from cgdft.checking import check_model
     from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, Row, TotalCharge, TotalSpin
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cgdft.response_problem import GrandPotential, Response, ResponseLaw
     from cgdft.solution import Solution
     from cgdft.solver import Minimum, Solver, SolverError, Status
+    from cgdft.space import Space
     from cgdft.structure import Structure
     from cgdft.terms import Term, term
     from cgdft.testing import check_solver, check_term
@@ -32,7 +33,7 @@ __version__ = "0.1.0"
 
 # PEP 562: a word is imported at its first use, so that `import cgdft` does not import torch.
 _WORDS = {
-    "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "Space", "SplitCharges"),
+    "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "SplitCharges"),
     "basis": ("Multipoles",),
     "checking": ("check_model",),
     "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "Row", "TotalCharge", "TotalSpin"),
@@ -46,6 +47,7 @@ _WORDS = {
     "response_problem": ("GrandPotential", "Response", "ResponseLaw"),
     "solution": ("Solution",),
     "solver": ("Minimum", "Solver", "SolverError", "Status"),
+    "space": ("Space",),
     "structure": ("Structure",),
     "terms": ("Term", "term"),  # not term.py: the module would hide the decorator
     "testing": ("check_solver", "check_term"),

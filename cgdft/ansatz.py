@@ -1,11 +1,10 @@
-"""Which densities are allowed: p = p0 + L x, and what x itself costs."""
+"""Which densities are allowed."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from cgdft.memo import once
 from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
+from cgdft.space import Space
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -23,74 +23,6 @@ if TYPE_CHECKING:
 
 #: Coefficients given as charges (number, per element, per atom, module) or as a tensor (n_atoms, size) or module giving one.
 CoefficientsLike = Union[ParameterLike, "Callable[[Structure], Tensor]"]
-
-
-@dataclass(frozen=True, eq=False)
-class Space:
-    """The allowed densities of one structure: p = p0 + L x, with energy 1/2 sum_k stiffness_k x_k^2.
-
-    Attributes:
-        origin: p0, (n_atoms, size).
-        index: structure of each x, (n_x,).
-        rows, columns, values: L as (row of the flat coefficients, column, value); None for L = 1.
-        stiffness: (n_x,); None for zero.
-        carried: dipole of the charge that x moves, (n_x, 3), through the walls of a cell as well; None where it is not said
-            whence charges come.
-    """
-
-    origin: Float[Tensor, "n_atoms size"]
-    index: Int[Tensor, " n_x"]
-    rows: Int[Tensor, " n_entries"] | None = None
-    columns: Int[Tensor, " n_entries"] | None = None
-    values: Float[Tensor, " n_entries"] | None = None
-    stiffness: Float[Tensor, " n_x"] | None = None
-    carried: Float[Tensor, "n_x 3"] | None = None
-
-    def coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
-        """p0 + L x."""
-        return self.origin + self.push(x)
-
-    def push(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
-        """L x."""
-        if self.values is None:
-            return x.reshape(self.origin.shape)
-        assert self.rows is not None
-        assert self.columns is not None
-        flat = x.new_zeros(self.origin.numel()).index_add(0, self.rows, self.values * x[self.columns])
-        return flat.reshape(self.origin.shape)
-
-    def pull(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
-        """L^T p."""
-        flat = p.reshape(-1)
-        if self.values is None:
-            return flat
-        assert self.rows is not None
-        assert self.columns is not None
-        return p.new_zeros(len(self.index)).index_add(0, self.columns, self.values * flat[self.rows])
-
-    def check_carried(self, structure: Structure, basis: Multipoles) -> None:
-        """Raise a ValueError where modes are said to carry charge along open axes to where it is not."""
-        if self.carried is None or not len(self.carried) or structure.pbc.all():
-            return
-        assert self.rows is not None
-        assert self.columns is not None
-        assert self.values is not None
-        with torch.no_grad():
-            charge = self.values * (self.rows % basis.size == 0)
-            moved = charge[:, None] * structure.positions[self.rows // basis.size]
-            found = torch.zeros_like(self.carried).index_add(0, self.columns, moved)
-            off = (structure.open_projector[self.index] @ (self.carried - found)[:, :, None])[:, :, 0].norm(dim=1)
-            k = int(off.argmax())
-            if not off[k] <= 1e-6 * (1 + found[k].norm()):
-                raise ValueError(
-                    "`carried` must be, along open axes, the dipole of the charge that a mode moves, "
-                    f"{found[k].tolist()} e bohr of mode {k}, got {self.carried[k].tolist()}"
-                )
-
-    def energy(self, x: Float[Tensor, " n_x"], n_structures: int) -> Float[Tensor, " n_structures"]:
-        """1/2 sum_k stiffness_k x_k^2 of each structure."""
-        zero = x.new_zeros(n_structures)
-        return zero if self.stiffness is None else zero.index_add(0, self.index, 0.5 * self.stiffness * x * x)
 
 
 class Entries(NamedTuple):
@@ -278,7 +210,11 @@ class SplitCharges(Ansatz):
             which = torch.tensor([kinds.index(pair) for pair in pairs], dtype=torch.int64, device=like.device)
             value = torch.stack(each)[which] if each else like.new_zeros(0)
         elif callable(self.hardness):
-            value = self.hardness(structure, bonds)
+            value = as_tensor(self.hardness(structure, bonds))
+            if not isinstance(value, Tensor) or value.shape != (len(bonds),):
+                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+                raise ValueError(f"`hardness` must give (n_bonds,) = ({len(bonds)},), got {got}")
+            value = value.to(like)
         else:
             value = torch.as_tensor(self.hardness, dtype=like.dtype, device=like.device).expand(len(bonds))
         if not (value.detach() >= 0).all():
@@ -307,12 +243,14 @@ class ResponseModes(Ansatz):
         self, factor: Tensor | Entries | Callable[[Structure], Tensor | Entries], p0: CoefficientsLike | None = None
     ) -> None:
         super().__init__()
-        self.factor, self.p0 = factor, _registered(p0)
+        self.factor, self.p0 = _matrix(factor), _registered(p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L from the factor."""
         given = self.factor
-        factor = given if isinstance(given, Tensor | Entries) else once(given, structure, lambda: given(structure))
+        factor = given if isinstance(given, Tensor | Entries) else _matrix(once(given, structure, lambda: given(structure)))
+        if not isinstance(factor, Tensor | Entries):
+            raise TypeError(f"`factor` must be, or give, a matrix or Entries, got {type(factor).__name__}")
         n = structure.n_atoms * basis.size
         if isinstance(factor, Tensor):
             if factor.ndim != 2 or len(factor) != n:
@@ -337,3 +275,7 @@ class ResponseModes(Ansatz):
         if carried is None and not ((rows % basis.size == 0) & (values.detach() != 0)).any():
             carried = origin.new_zeros(width, 3)
         return Space(origin, index, rows, columns, values, origin.new_ones(width), carried)
+
+
+def _matrix(given: Any) -> Any:
+    return given if isinstance(given, Entries) else as_tensor(given)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cgdft.structure import Structure
+from cgdft.response_problem import ResponseLaw, ResponseProblem
+from cgdft.structure import Structure, require_structure
 from cgdft.testing import TURN, beside, doubled, inversion
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
 
     Raises:
         AssertionError: naming the check, what was expected and what was got.
-        ValueError: a batch.
+        TypeError, ValueError: no structure, or a batch.
     """
+    require_structure(structure)
     if len(structure) != 1:
         raise ValueError(f"`structure` must be a single one, got a batch of {len(structure)}")
     generator = torch.Generator().manual_seed(seed)
@@ -100,6 +102,10 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     none = torch.zeros_like(structure.cell)
     compare("forces", -(solution.forces() * direction).sum()[None], slope(direction, none))
     compare("virial", (solution.virial() * strain).sum()[None], slope(zero, strain))
+    problem = solution.problem
+    if not problem.explicit and not (isinstance(problem, ResponseProblem) and isinstance(problem.law, ResponseLaw)):
+        answers = torch.linalg.eigvalsh(solution.susceptibility().detach())
+        compare("susceptibility without a positive eigenvalue", answers, answers.clamp(max=0.0))
     if not structure.pbc.any():
         from cgdft.functionals import UniformField
 

@@ -29,7 +29,7 @@ Atoms = Union[Sequence[int], Tensor, "Callable[[Structure], Tensor]"]
 class Row:
     """a.p of every structure: `weights` a (n_atoms, size), and either its value or its potential, (n_structures,).
 
-    Without either, its value is what other fixed charges leave of the structure's (see `settled`).
+    The charge of some atoms without either is what other fixed charges leave of the structure's (see `settled`).
     """
 
     name: str
@@ -233,15 +233,20 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
     return Row(name, weights, **values)
 
 
-def settled(rows: Sequence[Row], structure: Structure) -> list[Row]:
+def settled(rows: Sequence[Row], structure: Structure, size: int) -> list[Row]:
     """Rows with names of their own, and those without a charge given what the other fixed charges leave of the structure's.
 
+    Args:
+        size: coefficients of an atom.
+
     Raises:
+        TypeError, ValueError: a row that is none, or whose attributes are not what they must be.
         ValueError: fragments that share some, but not all, of their atoms; atoms held at two potentials, or both held and
             fixed; fixed charges that add up to another total than that of a charged structure.
     """
     named: dict[str, Row] = {}
     for row in rows:
+        _check_row(row, structure, size)
         name = distinct(row.name, named)
         named[name] = replace(row, name=name)
     found = list(named.values())
@@ -250,6 +255,24 @@ def settled(rows: Sequence[Row], structure: Structure) -> list[Row]:
         _check_places(found, held)
         return _shared_out(found, held, structure)
     return found
+
+
+def _check_row(row: Row, structure: Structure, size: int) -> None:
+    if not isinstance(row, Row):
+        raise TypeError(f"`rows` of a constraint must give a list of cgdft.Row, got {row!r} in it")
+    like = structure.positions
+    each = {"weights": (structure.n_atoms, size), "charge": (len(structure),), "potential": (len(structure),)}
+    for what, shape in each.items():
+        one = getattr(row, what)
+        if one is None and what != "weights":
+            continue
+        if not isinstance(one, Tensor) or tuple(one.shape) != shape or one.dtype != like.dtype:
+            got = f"{tuple(one.shape)}, {one.dtype}" if isinstance(one, Tensor) else type(one).__name__
+            raise ValueError(f"`{what}` of the Row {row.name} must be a tensor {shape}, {like.dtype}, got {got}")
+    if row.charge is None and row.potential is None and not row.plain:
+        raise ValueError(f"`charge` or `potential` must be given of the Row {row.name}, got neither")
+    if row.charge is not None and row.potential is not None:
+        raise ValueError(f"`charge` or `potential` must be left out of the Row {row.name}, got both")
 
 
 def _check_places(rows: list[Row], held: Tensor) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def check_declared(problem: Problem, x: Tensor) -> None:
-    """Raise a ValueError that names a term declared local, quadratic or convex that, seen at x (n_x,), is not.
+    """Raise a ValueError that names a term declared local, quadratic or convex that, seen at x (n_x,), is not, or hides.
 
     Terms with `blocks` of their own are taken at their word.
     """
@@ -25,6 +25,12 @@ def check_declared(problem: Problem, x: Tensor) -> None:
     if wrong is not None:
         raise ValueError(_not_local(wrong) if couples_atoms(wrong, rho) else _not_quadratic(wrong))
     for term in problem.functional:
+        plain = type(term).gradient is Term.gradient and not (term.local and term.quadratic)
+        if plain and hides(term, rho):
+            raise ValueError(
+                f"`{term.name}` must be seen by torch, got an energy that changes with the density without a derivative: leave "
+                "numpy, detach() and item() out"
+            )
         if term.local and not term.quadratic and type(term).blocks is Term.blocks and couples_atoms(term, rho):
             raise ValueError(_not_local(term))
         if term.convex and not term.quadratic and bends_down(term, rho):
@@ -32,6 +38,19 @@ def check_declared(problem: Problem, x: Tensor) -> None:
                 f"`{term.name}` is declared convex, but bends downwards where the solver ended, which may be no minimum: leave "
                 "convex=True out, or see cgdft.check_term"
             )
+
+
+def hides(term: Term, rho: Density) -> bool:
+    """Whether a term's energy changes with the density where autograd sees no dependence."""
+    p = rho.coefficients.detach()
+    with torch.enable_grad():
+        seen = p.clone().requires_grad_()
+        energy = term.energy(Density(rho.structure, rho.basis, seen)).sum()
+        if energy.requires_grad and torch.autograd.grad(energy, seen, allow_unused=True)[0] is not None:
+            return False
+    moved = p + 0.1 * torch.cos(torch.arange(p.numel()).to(p)).reshape(p.shape)
+    change = term.energy(Density(rho.structure, rho.basis, moved)).sum() - energy.detach()
+    return bool(change.abs() > 1e-10 * (1 + energy.detach().abs()))
 
 
 def bends_down(term: Term, rho: Density) -> bool:

@@ -39,7 +39,7 @@ class Density:
         coefficients: p, (n_atoms, size), atomic units; positive charge where electrons are missing.
 
     Raises:
-        ValueError: `coefficients` of another shape.
+        TypeError, ValueError: `coefficients` of another kind or shape.
     """
 
     structure: Structure
@@ -47,7 +47,10 @@ class Density:
     coefficients: Float[Tensor, "n_atoms size"]
 
     def __post_init__(self) -> None:
-        expected = (self.structure.n_atoms, self.basis.size)
+        expected, like = (self.structure.n_atoms, self.basis.size), self.structure.positions.dtype
+        if not isinstance(self.coefficients, Tensor) or self.coefficients.dtype != like:
+            got = self.coefficients.dtype if isinstance(self.coefficients, Tensor) else type(self.coefficients).__name__
+            raise TypeError(f"`coefficients` must be a tensor {expected} of {like}, got {got}")
         if tuple(self.coefficients.shape) != expected:
             raise ValueError(f"`coefficients` must be {expected}, got shape {tuple(self.coefficients.shape)}")
 

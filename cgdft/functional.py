@@ -25,6 +25,10 @@ class Functional(nn.Module):
         for one in terms:
             if not isinstance(one, Term):
                 raise TypeError(f"`terms` must be cgdft.Term objects, got {one!r}; {MADE}")
+            if "_modules" not in vars(one):
+                raise TypeError(
+                    f"`{type(one).__name__}` must call super().__init__() first in its __init__, got a term that did not"
+                )
         self.terms = nn.ModuleList(terms)
 
     def __iter__(self) -> Iterator[Term]:

@@ -17,12 +17,12 @@ from cgdft.declared import check_declared
 from cgdft.derivatives import Derivatives
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.minimisation import RUNAWAY
+from cgdft.minimisation import RUNAWAY, Minimisation
 from cgdft.problem import KEPT, Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
-from cgdft.solver import Minimum, Solver, SolverError, Status
-from cgdft.structure import Structure
+from cgdft.solver import Minimum, Solver, SolverError, Status, beginning, norm_scale
+from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 
 #: What there is to say of slabs and wires without a minimum whose charge may change.
@@ -30,6 +30,8 @@ CHARGED_SLAB = (
     "the energy has no minimum: the total charge is free, and the potential of a charged slab or wire has no zero; add "
     "TotalCharge(), within which potentials are held, or hold a PotentialDifference"
 )
+#: What a user's solver may leave of the gradient of a cold start where it says to have converged.
+LEFT = 1e-3
 #: Types of which nothing depends on a gradient.
 PLAIN = frozenset((float, int, bool, str, type(None)))
 #: What torch keeps in any module.
@@ -119,6 +121,7 @@ class Model(nn.Module):
 
     def problem(self, structure: Structure) -> Problem:
         """What a solver sees of this model on a structure."""
+        require_structure(structure)
         for constraint in self.constraints:
             structure = constraint.charged(structure)
         return self.ansatz.problem(structure, self.basis, self.functional, self.constraints, self.readout)
@@ -154,8 +157,7 @@ class Model(nn.Module):
             TypeError, ValueError: input that makes no sense; the message names the argument.
             RuntimeError: within torch.inference_mode().
         """
-        if not isinstance(structure, Structure):
-            raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
+        require_structure(structure)
         forbid_inference()
         prepared = Prepared.of(self, structure) if torch.is_grad_enabled() else None
         problem = self.problem(structure) if prepared is None else prepared.problem
@@ -269,7 +271,7 @@ def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
 
     Raises:
         TypeError: something else than a minimum of this problem.
-        ValueError: charges that are fixed and are not kept where it is said to have converged.
+        ValueError: where it is said to have converged, charges that are fixed and are not kept, or a gradient that is left.
     """
     if not isinstance(minimum, Minimum):
         raise TypeError(f"`solver` must return a cgdft.Minimum, got {minimum!r} of {solver!r}")
@@ -277,6 +279,8 @@ def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
     expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
     if sizes != expected:
         raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
+    if isinstance(problem, Minimisation) and not type(solver).__module__.startswith("cgdft."):
+        _check_stationary(minimum, problem, solver)
     if not problem.fixed:
         return minimum
     off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
@@ -289,6 +293,18 @@ def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
         )
     ends = zip(minimum.status, wrong.tolist(), strict=True)
     return replace(minimum, status=[Status.UNBOUNDED if bad else status for status, bad in ends])
+
+
+def _check_stationary(minimum: Minimum, problem: Minimisation, solver: Solver) -> None:
+    _, gradient, cold = beginning(problem, minimum.x)
+    norm, floor = norm_scale(problem, gradient)
+    claimed = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=norm.device)
+    wrong = torch.nonzero(claimed & ~(norm <= LEFT * cold + 1e3 * floor)).flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"`solver` must end where the projected gradient vanishes, or say that it did not, got {float(norm[wrong[0]]):.1e} "
+            f"hartree/e, of {float(cold[wrong[0]]):.1e} at first, left as CONVERGED by {solver!r}; see cgdft.check_solver"
+        )
 
 
 def _check_covered(problem: Problem) -> None:

@@ -128,6 +128,11 @@ class AtomParameter(nn.Module):
         return each[kind]
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
+        if not isinstance(value, Tensor) or value.is_complex():
+            got = f"a {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise TypeError(
+                f"`{self.name}` must be a module that gives a tensor of real numbers, ({structure.n_atoms},), got {got}"
+            )
         if value.shape != (structure.n_atoms,):
             raise ValueError(f"`{self.name}` must be (n_atoms,) = ({structure.n_atoms},), got shape {tuple(value.shape)}")
 

@@ -16,9 +16,10 @@ from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
+from cgdft.space import Space
 
 if TYPE_CHECKING:
-    from cgdft.ansatz import Ansatz, Space
+    from cgdft.ansatz import Ansatz
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
     from cgdft.response import Probe
@@ -74,9 +75,19 @@ class Problem(ABC):
             self.basis = basis.prepare(structure)
             self.functional = functional.prepare(structure, self.basis)
             self.readout = None if readout is None else readout.prepare(structure, self.basis)
-            self.space: Space = ansatz.prepare(structure, self.basis)
-        self.space.check_carried(structure, self.basis)
-        rows = settled([row for constraint in constraints for row in constraint.rows(structure, self.basis)], structure)
+            self.space = ansatz.prepare(structure, self.basis)
+        if not isinstance(self.space, Space):
+            raise TypeError(f"`{type(ansatz).__name__}` must prepare a cgdft.Space, got {type(self.space).__name__}")
+        self.space.check(structure, self.basis)
+        rows: list[Row] = []
+        for constraint in constraints:
+            given = constraint.rows(structure, self.basis)
+            if not isinstance(given, list):
+                raise TypeError(
+                    f"`rows` of {type(constraint).__name__} must give a list of cgdft.Row, got {type(given).__name__}"
+                )
+            rows += given
+        rows = settled(rows, structure, self.basis.size)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
         for row in self.held:

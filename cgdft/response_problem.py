@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from cgdft.ansatz import Ansatz, Free, Space
+from cgdft.ansatz import Ansatz, Free
 from cgdft.density import Density
 from cgdft.problem import KEPT, Problem, Residual
 from cgdft.response import Probe
+from cgdft.space import Space
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -148,11 +149,26 @@ class ResponseProblem(Problem):
     def answer(self, v: Float[Tensor, "n_atoms size"]) -> Float[Tensor, "n_atoms size"]:
         """F(R, v), (n_atoms, size)."""
         if isinstance(self.law, ResponseLaw):
-            return self.law(self.structure, v)
+            return self._given(v, v.shape)
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             v = v if v.requires_grad else v.detach().requires_grad_()
-            return torch.autograd.grad(self.law(self.structure, v).sum(), v, create_graph=graph)[0]
+            energy = self._given(v, (self.n,)).sum()
+            options: dict[str, Any] = {"create_graph": graph, "allow_unused": True, "materialize_grads": True}
+            return torch.autograd.grad(energy, v, **options)[0] if energy.requires_grad else torch.zeros_like(v)
+
+    def _given(self, v: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """What the law gives.
+
+        Raises:
+            ValueError: of another shape.
+        """
+        found = self.law(self.structure, v)
+        if not isinstance(found, Tensor) or tuple(found.shape) != tuple(shape):
+            got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            way = "the coefficients of each atom" if len(shape) == 2 else "structure.total(x) of one value x for each atom"
+            raise ValueError(f"`{type(self.law).__name__}` must return {tuple(shape)}, {way}, got {got}")
+        return found
 
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """p - F and c_k - a_k.p, with a graph."""
@@ -226,6 +242,12 @@ class ResponseProblem(Problem):
             multipliers, rest = torch.where(closer, trial, multipliers), torch.where(closer, left, rest)
             softness = torch.where(closer[..., None], slope, softness)
             step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
+        own = softness.diagonal(dim1=1, dim2=2)[self.rows.active]
+        if len(own) and bool((own < 0).all()):
+            raise ValueError(
+                f"`{type(self.law).__name__}` must answer to a higher potential with less charge (a grand potential is concave "
+                "in v), got more: turn its sign"
+            )
         for _ in range(ORDERS if torch.is_grad_enabled() else 0):
             step = torch.linalg.pinv(softness) @ missing(multipliers, bare)[..., None]
             multipliers = multipliers - step[..., 0]
@@ -244,7 +266,8 @@ class ResponseProblem(Problem):
         """
         rho = self.density(x)
         least = [term.least(rho, self.neutral) for term in self.functional]
-        if self.readout is not None or all(one is not None and bool((one >= 0).all()) for one in least):
+        known = all(one is not None and bool((one >= 0).all()) for one in least)
+        if known or not isinstance(self.law, GrandPotential):
             return torch.zeros(self.n, dtype=torch.bool, device=x.device)
         n, bordered = self.rows.longest, self.jacobian(x, multipliers)
         one = torch.eye(n).to(bordered)
@@ -259,13 +282,13 @@ class ResponseProblem(Problem):
     def _internal(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """G(p) = Omega_s(v) - v.p at the potential that makes p."""
         v = self.felt(rho, multipliers, probe)
-        return self.law(self.structure, v) - self.structure.total((v * rho.coefficients).sum(1))
+        return self._given(v, (self.n,)) - self.structure.total((v * rho.coefficients).sum(1))
 
     def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
         """The energy, the answer and the charges."""
         p = self.space.coefficients(x)
         rho = self.density(x)
-        energy = self.law(self.structure, self.potentials(p, multipliers)) if self.readout is None else self.readout.energy(rho)
+        energy = self._given(self.potentials(p, multipliers), (self.n,)) if self.readout is None else self.readout.energy(rho)
         return [energy, self.answer(self.potentials(p, multipliers)), self.excess(x)]
 
     def linearised(

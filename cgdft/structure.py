@@ -330,6 +330,12 @@ class Structure:
         return f"Structure({head}{formula}, {self.n_atoms} atoms, positions in bohr, pbc {'/'.join(pbc)}, charge {charges} e)"
 
 
+def require_structure(structure: Any) -> None:
+    """Raise a TypeError where it is none."""
+    if not isinstance(structure, Structure):
+        raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
+
+
 def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
     """An argument as a tensor, a copy of what is none yet.
 

@@ -60,6 +60,10 @@ class Term(nn.Module, ABC):
         """How a prepared term is evaluated and how exactly, for reports; default: nothing to say."""
         return ""
 
+    def forward(self, structure: Structure) -> None:
+        """None of its own: see `energy`."""
+        raise TypeError(f"`{self.name}` is a term, not a model: give cgdft.Model({self.name} + ..., basis) the structure")
+
     @abstractmethod
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """Energy of each structure, (n_structures,), hartree. `rho.total` sums over the atoms of each."""

@@ -17,11 +17,27 @@ from cgdft.minimisation import Minimisation
 from cgdft.parameter import AtomParameter
 from cgdft.solver import Solver
 from cgdft.solvers.curvature import negative_curvature
-from cgdft.structure import Structure
+from cgdft.structure import Structure, require_structure
 from cgdft.terms import MADE, Term, checked_energy
 
 #: A turn about no particular axis.
 TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1], [-0.4, 1.1, 0.0]], dtype=torch.float64))
+
+#: What to do where a check of this name, or one that begins so, fails.
+REMEDIES = {
+    "translation": "a term with a place or a direction of its own says external = True",
+    "rotation": "a term with a place or a direction of its own says external = True",
+    "atoms in other cells": "periodic structures need differences to the nearest images, as near_pairs gives them",
+    "supercell": "a term of the structure as a whole says extensive = False; else sum over atoms and all images of pairs",
+    "batch": "atoms of different structures must not meet: structure.index says of which each is",
+    "permutation": "a term must not depend on the order of the atoms",
+    "gradient": "leave a gradient of its own out, or make it the derivative of the energy",
+    "curvature": "leave a curvature of its own out, or make it the second derivative of the energy",
+    "first derivative": "torch must see all of the energy: no numpy, no detach, no operation in place",
+    "kink": "the energy must be smooth where there is no density",
+    "continuity": "what ends at a distance must go to zero there",
+    "declared": "leave the declaration out",
+}
 
 
 def check_term(
@@ -44,6 +60,7 @@ def check_term(
     """
     if not isinstance(term, Term):
         raise TypeError(f"`term` must be a cgdft.Term, got {term!r}; {MADE}")
+    require_structure(structure)
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
@@ -62,8 +79,9 @@ def check_term(
         error = float((got - expected).detach().abs().max()) / scale if expected.numel() else 0.0
         errors[what] = error
         if not error <= allowed:
+            remedy = next((f"; {text}" for name, text in REMEDIES.items() if what.startswith(name)), "")
             raise AssertionError(
-                f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e})"
+                f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e}){remedy}"
             )
 
     energy = checked_energy(term, rho)
@@ -260,7 +278,12 @@ def check_solver(solver: Solver, problem: Minimisation, tolerance: float = 1e-10
 
     Raises:
         AssertionError: naming the check and what was got.
+        TypeError: no solver, or no problem.
     """
+    if not isinstance(solver, Solver) or not isinstance(problem, Minimisation):
+        raise TypeError(
+            f"`solver` must be a Solver and `problem` what model.problem(structure) gives, got {solver!r} and {problem!r}"
+        )
     with torch.no_grad():
         rows = problem.rows
         minimum = solver.minimise(problem)

@@ -266,12 +266,12 @@ def test_newton_says_when_energy_and_gradient_disagree(structures):
 
     @cgdft.term
     def detached(rho, k):
-        return rho.total(k * rho.charges.detach() ** 2)
+        return rho.total(k * rho.charges.detach() * rho.charges)
 
     with pytest.raises(SolverError, match="energy and gradient disagree.*check_term"):
         (QEq() + kink(k=2.0))(structures["water"])
-    with pytest.raises(SolverError, match="not converged.*check_term"):
-        (QEq() + detached(k=2.0)).replace(solver=Newton(max_iterations=20))(structures["water"])
+    with pytest.raises(SolverError, match="check_term"):
+        (QEq() + detached(k=20.0)).replace(solver=Newton(max_iterations=20))(structures["water"])
 
 
 def test_a_solver_that_diverges_blames_no_term(structures):

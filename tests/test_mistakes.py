@@ -1,0 +1,177 @@
+"""Mistakes of those who write their first term, ansatz, constraint, law or solver: each is named, none is solved."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+
+import cgdft
+from cgdft import Density, Model, Multipoles, Response, Row, Space, Structure, TotalCharge
+from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
+
+D = torch.float64
+ATOMS = molecule("H2O")
+WATER = Structure.from_ase(ATOMS)
+BASIS = Multipoles(width=1.0)
+
+
+@cgdft.term
+def through_numpy(rho):
+    return rho.total(torch.as_tensor(0.05 * rho.charges.detach().numpy()))
+
+
+@cgdft.term
+def first_atom(rho):
+    return rho.total(0.1 * rho.charges * rho.charges[0])
+
+
+class Unmade(cgdft.Term):
+    def __init__(self):
+        self.k = 1.0
+
+    def energy(self, rho):
+        return rho.total(self.k * rho.charges**2)
+
+
+def chi(function):
+    return Model(Hartree() + Electronegativity(function) + Hardness(0.3), BASIS)
+
+
+class Made(cgdft.Ansatz):
+    """Bonds of water, with some attributes that are wrong."""
+
+    def __init__(self, **wrong):
+        super().__init__()
+        self.wrong = wrong
+
+    def prepare(self, structure, basis):
+        right = {
+            "origin": torch.zeros(3, 1, dtype=D),
+            "index": torch.tensor([0, 0]),
+            "rows": torch.tensor([0, 0, 1, 2]),
+            "columns": torch.tensor([0, 1, 0, 1]),
+            "values": torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=D),
+            "stiffness": torch.tensor([0.3, 0.3], dtype=D),
+        }
+        return Space(**{**right, **self.wrong})
+
+
+class Matrix(cgdft.Ansatz):
+    def prepare(self, structure, basis):
+        return torch.eye(3)
+
+
+class Rows(cgdft.Constraint):
+    def __init__(self, found):
+        self.found = found
+
+    def rows(self, structure, basis):
+        return self.found
+
+
+def constrained(found):
+    return QEq().replace(constraints=[TotalCharge(), Rows(found)])
+
+
+HEIGHTS = WATER.positions[:, 2:]
+
+
+class Law(cgdft.GrandPotential):
+    """Omega of soft atoms, by a function of the squares."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, structure, v):
+        return self.function(structure, (v[:, 0] + 0.3 - 0.13 * (structure.numbers == 1)) ** 2 / 0.8)
+
+
+class Answer(cgdft.ResponseLaw):
+    def forward(self, structure, v):
+        return -(v[:, 0] + 0.3) / 0.4
+
+
+def law(function):
+    return Model(Hartree(), BASIS, Response(Law(function)))
+
+
+@dataclass(frozen=True)
+class Lying(cgdft.Solver):
+    def minimise(self, problem, start=None):
+        x = torch.zeros(3, dtype=D)
+        multipliers = problem.rows.multipliers(problem.gradient(x))
+        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], 1, torch.zeros(2, 1, dtype=D))
+
+
+MISTAKES = {
+    "a term through numpy": (lambda: (QEq() + through_numpy())(WATER), "`through_numpy` must be seen by torch"),
+    "a term without torch's start": (lambda: QEq() + Unmade(), r"must call super\(\).__init__\(\)"),
+    "a term as a model": (lambda: Hartree()(WATER), "`Hartree` is a term, not a model"),
+    "a parameter as array": (lambda: chi(lambda s: s.numbers.numpy() * 0.1)(WATER), "`chi` must be .* got a ndarray"),
+    "a parameter as number": (lambda: chi(lambda s: 0.3)(WATER), "`chi` must be .* got a float"),
+    "a parameter as nothing": (lambda: chi(lambda s: None)(WATER), "`chi` must be .* got a NoneType"),
+    "a complex parameter": (lambda: chi(lambda s: s.numbers * 1j)(WATER), "`chi` must be .* got a torch.complex"),
+    "a density of an array": (lambda: Density(WATER, BASIS, np.zeros((3, 1))), "`coefficients` must be .* got ndarray"),
+    "a density in float32": (lambda: Density(WATER, BASIS, torch.zeros(3, 1)), "`coefficients` must be .* got torch.float32"),
+    "no space": (lambda: QEq().replace(ansatz=Matrix())(WATER), "`Matrix` must prepare a cgdft.Space, got Tensor"),
+    "an origin in float32": (lambda: made(origin=torch.zeros(3, 1)), "`origin` of a Space must be .* got .*float32"),
+    "a row out of range": (lambda: made(rows=torch.tensor([0, 0, 1, 5])), "`rows` of a Space must be from 0 to 2, got 0 to 5"),
+    "too few values": (lambda: made(values=torch.ones(3, dtype=D)), "`rows` of a Space must be a tensor"),
+    "values as array": (lambda: made(values=np.ones(4)), "`values` of a Space must be .* got ndarray"),
+    "one stiffness": (lambda: made(stiffness=torch.tensor([0.3], dtype=D)), "`stiffness` of a Space must be a tensor"),
+    "a constraint of nothing": (lambda: constrained([Row("d", HEIGHTS)])(WATER), "must be given of the Row d, got neither"),
+    "a constraint by a number": (lambda: constrained([Row("d", HEIGHTS, 0.3)])(WATER), "`charge` of the Row d .* got float"),
+    "weights of atoms": (lambda: constrained([Row("d", HEIGHTS[:, 0])])(WATER), "`weights` of the Row d must be a tensor"),
+    "a row alone": (lambda: constrained(Row("d", HEIGHTS))(WATER), "`rows` of Rows must give a list"),
+    "Omega per atom": (lambda: law(lambda s, w: -w)(WATER), r"`Law` must return \(1,\), structure.total"),
+    "Omega with its sign turned": (lambda: law(lambda s, w: s.total(w))(WATER), "turn its sign"),
+    "answers of atoms": (
+        lambda: Model(Hartree(), BASIS, Response(Answer()), readout=Hartree())(WATER),
+        r"`Answer` must return \(3, 1\)",
+    ),
+    "a solver that lies": (lambda: QEq().replace(solver=Lying())(WATER), "left as CONVERGED by Lying"),
+    "atoms for a term": (lambda: cgdft.check_term(Hardness(0.3), ATOMS), "must be a cgdft.Structure, got Atoms"),
+    "atoms for a model": (lambda: cgdft.check_model(QEq(), ATOMS), "must be a cgdft.Structure, got Atoms"),
+    "atoms for a problem": (lambda: QEq().problem(ATOMS), "must be a cgdft.Structure, got Atoms"),
+    "a model for a problem": (lambda: cgdft.check_solver(Lying(), QEq()), "what model.problem"),
+}
+
+
+def made(**wrong):
+    return QEq().replace(ansatz=Made(**wrong))(WATER)
+
+
+def test_what_is_made_right_is_solved():
+    assert float(made().charges[0]) < -0.1
+    assert float(law(lambda s, w: -s.total(w))(WATER).charges[0]) < -0.01
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_named(mistake):
+    run, message = MISTAKES[mistake]
+    with pytest.raises((TypeError, ValueError), match=message):
+        run()
+
+
+def test_checks_say_what_to_do():
+    @cgdft.term
+    def placed(rho):
+        return rho.total(rho.charges * rho.structure.positions[:, 2])
+
+    with pytest.raises(AssertionError, match="translation: .* says external = True"):
+        cgdft.check_term(placed(), WATER)
+    with pytest.raises(AssertionError, match="do not depend|must not"):
+        cgdft.check_term(first_atom(), WATER)
+
+
+def test_answers_with_their_sign_turned_do_not_pass():
+    class Backwards(cgdft.GrandPotential):
+        def forward(self, structure, v):
+            return structure.total(-(v[:, 0] ** 2) + 0.5 * (v[:, 1:4] ** 2).sum(1))
+
+    model = Model(Hartree(), Multipoles(1, width=1.0), Response(Backwards()))
+    with pytest.raises(AssertionError, match="susceptibility without a positive eigenvalue"):
+        cgdft.check_model(model, WATER)
