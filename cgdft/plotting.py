@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -33,6 +34,10 @@ COLOURS = "RdBu"
 ACCURACY = 1e-6
 #: With more atoms than this no labels are written.
 LABELLED = 40
+#: The longer side of a picture is at most so many times the shorter one.
+LONGEST = 2.5
+#: Width of a letter of a label and height of its two lines, as parts of the longer side of what is drawn.
+LETTER, LINES = 0.022, 0.075
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +106,8 @@ def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
         axes[2] = np.cross(axes[0], axes[1])
         corners = (positions - origin) @ axes[:2].T
     low, high = corners.min(0) - margin, corners.max(0) + margin
+    if not structure.pbc.all():
+        low, high = _widened(low, high)
     counts = np.maximum(2, np.ceil(n * (high - low) / (high - low).max())).astype(int)
     across, up = (np.linspace(low[k], high[k], counts[k]) for k in range(2))
     return Plane(origin, axes, across, up)
@@ -167,13 +174,17 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
     )
     circles.set_array(charges[atom[order]])
     axes.add_collection(circles)
+    box = np.concatenate([seen[:, :2] - radii[:, None], seen[:, :2] + radii[:, None], *edges[:, :, :2]])
+    low, high = _widened(box.min(0) - 0.7, box.max(0) + 0.7)
     if len(numbers) <= LABELLED:
-        for i in [i for i in order if not _hidden(i, seen, radii)]:
+        digits = decimals(most)
+        size = np.array([LETTER * (digits + 3), LINES]) * (high - low).max()
+        for i in _legible(order, seen, radii, size):
             charge = charges[atom[i]]
             dark = abs(charge) > 0.6 * most
             halo = circles.to_rgba(charge) if dark else "white"  # legible where it reaches beyond the circle
             label = axes.annotate(
-                f"{structure.symbols[atom[i]]}\n{charge:+.2f}",
+                f"{structure.symbols[atom[i]]}\n{charge:+.{digits}f}",
                 (seen[i, 0], seen[i, 1]),
                 ha="center",
                 va="center",
@@ -182,8 +193,7 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
                 zorder=3,
             )
             label.set_path_effects([withStroke(linewidth=2.0, foreground=halo)])
-    box = np.concatenate([seen[:, :2] - radii[:, None], seen[:, :2] + radii[:, None], *edges[:, :, :2]])
-    _frame(axes, box.min(0) - 0.7, box.max(0) + 0.7)
+    _frame(axes, low, high)
     axes.set_title("charges")
     _bar(axes, circles, "charge (e)")
 
@@ -266,6 +276,29 @@ def _with_images(structure: Structure) -> NDArray[np.float64]:
         return positions
     cell = structure.cell[0].detach().cpu().numpy()
     return np.concatenate([positions + np.array(shift) @ cell for shift in product((-1, 0, 1), repeat=3)])
+
+
+def decimals(most: float) -> int:
+    """How many places after the point show values up to this one with two figures at least."""
+    return max(2, 1 + math.ceil(-math.log10(max(most, 1e-6))))
+
+
+def _widened(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The rectangle, its shorter side made longer where it would be a strip."""
+    more = np.maximum(0.0, (high - low).max() / LONGEST - (high - low)) / 2
+    return low - more, high + more
+
+
+def _legible(
+    order: NDArray[np.int64], seen: NDArray[np.float64], radii: NDArray[np.float64], size: NDArray[np.float64]
+) -> list[int]:
+    """Atoms to be labelled, those in front first: not covered, and with room for a label of this size."""
+    found: list[int] = []
+    for i in order[::-1]:
+        room = all((np.abs(seen[i, :2] - seen[j, :2]) > size).any() for j in found)
+        if room and not _hidden(i, seen, radii):
+            found.append(int(i))
+    return found
 
 
 def _hidden(i: int, seen: NDArray[np.float64], radii: NDArray[np.float64]) -> bool:

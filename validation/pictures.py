@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from cgdft.plotting import decimals
 from cgdft.validation.reference import Reference
 from cgdft.validation.score import labels
 from cgdft.validation.surfaces import INNER, van_der_waals_radius
@@ -73,7 +74,9 @@ def potential_figure(reference: Reference, scores: Sequence[Score]) -> Figure:
         lowest = max(r for r in range(rows) if r * columns + k < len(panels))
         grid[lowest, k].set_xlabel("bohr", fontsize=8)
         grid[lowest, k].tick_params(labelbottom=True)
-    bar = figure.colorbar(filled, ax=grid, shrink=0.8, aspect=30, ticks=np.linspace(-most, most, 5), format="%+.3f")
+    bar = figure.colorbar(
+        filled, ax=grid, shrink=0.8, aspect=30, ticks=np.linspace(-most, most, 5), format=f"%+.{decimals(most)}f"
+    )
     bar.set_label("hartree/e", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure

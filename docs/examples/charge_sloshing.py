@@ -53,6 +53,8 @@ figure = Figure(figsize=(4.6, 3.2), layout="constrained")
 axes = figure.subplots()
 for name, row in counts.items():
     axes.loglog([4 * n for n in LENGTHS], [np.nan if one is None else one for one in row], "o-", label=name)
+axes.set_xticks([4 * n for n in LENGTHS], [str(4 * n) for n in LENGTHS], fontsize=8)
+axes.set_xticks([], minor=True)
 axes.set_xlabel("atoms in the rod")
 axes.set_ylabel("iterations")
 axes.legend(fontsize=8)
