@@ -212,7 +212,8 @@ def mask_of(atoms: Atoms, structure: Structure) -> Float[Tensor, " n_atoms"]:
 
 def _short(atoms: Atoms) -> str:
     if callable(atoms):
-        return getattr(atoms, "__name__", "a function")
+        name = getattr(atoms, "__name__", "")
+        return name if name.isidentifier() else "a function"
     values = torch.as_tensor(atoms)
     numbers = (torch.nonzero(values).flatten() if values.dtype == torch.bool else values).tolist()
     return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")

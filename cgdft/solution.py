@@ -292,6 +292,8 @@ class Solution:
     def hardness_matrix(self) -> Float[Tensor, "n_structures n n"]:
         """d2E/dp_a dp_b at the minimum, (n_structures, n, n), padded with zeros; coefficients of an atom adjoin.
 
+        It has no graph.
+
         Raises:
             ValueError: a response law, which has no energy of the density to be differentiated twice.
         """

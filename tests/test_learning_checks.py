@@ -127,6 +127,7 @@ def test_lengths_stresses_and_polarizabilities(trajectory):
     for labels, message in (
         ({"charges": torch.zeros(3)}, "are `multipoles` of one column"),
         ({"energy": 0.0}, "`energy` must be a torch tensor, got float"),
+        ({"energy": torch.zeros((), requires_grad=True)}, "`energy` must be a label without a gradient"),
         ({"forces": torch.zeros(3)}, "`forces` must be of shape"),
     ):
         with pytest.raises(ValueError, match=f"frame one: .*{message}"):

@@ -90,8 +90,17 @@ def test_models_on_environments_of_ones_own_are_saved(tmp_path):
         environment.range.mul_(1.3)
     water = Structure.from_ase(molecule("H2O"))
     save(model, path, architecture="nonlinear", atoms={"H": -0.5, "O": -75.0})
-    again = load(path, environment=Crowding(["H", "O"]))
+    like = Crowding(["H", "O"])
+    again = load(path, environment=like)
     torch.testing.assert_close(again(water).energy, model(water).energy.detach(), rtol=0, atol=1e-12)
+    with torch.no_grad():
+        environment.range.mul_(1.3)
+    save(model, path, architecture="nonlinear", atoms={"H": -0.5, "O": -75.0})
+    before, other = again(water).energy, load(path, environment=like)(water).energy
+    assert abs(float(other - before)) > 1e-8
+    torch.testing.assert_close(again(water).energy, before, rtol=0, atol=0)
+    with pytest.raises(ValueError, match="`architecture` must be that of the model, got qeq"):
+        save(model, tmp_path / "other.safetensors", architecture="qeq", atoms={"H": -0.5, "O": -75.0})
     for other in (None, Crowding(["H", "C"]), Crowding(["H", "O"], 5.0)):
         with pytest.raises(ValueError, match="`environment` must be like that of .*Crowding"):
             load(path, environment=other)
@@ -193,6 +202,13 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     assert main(["evaluate", str(saved), str(stored("water")), "--architecture", str(tmp_path / "mine.py")]) == 0
     assert main(["evaluate", str(saved), str(stored("water"))]) == 2
     assert "give it as `architecture`" in capsys.readouterr().err
+    (tmp_path / "apart.py").write_text(
+        f"{OWN}\ninner = model\ndef model(environment, atoms):\n    from cgdft.learning import "
+        "MessagePassing\n    return inner(MessagePassing(environment.elements, 4, 1, 1), atoms)\n"
+    )
+    (tmp_path / "apart.yaml").write_text(path.read_text().replace("mine.py", "apart.py").replace("own", "apart"))
+    assert main(["train", str(tmp_path / "apart.yaml")]) == 2
+    assert "must be built on the environment that it is given, got MessagePassing" in capsys.readouterr().err
     (tmp_path / "mine.py").write_text(f"{OWN}\n# edited")
     with pytest.warns(UserWarning, match="mine.py is not as it was when .*model.safetensors was written"):
         load(saved, architecture=str(tmp_path / "mine.py"))

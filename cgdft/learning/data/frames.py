@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cgdft.electrostatics.pairs import pairs_within
 from cgdft.memo import remember, remembered
-from cgdft.structure import Structure
+from cgdft.structure import Structure, require_structure
 
 #: i, j and shift of all pairs within a cutoff.
 Pairs = tuple[Tensor, Tensor, Tensor]
@@ -26,11 +26,19 @@ class Frame:
         name: by which messages call it.
         structure: a single one, with its charge and spin.
         labels: what is known, by the names of `quantities`, in Hartree atomic units; `potential` goes with `points`.
+
+    Raises:
+        ValueError: a batch.
     """
 
     name: str
     structure: Structure
     labels: Mapping[str, Tensor]
+
+    def __post_init__(self) -> None:
+        require_structure(self.structure)
+        if len(self.structure) != 1:
+            raise ValueError(f"`structure` of {self.name} must be a single one, got a batch of {len(self.structure)}")
 
     def to(self, device: torch.device | str) -> Frame:
         """The same on another device."""

@@ -202,6 +202,8 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
             raise ValueError(f"`labels` must be of {', '.join(QUANTITIES)}, got {name!r}")
         if not isinstance(value, Tensor):
             raise ValueError(f"`{name}` must be a torch tensor, got {type(value).__name__}")
+        if value.requires_grad:
+            raise ValueError(f"`{name}` must be a label without a gradient, got one that requires it; detach() it")
         if shaped(value.numpy(), name, n).shape != tuple(value.shape):
             _misshapen(value.numpy(), name, n)
         if not torch.isfinite(value).all():

@@ -175,7 +175,9 @@ def _chunk(file: BinaryIO, path: Path) -> list[bytes]:
         told = head.decode(errors="replace").strip()[:40]
         raise ValueError(f"`paths` must be whole extended xyz files, got {told!r} for a number of atoms in {path}") from None
     lines = [head, *(file.readline() for _ in range(n + 1))]
-    if n < 1 or not all(line.strip() for line in lines[2:]):
+    if n < 1:
+        raise ValueError(f"`paths` must hold frames with atoms, got one of {n} in {path} before byte {file.tell()}")
+    if not all(line.strip() for line in lines[2:]):
         raise ValueError(
             f"`paths` must be whole extended xyz files, got a frame of fewer than {n} atoms in {path} before byte {file.tell()}"
         )

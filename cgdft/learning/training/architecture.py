@@ -16,7 +16,8 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
     """The model on an environment; `atoms` are E0, hartree.
 
     Raises:
-        ValueError: no architecture of this name, or a file without a function model(environment, atoms) that gives a model.
+        ValueError: no architecture of this name, or a file without a function model(environment, atoms) that gives a model of
+            this environment.
     """
     if not architecture.endswith(".py"):
         return make(architecture, environment, dict(atoms))
@@ -33,6 +34,12 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
         ) from error
     if not isinstance(made, Model):
         raise ValueError(f"{path}: model(environment, atoms) must return a cgdft.Model, got {type(made).__name__}")
+    others = [type(one).__name__ for one in made.modules() if isinstance(one, Environment) and one is not environment]
+    if others:
+        raise ValueError(
+            f"{path}: model(environment, atoms) must be built on the environment that it is given, got {others[0]}, which no "
+            "file of a model could bring back; train on an environment of your own by cgdft.learning.Trainer"
+        )
     return made
 
 

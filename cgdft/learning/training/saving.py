@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.metadata
 import json
@@ -46,10 +47,17 @@ def save(
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
-        ValueError: a model without an environment, or with several.
+        ValueError: a model without an environment, or with several; one that is not of this architecture.
         OSError: the file cannot be written.
     """
     environment = environment_of(model)
+    weights, expected = _distinct(model), _distinct(build(architecture, environment, atoms))
+    unlike = [name for name in expected.keys() | weights.keys() if _shape(expected, name) != _shape(weights, name)]
+    if unlike:
+        raise ValueError(
+            f"`architecture` must be that of the model, got {architecture}, of which {min(unlike)} has shape "
+            f"{_shape(expected, min(unlike))} in place of {_shape(weights, min(unlike))}"
+        )
     facts = {
         "format": FORMAT,
         "architecture": architecture,
@@ -61,7 +69,7 @@ def save(
         "ranges": ranges or {},
         "provenance": dict(provenance or {}),
     }
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in _distinct(model).items()}
+    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps({**facts, "checksum": checksum(weights)})}))
 
 
@@ -92,8 +100,8 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
 
     Args:
         architecture: the Python file of a model of a user's own; code is not in the file.
-        environment: of a model on another one than `MessagePassing`, such as `MACEFeatures`: one like it, which gets the
-            weights of the file.
+        environment: of a model on another one than `MessagePassing`, such as `MACEFeatures`: one like it, a copy of which
+            gets the weights of the file.
 
     Raises:
         FileNotFoundError: no such file or name.
@@ -182,7 +190,7 @@ def _environment(path: Path, facts: dict[str, Any], given: Environment | None) -
     if given is None or described(given) != facts:
         got = "none" if given is None else described(given)
         raise ValueError(f"`environment` must be like that of {path}, {facts}, got {got}; code is not in the file")
-    return given
+    return copy.deepcopy(given)
 
 
 def constructor(environment: MessagePassing) -> dict[str, Any]:
