@@ -10,11 +10,11 @@ from ase import Atoms
 from ase.build import bulk
 from scipy.special import erf, gamma, gammainc
 
-from cgdft import Density, Multipoles, Structure
+from cgdft import Density, Model, Multipoles, Structure
 from cgdft.electrostatics.boys import boys
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.functionals import Hartree, Operator
+from cgdft.functionals import Hardness, Hartree, Operator
 
 D = torch.float64
 
@@ -363,3 +363,9 @@ def test_too_many_pairs_are_refused_before_the_work():
     structure = Structure(torch.ones(n), torch.stack([3 * grid, 0 * grid, 0 * grid], 1))
     with pytest.raises(ValueError, match=r"at most 1e\+08 pairs of sites in open space"):
         Hartree(operator=Operator.EWALD).energy(Density(structure, Multipoles(width=1.0), torch.ones(n, 1, dtype=D)))
+
+
+def test_widths_that_need_more_than_memory_are_refused():
+    pair = Structure([11, 17], [[0.0, 0, 0], [5.0, 5.0, 5.0]], torch.eye(3, dtype=torch.float64) * 10.0, True)
+    with pytest.raises(ValueError, match="`width` must be such that sums over pairs fit into memory"):
+        Model(Hartree() + Hardness(0.5), Multipoles(width={"Na": 0.3, "Cl": 1e3}))(pair)

@@ -25,7 +25,7 @@ from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh import Mesh, choose
 from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
-from cgdft.electrostatics.waves import CACHE, Centres, WaveSum, slices
+from cgdft.electrostatics.waves import CACHE, Centres, WaveSum, slices, waves_within
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -85,7 +85,7 @@ class Coulomb:
 
     Raises:
         ValueError: an accuracy that the dtype does not reach.
-        ValueError: more pairs of sites in open space than memory holds.
+        ValueError: more pairs of sites in open space than memory holds; widths that need more pairs or waves in a cell.
     """
 
     def __init__(
@@ -206,6 +206,14 @@ class Coulomb:
                 f"got {pairs:g} ({int(here.max()) ** 0.5:.0f} sites in the largest structure); solve smaller batches or parts"
             )
 
+    def _require_room(self, number: float, of: str) -> None:
+        if number > LARGEST:
+            width = self.sources.width.detach()
+            raise ValueError(
+                f"`width` must be such that sums over {of} fit into memory, got {number:.0e} of them for widths from "
+                f"{float(width.min()):.3g} to {float(width.max()):.3g} bohr; take widths that are less unlike"
+            )
+
     def _open_pairs(self, periodic: Tensor) -> tuple[Tensor, Tensor]:
         if periodic.any():
             rows = torch.nonzero(~periodic[self.targets.index]).flatten()
@@ -261,7 +269,9 @@ class Coulomb:
         sources, targets = self.sources.width[self.sources.index == s], self.targets.width[self.targets.index == s]
         smooth = torch.cat([self._smooth(targets, split, True), self._smooth(sources, split)]).detach().max()
         cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2))
-        if not (sources < split).any():  # the waves are everything
+        tight = bool((sources < split).any())
+        self._require_room(tight * len(sources) * len(targets) * _images(self.structure, s, cutoff), "pairs")
+        if not tight:  # the waves are everything
             i = j = torch.nonzero(self.sources.index == s).flatten()[: None if self.same else 0]
             shift = self.structure.cell.new_zeros(len(i), 3)
         elif self.same:
@@ -296,6 +306,8 @@ class Coulomb:
             _, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
             return _Waves(s, targets, sources, t, w, box, mesh, smoothed)
+        if len(t) and len(w):
+            self._require_room(waves_within(box, self._range, float(t.detach().min()), float(w.detach().min())), "waves")
         here = Centres(self.sources.positions[sources], w)
         there = here if self.same else Centres(self.targets.positions[targets], t)
         return _Waves(s, targets, sources, t, w, box, WaveSum(there, here, box, self._range), smoothed)
@@ -319,6 +331,13 @@ def decay(accuracy: float, order: int) -> float:
     for _ in range(20):
         x2 = -math.log(accuracy) + 0.5 * order * math.log(max(x2, 1.0))
     return math.sqrt(x2)
+
+
+def _images(structure: Structure, s: int, cutoff: float) -> float:
+    """About how many cells there are within a cutoff of one."""
+    cell, pbc = structure.cell[s].detach(), structure.pbc[s]
+    heights = Box.around(cell, pbc, cell.new_zeros(1, 3), 1.0).heights
+    return math.prod(max(1.0, 2 * cutoff / height) for height, periodic in zip(heights, pbc.tolist(), strict=True) if periodic)
 
 
 def _of(p: Tensor, which: Tensor) -> Tensor:

@@ -27,6 +27,12 @@ CACHE = 125_000
 ROWS = 64
 
 
+def waves_within(box: Box, reach: float, *narrowest: float) -> float:
+    """About how many waves there are in a box that those a sum takes are chosen from; of targets and sources the narrowest."""
+    limit = reach * math.sqrt(2) / math.hypot(*narrowest)
+    return float(box.volume.detach()) * (limit / math.pi) ** 3
+
+
 class Centres(NamedTuple):
     """Positions (n, 3) and widths (n,) of Gaussians."""
 
