@@ -278,6 +278,8 @@ def _check_row(row: Row, structure: Structure, size: int) -> None:
 
 def _check_places(rows: list[Row], held: Tensor) -> None:
     """That no two charges of atoms overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
+    if len(rows) < 2:
+        return
     plain = [k for k, row in enumerate(rows) if row.plain]
     rows, held = [rows[k] for k in plain], held[plain]
     shared, count = held.to(torch.float32) @ held.to(torch.float32).T, held.sum(1)

@@ -243,7 +243,7 @@ class ResponseProblem(Problem):
             softness = torch.where(closer[..., None], slope, softness)
             step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
         own = softness.diagonal(dim1=1, dim2=2)[self.rows.active]
-        if len(own) and bool((own < 0).all()):
+        if len(own) and bool((own < -KEPT).all()):
             raise ValueError(
                 f"`{type(self.law).__name__}` must answer to a higher potential with less charge (a grand potential is concave "
                 "in v), got more: turn its sign"
