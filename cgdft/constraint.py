@@ -212,8 +212,7 @@ def mask_of(atoms: Atoms, structure: Structure) -> Float[Tensor, " n_atoms"]:
 
 def _short(atoms: Atoms) -> str:
     if callable(atoms):
-        name = getattr(atoms, "__name__", "")
-        return name if name.isidentifier() else "a function"
+        return str(getattr(atoms, "__name__", "function")).strip("<>")
     values = torch.as_tensor(atoms)
     numbers = (torch.nonzero(values).flatten() if values.dtype == torch.bool else values).tolist()
     return "[" + ", ".join(map(str, numbers[:4])) + (", ...]" if len(numbers) > 4 else "]")

@@ -27,7 +27,7 @@ def test_constraints_have_names_of_their_own():
     atoms = molecule("H2O") + Atoms("Na", [[5, 0, 0]]) + Atoms("Cl", [[0, 6, 0]])
     held = [FragmentCharge(lambda s: s.numbers == 11, 1.0), FragmentCharge(lambda s: s.numbers == 17, -1.0), TotalCharge()]
     found = QEq().replace(constraints=held)(Structure.from_ase(atoms))
-    assert set(found.potentials) == {"fragment <lambda>", "fragment <lambda> 2", "total"}
+    assert set(found.potentials) == {"fragment lambda", "fragment lambda 2", "total"}
     with pytest.raises(ValueError, match="`name` must not be that of another constraint, got 'total'"):
         FragmentCharge([0], 1.0, name="total")
 
