@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase.build import molecule
 from e3nn import o3
+from safetensors.torch import load_file
 from springs import water, written
 from waters import ATOMS, config, frames, network, process, stretched
 
@@ -22,7 +23,7 @@ from cgdft.learning.training.domain import OutsideTraining, ranges
 from cgdft.learning.training.evaluate_files import evaluate_files
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.run import train
-from cgdft.learning.training.saving import load, metadata, save
+from cgdft.learning.training.saving import checksum, load, metadata, save
 from cgdft.validation.suites import stored
 
 # Saved models.
@@ -39,11 +40,13 @@ def saved(tmp_path):
 
 
 def changed(path, **changes):
-    """The file with other facts."""
+    """The file with other facts, as if it had been written so, or with the checksum that is told."""
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
     facts = {**json.loads(header["__metadata__"]["cgdft"]), **changes}
+    if "checksum" not in changes:
+        facts["checksum"] = checksum(load_file(path), facts)
     header["__metadata__"]["cgdft"] = json.dumps(facts)
     told = json.dumps(header).encode()
     other = path.with_name("changed.safetensors")
@@ -133,8 +136,12 @@ def test_other_files_are_refused(saved, tmp_path):
     (tmp_path / "flipped.safetensors").write_bytes(flipped)
     with pytest.raises(ValueError, match="flipped.safetensors must be as it was written, got a damaged file"):
         load(tmp_path / "flipped.safetensors")
-    with pytest.raises(ValueError, match="must be of format 2, got 7"):
+    with pytest.raises(ValueError, match="must be of format 3, got 7"):
         load(changed(path, format=7))
+    told = metadata(path)
+    for other in ({"atoms": {"H": -0.6, "O": -75.0}}, {"environment": {**told["environment"], "cutoff": 7.0}}):
+        with pytest.raises(ValueError, match="must be as it was written, got a damaged file"):
+            load(changed(path, **other, checksum=told["checksum"]))
     with pytest.raises(ValueError, match=r"must be read with e3nn 0.4.4, with which it was written"):
         load(changed(path, versions={"e3nn": "0.4.4", "cgdft": "0.1.0"}))
     with pytest.raises(ValueError, match="must hold the weights of the architecture les, got"):

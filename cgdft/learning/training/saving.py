@@ -25,7 +25,7 @@ from cgdft.model import Model
 from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 2
+FORMAT = 3
 PACKAGES = ("cgdft", "torch", "e3nn")
 
 
@@ -70,12 +70,14 @@ def save(
         "provenance": dict(provenance or {}),
     }
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps({**facts, "checksum": checksum(weights)})}))
+    facts = json.loads(json.dumps(facts))  # as it will be read
+    write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps({**facts, "checksum": checksum(weights, facts)})}))
 
 
-def checksum(weights: Mapping[str, Tensor]) -> str:
-    """sha256 of names, kinds and numbers."""
-    digest = hashlib.sha256()
+def checksum(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """sha256 of names, kinds and numbers, and of what is said of them but for the checksum."""
+    said = {name: value for name, value in facts.items() if name != "checksum"}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(weights):
         array = weights[name].numpy()
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
@@ -129,8 +131,8 @@ def restored(
     path = _found(path_or_name)
     facts, weights = _read(path)
     _compatible(path, facts)
-    if facts["checksum"] != checksum(weights):
-        raise ValueError(f"{path} must be as it was written, got a damaged file: its weights have changed")
+    if facts.get("checksum") != checksum(weights, facts):
+        raise ValueError(f"{path} must be as it was written, got a damaged file: its checksum is another")
     if str(facts["architecture"]).endswith(".py") and architecture is None:
         raise ValueError(
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture` (cgdft "
