@@ -207,19 +207,22 @@ class Density:
             index = torch.zeros(len(points), dtype=torch.int64, device=points.device)
         return points, index
 
-    def write_cube(self, path: str | Path, what: str = "density", spacing: float = 0.3, margin: float = 6.0) -> None:
+    def write_cube(self, path: str | Path, what: str = "density", spacing: float = 0.3, margin: float | None = None) -> None:
         """Gaussian cube file of the density (e / bohr^3) or the potential (hartree / e) of a single structure.
 
         Args:
             path: the file.
             what: "density" or "potential".
             spacing: of the grid, bohr.
-            margin: space around the atoms along open axes, bohr; along periodic ones the cell is drawn.
+            margin: space around the atoms along open axes, bohr, where along periodic ones the cell is drawn; default 6, of the
+                density at least four widths of its widest Gaussian.
         """
         from ase.io.cube import write_cube
 
         if what not in ("density", "potential"):
             raise ValueError(f"`what` must be 'density' or 'potential', got {what!r}")
+        if margin is None:
+            margin = max(6.0, 4 * float(self.sites.width.max())) if what == "density" else 6.0
         atoms = self.structure.to_ase()
         positions = self.structure.positions.detach()
         pbc, cell = self.structure.pbc[0], self.structure.cell[0].detach()

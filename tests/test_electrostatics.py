@@ -15,6 +15,7 @@ from cgdft.electrostatics.boys import boys
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE
 from cgdft.functionals import Hardness, Hartree, Operator
+from cgdft.units import angstrom
 
 D = torch.float64
 
@@ -273,6 +274,13 @@ def test_cube_file(tmp_path):
         data, atoms = read_cube_data(tmp_path / "a.cube")
         assert atoms.get_chemical_symbols() == ["Na", "Cl"]
         assert data.max() > 0 > data.min()
+    wide = Density(structure, Multipoles(width={"Na": 4.0, "Cl": 2.0}), density.coefficients)
+    wide.write_cube(tmp_path / "a.cube", spacing=1.0)
+    data, atoms = read_cube_data(tmp_path / "a.cube")
+    height = np.indices(data.shape)[2] * atoms.cell[2, 2] / data.shape[2] * angstrom
+    volume = atoms.get_volume() * angstrom**3 / data.size
+    assert abs(data.sum() * volume) < 1e-3
+    assert (data * height).sum() * volume == pytest.approx(-0.8 * 4.5, abs=1e-2)
     with pytest.raises(ValueError, match="`what` must be"):
         density.write_cube(tmp_path / "a.cube", "spin")
 
