@@ -40,10 +40,15 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
     if len(x) == 0 or problem.convex(x):
         return negative, direction
     if rows.longest <= SPECTRUM:
-        values, vectors = torch.linalg.eigh(tangent_hessian(problem, x))
-        scale = values.abs().amax(1)
-        negative = values[:, 0] < -1e-10 * scale
-        direction = rows.project(rows.unpad(vectors[:, :, 0]))
+        hessian = tangent_hessian(problem, x)
+        lowest = torch.zeros_like(hessian[:, 0])
+        sizes = torch.bincount(rows.index, minlength=problem.n)
+        for size in sizes[sizes > 0].unique().tolist():  # not those of the largest for all
+            which = torch.nonzero(sizes == size).flatten()
+            values, vectors = torch.linalg.eigh(hessian[which, :size, :size])
+            negative[which] = values[:, 0] < -1e-10 * values.abs().amax(1)
+            lowest[which, :size] = vectors[:, :, 0]
+        direction = rows.project(rows.unpad(lowest))
         return negative, torch.where(negative[rows.index], direction, 0.0)
     generator = torch.Generator().manual_seed(0)
     condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)

@@ -28,6 +28,7 @@ from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
 from cgdft.electrostatics.mesh import choose
 from cgdft.electrostatics.mesh_error import estimated_error
+from cgdft.electrostatics.pairs import all_pairs, neighbours
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -40,8 +41,10 @@ PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32
 HELD, HELD_OF_PAIR = 6, 6
 #: Widths of the smooth part that are compared.
 STEPS = 40
-#: All pairs that cost less, ns, are taken without a look at other divisions, which takes longer.
+#: All pairs of an open structure that cost less, ns, are taken without a look at other divisions, which takes longer.
 WORTH = 1e6
+#: Relative error of what is exact.
+ROUNDING = 1e-15
 #: Width of a smooth part that is nothing, bohr.
 NOTHING = 1e30
 
@@ -65,10 +68,10 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """One structure: its sites, its division, the squares of widths that the smooth part has in excess."""
+    """A structure, or small ones in open space: sites, division, the squares of widths that the smooth part has in excess."""
 
     s: int
-    sites: slice
+    sites: slice | Array
     plan: Plan
     mesh: CompiledMesh | None
     pairs: CompiledPairs | None
@@ -143,7 +146,7 @@ class CompiledCoulomb:
     @property
     def plans(self) -> list[Plan]:
         """How the sums of each structure are divided."""
-        return [part.plan for part in self._sums.parts]
+        return self._sums.plans
 
 
 class _Sums:
@@ -157,21 +160,40 @@ class _Sums:
         self.parts: list[_Part] = []
         self.last: tuple[Array, Array, list[list[Array]]] | None = None
         self.last_pulls: tuple[tuple[Array, ...], list[Pull | None], list[tuple[Array, Array]]] | None = None
+        self.plans: list[Plan] = []
+        small = ~structure.pbc.any(1) & (cost_of_all_pairs(structure.counts, self.lmax) <= WORTH)
+        if small.any():
+            self.parts.append(self._together(structure, torch.nonzero(small[structure.index]).flatten()))
         ends = np.concatenate([[0], np.cumsum(structure.counts.numpy())]).tolist()
         for s, (start, stop) in enumerate(pairwise(ends)):
+            if small[s]:
+                self.plans.append(self.parts[0].plan)
+                continue
             here = slice(start, stop)
             positions, width = self.positions[here], self.width[here]
             plan = divide(self.cell[s], structure.pbc[s], positions, width, self.lmax, accuracy, dtype)
+            self.plans.append(plan)
             smooth = width.clamp(min=plan.split)
             mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype) if plan.shape else None
             pairs = None
             tight = bool((width < plan.split).any())
             if tight or not self_interaction:
                 cutoff = decay(accuracy, 2 * self.lmax) * math.sqrt(2 * (plan.split**2 + float(smooth.max()) ** 2))
-                cutoff = min(cutoff, plan.box.radius + 1.0) if tight else 0.0
-                pairs = CompiledPairs(structure, s, width, smooth, self.lmax, cutoff, self_interaction, dtype)
+                apart = neighbours(structure, s, min(cutoff, plan.box.radius + 1.0), both=False) if tight else None
+                pairs = CompiledPairs(apart, width, smooth, self.lmax, self_interaction, dtype)
             excess = (smooth**2 - width**2).numpy()
             self.parts.append(_Part(s, here, plan, mesh, pairs, excess))
+
+    def _together(self, structure: Structure, rows: Tensor) -> _Part:
+        """The sites `rows` of small open structures, with all pairs within each of these."""
+        index, positions, width = structure.index[rows], self.positions[rows], self.width[rows]
+        i, j = all_pairs(index, index)
+        i, j = i[i < j], j[i < j]
+        apart = i.numpy().astype(np.int32), j.numpy().astype(np.int32), (positions[i] - positions[j]).numpy()
+        pairs = CompiledPairs(apart, width, torch.full_like(width, NOTHING), self.lmax, self.settings[0], self.settings[2])
+        s = int(index[0])
+        plan = Plan(NOTHING, Box.around(self.cell[s], structure.pbc[s], positions[index == s], 0.0), [], 0, ROUNDING)
+        return _Part(s, rows.numpy(), plan, None, pairs, np.zeros(len(rows)))
 
     def holds(self, structure: Structure, sites: Sites, self_interaction: bool, accuracy: float, dtype: Any) -> bool:
         """Whether these are the numbers of a structure."""
@@ -342,7 +364,7 @@ def divide(
     if least <= memory:
         best = cost_of_all_pairs(n, lmax)
     point = POINT[torch.float32 if np.dtype(dtype) == np.float32 else torch.float64]
-    for step in range(STEPS if best > WORTH else 0):
+    for step in range(STEPS):
         split = narrow * 1.25**step
         near = 0.0 if step == 0 else n * around.within(reach * split * 2)
         if near * PAIR[lmax] > best:
@@ -360,14 +382,14 @@ def divide(
             f"need some {least / 1e9:.0f} GB at least; take wider Gaussians, less accuracy or less vacuum"
         )
     split, box, shape, order = found
-    error = 1e-15
+    error = ROUNDING
     if shape:
         spacing = max(height / points for height, points in zip(box.heights, shape, strict=True)) / split
         error = estimated_error(order, spacing, lmax, box.cosines) + 0.5 * accuracy * (split > narrow)
     return Plan(*found, error)
 
 
-def cost_of_all_pairs(n: int, lmax: int) -> float:
+def cost_of_all_pairs(n: Any, lmax: int) -> Any:
     """Of n sites without a mesh, ns."""
     return n * n * PAIR[lmax]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,34 +10,27 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.compiled_mesh import frame, in_threads, shares
-from cgdft.electrostatics.pairs import neighbours
-
-if TYPE_CHECKING:
-    from cgdft.structure import Structure
 
 Array = NDArray[Any]
 
 
 class CompiledPairs:
-    """sum over pairs within a cutoff of p_i T(u_ij) s_j, with the kernel of Gaussians of `width` less that of `smooth` ones.
+    """sum over pairs of p_i T(u_ij) s_j, with the kernel of Gaussians of `width` less that of `smooth` ones.
 
     Args:
-        structure, s: the structure and its place in the batch.
+        apart: i, j and u_ij = R_i - R_j of the image, each pair once; None for no pairs but of each site with itself.
         width, smooth: (n,), of the sites and of their smooth part, bohr.
         lmax: highest multipole.
-        cutoff: bohr; may be longer than the cell; zero for no pairs but of each site with itself.
         self_interaction: whether a multipole interacts with itself (not with its images).
         dtype: of the kernels.
     """
 
     def __init__(
         self,
-        structure: Structure,
-        s: int,
+        apart: tuple[Array, Array, Array] | None,
         width: Tensor,
         smooth: Tensor,
         lmax: int,
-        cutoff: float,
         self_interaction: bool,
         dtype: Any = np.float64,
     ) -> None:
@@ -48,11 +41,11 @@ class CompiledPairs:
         self.frame = frame(torch.eye(3, dtype=torch.float64), lmax).numpy()
         n = len(width)
         i, j, u = np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32), np.zeros((n, 3))
-        if cutoff > 0:
-            a, b, apart = neighbours(structure, s, cutoff, both=False)
+        if apart is not None:
+            a, b, between = apart
             tight = (smooth > width).numpy()
             needed = slice(None) if tight.all() else tight[a] | tight[b]
-            i, j, u = np.concatenate([i, a[needed]]), np.concatenate([j, b[needed]]), np.concatenate([u, apart[needed]])
+            i, j, u = np.concatenate([i, a[needed]]), np.concatenate([j, b[needed]]), np.concatenate([u, between[needed]])
         self.i, self.j, self.u = i, j, u
         self.radial = np.empty((len(i), 2 * lmax + 2), dtype)
         squares = (width.numpy() ** 2, smooth.numpy() ** 2)
