@@ -198,6 +198,16 @@ def test_atoms_with_fractional_charge(symbol, xc):
     assert error == np.inf  # one curve has no other to be compared with
 
 
+def test_atom_curve_of_one_electron():
+    """PySCF's UHF of one electron is another method, which knows of no second one."""
+    from pyscf import gto, scf
+
+    curve = atom_curve("H", "hf/def2-svp", (-1, 0, 1))
+    minus = scf.RHF(gto.M(atom="H", basis="def2-svp", charge=-1, verbose=0)).kernel()
+    assert curve.energies[0] == pytest.approx(0, abs=1e-9)
+    assert curve.electron_affinity == pytest.approx(curve.at(0) - minus, abs=1e-7)
+
+
 def test_atom_curve_names_bad_steps():
     with pytest.raises(ValueError, match="`steps` must be between -1 and 1"):
         atom_curve("Li", steps=(2.0,))

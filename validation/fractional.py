@@ -107,7 +107,7 @@ def _solved(mol: Any, method: str, up: float, down: float, guess: Any) -> Any:
     from pyscf import dft, scf
 
     xc = method.split("/", 1)[0]
-    mf = scf.UHF(mol) if xc == "hf" else dft.UKS(mol, xc=xc)
+    mf = scf.uhf.UHF(mol) if xc == "hf" else dft.UKS(mol, xc=xc)
     mean_field.no_checkpoint(mf)
     mf.conv_tol, mf.max_cycle = CONV_TOL, 200
 

@@ -105,7 +105,7 @@ def solve(
     from pyscf import dft, scf
 
     if xc == "hf":
-        mf = scf.UHF(mol) if mol.spin else scf.RHF(mol)
+        mf = scf.uhf.UHF(mol) if mol.spin else scf.RHF(mol)
     else:
         mf = dft.UKS(mol, xc=xc) if mol.spin else dft.RKS(mol, xc=xc)
         mf.grids.level = GRID_LEVEL if _grid_can_move(mol, xc) else FINE_GRID_LEVEL
