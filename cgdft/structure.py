@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Two nuclei closer than this (bohr) are taken for a mistake in the input.
 COINCIDENT = 0.05
+#: Shortest lattice vector, bohr.
+SHORTEST = 0.1
 #: Neighbours are sought within this (bohr), for which lists are made fastest.
 SEARCHED = 4.0
 #: Coordinates beyond this (bohr) are taken for a mistake in the input.
@@ -56,10 +58,7 @@ class Structure:
     def __post_init__(self) -> None:
         positions = numbers_of("positions", self.positions, torch.float64)
         device = positions.device
-        stated = numbers_of("numbers", self.numbers, None, device)
-        numbers = stated.to(torch.int64)
-        if (numbers != stated).any():
-            raise ValueError(f"`numbers` must be whole, got {stated[numbers != stated].tolist()[:3]}")
+        numbers = numbers_of("numbers", self.numbers, torch.int64, device)
         if positions.ndim != 2 or positions.shape[1] != 3:
             raise ValueError(f"`positions` must be (n_atoms, 3) in bohr, got shape {tuple(positions.shape)}")
         n_atoms = len(positions)
@@ -67,7 +66,7 @@ class Structure:
             raise ValueError(f"`numbers` must be ({n_atoms},), one per position, got shape {tuple(numbers.shape)}")
         if n_atoms == 0:
             raise ValueError("`numbers` must name at least one atom, got none")
-        index = torch.zeros_like(numbers) if self.index is None else torch.as_tensor(self.index).to(numbers)
+        index = torch.zeros_like(numbers) if self.index is None else numbers_of("index", self.index, torch.int64, device)
         steps = index.diff()
         if index.shape != (n_atoms,) or index[0] != 0 or ((steps != 0) & (steps != 1)).any():
             raise ValueError("`index` must be (n_atoms,), ascending from 0 without gaps, so that a structure's atoms adjoin")
@@ -99,6 +98,8 @@ class Structure:
         self._check()
 
     def _check(self) -> None:
+        from cgdft.electrostatics.boundary import reduction
+
         bad = self.numbers[(self.numbers < 1) | (self.numbers >= len(chemical_symbols))]
         if len(bad):
             raise ValueError(f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {int(bad[0])}")
@@ -130,6 +131,11 @@ class Structure:
                 raise ValueError(
                     f"`cell` must have independent lattice vectors along the periodic axes, got a singular cell "
                     f"{cell.tolist()} with pbc {axes.tolist()} in structure {s}"
+                )
+            shortest = float((reduction(cell, axes) @ cell)[axes].norm(dim=1).min())
+            if shortest < SHORTEST:
+                raise ValueError(
+                    f"`cell` must have lattice vectors of at least {SHORTEST} bohr, got one of {shortest:.3g} in structure {s}"
                 )
         self._check_distinct()
 
@@ -337,13 +343,25 @@ def require_structure(structure: Any) -> None:
 
 
 def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
-    """An argument as a tensor, a copy of what is none yet.
+    """An argument as a tensor, a copy of what is none yet; of `dtype`, by default of its own.
 
     Raises:
-        ValueError: what is no number, with the argument's name.
+        ValueError: what is no number, complex, not whole where it must be, or neither true nor false, with the argument's name.
     """
+    exact = dtype in (torch.int64, torch.bool)
     try:
         given = value.copy() if isinstance(value, np.ndarray) else value
-        return torch.as_tensor(given, dtype=dtype, device=device)
+        if isinstance(given, np.ndarray | np.generic) and np.iscomplexobj(given):
+            raise TypeError
+        tensor = torch.as_tensor(given, dtype=None if exact else dtype, device=device)
+        if isinstance(given, Tensor) and given.is_complex():
+            raise TypeError
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"`{name}` must be of numbers, got {value!r:.60}") from error
+        raise ValueError(f"`{name}` must be of real numbers, got {value!r:.60}") from error
+    if not exact or tensor.dtype == dtype:
+        return tensor
+    found = tensor.to(dtype)
+    if (found.to(tensor) != tensor).any():
+        wanted = "whole" if dtype == torch.int64 else "True or False"
+        raise ValueError(f"`{name}` must be {wanted}, got {tensor[found.to(tensor) != tensor].tolist()[:3]}")
+    return found

@@ -45,10 +45,10 @@ BAD = {
     ),
     "symbols": (
         dict(numbers=["O", "H"], positions=[[0.0, 0, 0], [0, 0, 2]]),
-        r"`numbers` must be of numbers, got \['O', 'H'\]",
+        r"`numbers` must be of real numbers, got \['O', 'H'\]",
     ),
     "half an element": (dict(numbers=[8.5], positions=[[0.0, 0, 0]]), r"`numbers` must be whole, got \[8.5\]"),
-    "charge in words": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge="one"), "`charge` must be of numbers, got 'one'"),
+    "charge in words": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge="one"), "`charge` must be of real numbers, got 'one'"),
     "NaN spin": (dict(numbers=[8], positions=[[0.0, 0, 0]], spin=float("nan")), "`spin` must be finite"),
     "unknown element": (dict(numbers=[8, 150], positions=[[0.0, 0, 0], [0, 0, 2]]), "`numbers` must be atomic numbers"),
     "no element": (dict(numbers=[0], positions=[[0.0, 0, 0]]), "`numbers` must be atomic numbers"),
@@ -318,7 +318,7 @@ def test_what_a_model_is_called_with():
         (QEq() + nothing())(water)
     with torch.inference_mode(), pytest.raises(RuntimeError, match=r"use torch.no_grad\(\)"):
         QEq()(water)
-    with pytest.raises(ValueError, match="`charge` must be of numbers, got 'one'"):
+    with pytest.raises(ValueError, match="`charge` must be of real numbers, got 'one'"):
         QEq().replace(constraints=[TotalCharge("one")])(water)
     for solver in (CG, Newton, FixedPoint):
         with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10.0"):
@@ -362,12 +362,12 @@ def test_unpaired_electrons_are_the_size_of_all_moments_together(moments):
         (lambda: Hartree(accuracy="1e-6"), "`accuracy` must be between 1e-15 and 1, got '1e-6'"),
         (lambda: Pairwise(10.0, 0.5, cutoff="7"), "`cutoff` must be greater than zero, got '7'"),
         (lambda: Hardness("0.4"), "`eta` must be a number, .* got '0.4'"),
-        (lambda: UniformField("x"), "`field` must be of numbers, got 'x'"),
+        (lambda: UniformField("x"), "`field` must be of real numbers, got 'x'"),
         (lambda: Model(Hartree(), Multipoles(width=1.0), constraints=TotalCharge()), "`constraints` must be a list"),
         (lambda: Structure.batch([molecule("H2O")]), "`structures` must be cgdft.Structure objects, got Atoms"),
         (
             lambda: QEq().replace(constraints=[FragmentCharge(["O"], 0.1)])(Structure.from_ase(molecule("H2O"))),
-            r"`atoms` must be of numbers, got \['O'\]",
+            r"`atoms` must be of real numbers, got \['O'\]",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def _neighbour_list(
     spans = np.where(pbc, 1.0, np.ptp(points @ inverse, axis=0)) / np.linalg.norm(inverse, axis=0)
     along = np.maximum(spans / cutoff, 1.0)
     flat = along.min() * (CELLS / along.prod()) ** (1 / 3) < 2.0
-    if not pbc.all() and (flat or cutoff > FLAT * spans.min()):  # its grid fails, or is slow
+    if flat or (not pbc.all() and cutoff > FLAT * spans.min()):  # its grid fails, or is slow
         return _images(structure, s, cutoff, quantities, both)
     found = NeighborList(cutoff=float(cutoff), full_list=both)
     i, j, apart = found.compute(points=points, box=box, periodic=pbc, quantities=quantities)
