@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from numbers import Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 #: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
 Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 #: What settings must be, where a solver has them.
-SETTINGS: dict[str, tuple[Callable[[float], bool], str]] = {
-    "tolerance": (lambda value: 0 < value < 1, "between 0 and 1"),
-    "max_iterations": (lambda value: value >= 0, "zero or more"),
-    "mixing": (lambda value: value > 0, "greater than zero"),
-    "history": (lambda value: value >= 0, "zero or more"),
+SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
+    "tolerance": (Real, lambda value: 0 < value < 1, "between 0 and 1"),
+    "max_iterations": (Integral, lambda value: value >= 0, "a whole number, zero or more"),
+    "mixing": (Real, lambda value: value > 0, "greater than zero"),
+    "history": (Integral, lambda value: value >= 0, "a whole number, zero or more"),
 }
+NOTHING = object()
 #: Of a projection, relative to the norm of what is projected.
 ROUNDING = 2e-15
 
@@ -102,9 +103,9 @@ class Solver(ABC):
     residual_unit: ClassVar[str] = "hartree/e"
 
     def __post_init__(self) -> None:
-        for name, (allowed, told) in SETTINGS.items():
-            value = getattr(self, name, None)
-            if value is not None and not (isinstance(value, Real) and allowed(float(value))):
+        for name, (kind, allowed, told) in SETTINGS.items():
+            value = getattr(self, name, NOTHING)
+            if value is not NOTHING and not (isinstance(value, kind) and allowed(value)):
                 raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """A file under its name only once all of it is on disk.
+    """A file under its name, or where a link of that name leads, only once all of it is on disk.
 
     Raises:
-        OSError: it cannot be written, as on a full disk; what was there before stays.
+        OSError: it cannot be written, as on a full disk; what was there before stays. Or what is there is no file.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, f"{path} must be a file or a new name, got a folder or a device")
     content = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:

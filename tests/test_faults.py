@@ -19,6 +19,7 @@ from cgdft.cli import main
 from cgdft.functionals import SQE, QEq, QEqDipoles
 from cgdft.units import eV
 from cgdft.validation.cache import write_record
+from cgdft.writing import write_whole
 
 
 def water(**info):
@@ -155,6 +156,31 @@ def test_what_is_read_is_not_written_over(frames, capsys):
     assert main(["solve", str(frames), "--output", str(frames)]) == 2
     assert "`--output` must be another file" in capsys.readouterr().err
     assert frames.read_bytes() == before
+    results = frames.with_name("results.h5")
+    results.write_bytes(b"results")
+    numbers, old = frames.with_name("a.json"), frames.with_name("a.bib")
+    numbers.write_text("another's"), old.write_text("@book{}")
+    for arguments, told in (
+        (["validate", "--suite", str(results), "--html", str(results)], "must end in .html"),
+        (["validate", str(frames), "--html", str(numbers.with_suffix(".html"))], "without a file of JSON beside it"),
+        (["reference", "small", "--output", str(frames)], "`--output` must end in .h5"),
+        (["reference", str(results), "--output", str(results)], "must be another file than the one that is read"),
+        (["cite", "qeq", "--output", str(old)], "must be a new file"),
+    ):
+        assert main(arguments) == 2
+        assert told in capsys.readouterr().err
+    assert (frames.read_bytes(), results.read_bytes(), old.read_text()) == (before, b"results", "@book{}")
+
+
+def test_files_are_written_where_links_lead(tmp_path):
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("before")
+    link.symlink_to(target)
+    write_whole(link, "after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+    with pytest.raises(OSError, match="must be a file or a new name, got a folder or a device"):
+        write_whole(tmp_path, "nothing")
 
 
 WRONG_TERM = """

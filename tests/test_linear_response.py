@@ -142,3 +142,11 @@ def test_no_answer_is_no_number():
         Susceptibility(("H", "H"), np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(ValueError, match="response=True"):
         Susceptibility.of_reference(type("Bare", (), {"susceptibility": None})())
+
+
+def test_one_electron_responds_as_it_does_in_a_field(tmp_path):
+    """PySCF's own Hartree-Fock of one electron has no response to be coupled."""
+    alone = {"method": "hf/def2-svpd", "spin": 1, "cache": tmp_path}
+    alpha = reference(Atoms("H"), **alone).polarizability[2, 2]
+    sides = [reference(Atoms("H"), field=[0, 0, f], polarizability=False, **alone).dipole[2] for f in (1e-3, -1e-3)]
+    assert alpha == pytest.approx((sides[0] - sides[1]) / 2e-3, rel=1e-3)

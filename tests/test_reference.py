@@ -376,3 +376,13 @@ def test_closed_shells_that_are_not_the_lowest_state_are_told(length, lowest, tm
     mol = mean_field.build(["H", "H"], stretched.positions * angstrom, "pbe/def2-svp", 0, 0)
     mf = mean_field.solve(mol, "pbe", density_fit=True, field=np.zeros(3))
     assert mf.stability(internal=False, external=True, return_status=True)[3] == lowest
+
+
+def test_fitted_integrals_that_are_off_are_told(folder):
+    """Two electrons of equal spin in helium are far from what the basis for fitting was made for."""
+    with pytest.warns(UserWarning, match="fitted Coulomb integrals change the energy .* by -2e-02 hartree"):
+        fitted = reference(Atoms("He"), "pbe/def2-svpd", spin=2, polarizability=False, cache=folder)
+    exact = reference(Atoms("He"), "pbe/def2-svpd", spin=2, polarizability=False, density_fit=False, cache=folder)
+    told = fitted.provenance["accuracy"]["density_fit_hartree"]
+    assert told == pytest.approx(fitted.energy - exact.energy, rel=0.05)
+    assert "density_fit_hartree" not in exact.provenance["accuracy"]

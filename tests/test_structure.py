@@ -48,7 +48,10 @@ BAD = {
         r"`numbers` must be of real numbers, got \['O', 'H'\]",
     ),
     "half an element": (dict(numbers=[8.5], positions=[[0.0, 0, 0]]), r"`numbers` must be whole, got \[8.5\]"),
-    "charge in words": (dict(numbers=[8], positions=[[0.0, 0, 0]], charge="one"), "`charge` must be of real numbers, got 'one'"),
+    "charge in words": (
+        dict(numbers=[8], positions=[[0.0, 0, 0]], charge="one"),
+        "`charge` must be of real numbers, got 'one'",
+    ),
     "NaN spin": (dict(numbers=[8], positions=[[0.0, 0, 0]], spin=float("nan")), "`spin` must be finite"),
     "unknown element": (dict(numbers=[8, 150], positions=[[0.0, 0, 0], [0, 0, 2]]), "`numbers` must be atomic numbers"),
     "no element": (dict(numbers=[0], positions=[[0.0, 0, 0]]), "`numbers` must be atomic numbers"),

@@ -152,6 +152,22 @@ def solve(
     return mf
 
 
+def fitting_error(mf: Any) -> float:
+    """What fitted Coulomb integrals change in the energy of the density that they lead to, hartree.
+
+    Of exchange that depends on the range, the part that does not.
+    """
+    from pyscf.scf.hf import dot_eri_dm
+
+    density = np.asarray(mf.make_rdm1())
+    spins = density if density.ndim == 3 else np.stack([density, density]) / 2
+    exact = dot_eri_dm(mf.mol.intor("int2e", aosym="s8"), spins, hermi=1)
+    coulomb, exchange = (np.asarray(one) - two for one, two in zip(mf.with_df.get_jk(spins, hermi=1), exact, strict=True))
+    fraction = mf._numint.hybrid_coeff(mf.xc) if hasattr(mf, "xc") else 1.0
+    repulsion = 0.5 * np.einsum("ij,ji->", coulomb.sum(0), spins.sum(0))
+    return float(repulsion - 0.5 * fraction * np.einsum("sij,sji->", exchange, spins))
+
+
 def _smeared(mf: Any, smearing: float) -> Any:
     """Converged with Fermi occupations at k_B T = `smearing` hartree; `e_tot` is the free energy E - T S, as of the forces."""
     from pyscf.scf import addons

@@ -16,6 +16,9 @@ from cgdft.validation.request import Request
 from cgdft.validation.stability import towards_open_shells
 from cgdft.validation.surfaces import picture_plane, van_der_waals_shells
 
+#: Up to so many basis functions the error of fitted integrals is looked at.
+FEW_ORBITALS = 100
+
 
 def solve_molecule(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
     """The computed fields of a `Reference`, and what its provenance says about how they were computed."""
@@ -34,6 +37,8 @@ def solve_molecule(request: Request) -> tuple[dict[str, Any], dict[str, Any]]:
     accuracy["orbital_gradient"] = float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ)))
     if not (request.spin or request.smearing) and np.isfinite(curvature := towards_open_shells(mf)):
         accuracy["curvature_towards_open_shells"] = curvature
+    if request.density_fit and mol.nao <= FEW_ORBITALS:
+        accuracy["density_fit_hartree"] = mean_field.fitting_error(mf)
     alpha, chi = _response(request, mf, electrons)
     if alpha is not None:
         accuracy["polarizability_asymmetry_bohr3"] = float(np.abs(alpha - alpha.T).max())

@@ -31,6 +31,9 @@ __all__ = ["CorruptCache", "NotConverged", "Reference", "cached", "compute", "re
 
 log = logging.getLogger(__name__)
 
+#: Error of fitted integrals that is told, hartree per atom.
+FITTED = 2e-4
+
 
 @dataclass(frozen=True, eq=False)
 class Reference:
@@ -166,8 +169,8 @@ def reference(
         settings: charge, spin, field, definitions, polarizability and others; see `Request.from_atoms`.
 
     A result with the same input and PySCF version is read back, not computed again. Warns of closed shells that are not the
-    lowest state (`validation/stability.py`). Raises ValueError for bad input and `NotConverged` where there is no
-    self-consistent answer.
+    lowest state (`validation/stability.py`), and of fitted integrals that are off. Raises ValueError for bad input and
+    `NotConverged` where there is no self-consistent answer.
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"`reference` has settings {', '.join(Settings.__annotations__)}, got {', '.join(sorted(unknown))}")
@@ -177,7 +180,14 @@ def reference(
         folder = writable(cache_folder(cache))
         found = compute(request, threads)
         found.save(request.path(folder))
-    if found.provenance.get("accuracy", {}).get("curvature_towards_open_shells", 0.0) < 0:
+    accuracy = found.provenance.get("accuracy", {})
+    if abs(error := accuracy.get("density_fit_hartree", 0.0)) > FITTED * len(found.numbers):
+        warnings.warn(
+            f"fitted Coulomb integrals change the energy of {found!r} by {error:.0e} hartree, as where electrons are in "
+            "orbitals that the basis for fitting does not have; pass density_fit=False",
+            stacklevel=2,
+        )
+    if accuracy.get("curvature_towards_open_shells", 0.0) < 0:
         warnings.warn(
             f"the closed shells of {found!r} are not its lowest state, as where a bond is stretched: energy, charges and "
             "response are those of electrons kept in pairs; pass smearing=0.005, or the spin of separate fragments",

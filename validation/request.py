@@ -86,7 +86,8 @@ class Request:
             definitions: of multipoles; the first one is what models are compared with, and what `response` is of.
             polarizability: from coupled-perturbed equations; default, and possible, only for molecules.
             response: also the susceptibility dp/dv of charges and dipoles.
-            density_fit: fitted Coulomb integrals: energies change by about 1e-5 hartree per atom, and cost much less.
+            density_fit: fitted Coulomb integrals: energies change by some 1e-5 hartree per atom, and cost much less; by more
+                where electrons are in orbitals unlike those that it was made for, which is told of small molecules.
             smearing: Fermi temperature k_B T, hartree: 0.01 for metals, 0.005 for broken bonds. Energies are then E - T S.
             cutoff: of the plane waves of a periodic cell's density, hartree; 400 for forces on O, F, Na and Mg.
 

@@ -51,6 +51,8 @@ def cite(
     output: Annotated[Path | None, typer.Option(help="A file for it instead of the terminal.")] = None,
 ) -> None:
     """Print BibTeX for cgdft and for the sources of MODEL."""
+    if output is not None and output.exists():
+        raise ValueError(f"`--output` must be a new file, got {output}, which exists; append what is printed to it")
     keys = ["cgdft"]
     for name in model or []:
         if name in pretrained.names() or name.endswith(".safetensors"):

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from cgdft.commands.terminal import EXPECTED, LAST, OF_MODEL, complain, models_and_files, progress, read, write
+from cgdft.commands.terminal import (
+    EXPECTED,
+    LAST,
+    OF_MODEL,
+    check_output,
+    complain,
+    models_and_files,
+    progress,
+    read,
+    write,
+)
 from cgdft.making import Choice, told
 
 if TYPE_CHECKING:
@@ -57,17 +67,11 @@ def solve(
     from cgdft.printing import notes_on, one_line_each
 
     choice = Choice(model)
-    for name, path, suffixes in (("--output", output, {".xyz", ".extxyz"}), ("--plot", plot, {".png", ".pdf", ".svg"})):
-        if path is not None and path.suffix not in suffixes:
-            raise ValueError(f"`{name}` must end in {' or '.join(sorted(suffixes))}, got {path}")
-        if path is not None and not path.parent.is_dir():
-            raise ValueError(f"`{name}` must be in a folder that exists, got {path}")
+    check_output("--output", output, (".extxyz", ".xyz"), file)
+    check_output("--plot", plot, (".pdf", ".png", ".svg"), file)
     structures = read(file, index)
     if plot is not None and len(structures) > 1:
         raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
-
-    if output is not None and output.exists() and output.samefile(file):
-        raise ValueError(f"`--output` must be another file than the one that is read, got {output} for both")
 
     # as a batch where a table is enough, one by one where each has its own derivatives
     size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))

@@ -28,6 +28,18 @@ LAST = "-1"
 WIDE = 200
 
 
+def check_output(option: str, path: Path | None, suffixes: Sequence[str], *inputs: str) -> None:
+    """Raise a ValueError where a file to be written has another suffix, is in no folder, or is one that is read."""
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise ValueError(f"`{option}` must end in {' or '.join(suffixes)}, got {path}")
+    if not path.parent.is_dir():
+        raise ValueError(f"`{option}` must be in a folder that exists, got {path}")
+    if path.exists() and any(Path(one).exists() and path.samefile(one) for one in inputs):
+        raise ValueError(f"`{option}` must be another file than the one that is read, got {path} for both")
+
+
 def read(file: str, index: str) -> list[Atoms]:
     """Structures of a file; whatever a reader does with a broken one becomes a ValueError."""
     import warnings

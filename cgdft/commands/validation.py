@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cgdft.commands.terminal import LAST, OF_MODEL, complain, models_and_files, read, show, suite_names
+from cgdft.commands.terminal import LAST, OF_MODEL, check_output, complain, models_and_files, read, show, suite_names
 from cgdft.making import Choice
 
 
@@ -45,8 +45,9 @@ def validate(
 ) -> None:
     """Compare models with the densities of density-functional theory (PySCF)."""
     choices = [Choice(name) for name in model or []]
-    if html is not None and not html.parent.is_dir():
-        raise ValueError(f"`--html` must be in a folder that exists, got {html}")
+    check_output("--html", html, (".html", ".htm"), *(files or []), suite or "")
+    if html is not None and not html.exists() and html.with_suffix(".json").exists():
+        raise ValueError(f"`--html` must be a name without a file of JSON beside it, got {html} beside another's; remove it")
     if files and suite is not None:
         raise ValueError(f"`--suite` or FILE must be left out, got {suite} and {', '.join(files)}")
     structures = []
@@ -95,8 +96,8 @@ def reference(
     from cgdft.validation import suites
     from cgdft.validation.campaign import campaign
 
-    if export is not None and (export.suffix not in (".xyz", ".extxyz") or not export.parent.is_dir()):
-        raise ValueError(f"`--export` must end in .xyz or .extxyz and be in a folder that exists, got {export}")
+    check_output("--output", output, (".h5", ".hdf5"), suite)
+    check_output("--export", export, (".extxyz", ".xyz"), suite)
     points = suites.from_file(Path(suite)) if suite.endswith(".py") else suites.load(suite)
     path = output or Path(f"{Path(suite).stem}.h5")
     results = campaign(points, path, workers=workers, scheduler=scheduler, retry=retry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import torch
 from cgdft.writing import write_whole
 
 #: Of what a checkpoint holds; raised when that changes.
-FORMAT = 3
+FORMAT = 4
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
@@ -24,7 +25,12 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(_on_processor({"format": FORMAT, **state}), buffer)
-    write_whole(path, buffer.getvalue())
+    content = buffer.getvalue()
+    write_whole(path, _first_line(content) + content)
+
+
+def _first_line(content: bytes) -> bytes:
+    return f"cgdft checkpoint {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def _on_processor(value: Any) -> Any:
@@ -46,7 +52,10 @@ def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: damaged, of another version, or of another training; the message says what differs.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        first, _, content = path.read_bytes().partition(b"\n")
+        if first + b"\n" != _first_line(content):
+            raise ValueError("its checksum is another")
+        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         why = str(error).partition("\n")[0][:120]
         raise ValueError(

@@ -63,11 +63,11 @@ class Settings(_Strict):
     weights: dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = WEIGHTS
     schedule: dict[Way, Annotated[int, Field(ge=0)]] = {"direct": 20, "implicit": 180}
     batch_size: Count = 16
-    learning_rate: Positive = 5e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     clip: Positive = 100.0
     patience: Count = 50
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     workers: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("weights")
