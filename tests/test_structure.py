@@ -326,6 +326,9 @@ def test_what_a_model_is_called_with():
     for solver in (CG, Newton, FixedPoint):
         with pytest.raises(ValueError, match="`tolerance` must be between 0 and 1, got 10.0"):
             solver(tolerance=10.0)
+        for wrong in (1.5, None, -1):
+            with pytest.raises(ValueError, match=f"`max_iterations` must be a whole number, zero or more, got {wrong}"):
+                solver(max_iterations=wrong)
 
 
 @pytest.mark.parametrize("grad", [True, False])
