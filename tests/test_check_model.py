@@ -1,6 +1,7 @@
 """Every named model passes the public check: open, charged, periodic; and the check finds what is wrong."""
 
 import inspect
+import pickle
 from importlib import import_module
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_every_model_can_be_made():
         module = import_module(record.module)
         assert inspect.isfunction(getattr(module, record.maker)) or inspect.isclass(getattr(module, record.maker))
         assert not record.needs or hasattr(module, "example"), f"{record.name} needs {record.needs}: give its file an example()"
+
+
+def test_every_example_goes_to_other_processes():
+    water = structures()["open"]
+    for record in MODELS.values():
+        module = import_module(record.module)
+        if hasattr(module, "example"):
+            pickle.loads(pickle.dumps(module.example(water)))
 
 
 def test_far_charge_is_reported():

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from cgdft.basis import Multipoles
 from cgdft.constraint import Atoms, Constraint, PerStructure, PotentialDifference
 from cgdft.functionals.hardness import Hardness
@@ -63,4 +65,12 @@ def Electrodes(
 
 def example(structure: Structure) -> Model:
     """Hydrogen as one electrode, all other elements as the other, at the same potential."""
-    return Electrodes(lambda s: s.numbers == 1, lambda s: s.numbers != 1, 0.0, length=1.0, volume=50.0, width=1.0)
+    return Electrodes(_hydrogen, _others, 0.0, length=1.0, volume=50.0, width=1.0)
+
+
+def _hydrogen(structure: Structure) -> Tensor:
+    return structure.numbers == 1
+
+
+def _others(structure: Structure) -> Tensor:
+    return structure.numbers != 1

@@ -6,6 +6,8 @@ Source: cheng2025
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from cgdft.ansatz import CoefficientsLike, Fixed
 from cgdft.basis import Multipoles
 from cgdft.functionals.hartree import Hartree
@@ -31,4 +33,8 @@ def LatentCharges(p0: CoefficientsLike, width: ParameterLike = 1.0, lmax: int = 
 
 def example(structure: Structure) -> Model:
     """The same charge on every atom."""
-    return LatentCharges(lambda s: (s.charge / s.counts)[s.index, None])
+    return LatentCharges(_shared)
+
+
+def _shared(structure: Structure) -> Tensor:
+    return (structure.charge / structure.counts)[structure.index, None]

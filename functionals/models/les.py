@@ -6,6 +6,8 @@ Source: cheng2025
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from cgdft.ansatz import CoefficientsLike, Fixed
 from cgdft.basis import Multipoles
 from cgdft.functionals.hartree import Hartree
@@ -38,4 +40,8 @@ def LES(charges: CoefficientsLike, sigma: float = 1.0 * angstrom) -> Model:
 
 def example(structure: Structure) -> Model:
     """Charges by atomic number that do not add up to the total charge."""
-    return LES(lambda s: 0.1 * (s.numbers[:, None].to(s.positions) - 5.0) / 3.0)
+    return LES(_by_number)
+
+
+def _by_number(structure: Structure) -> Tensor:
+    return 0.1 * (structure.numbers[:, None].to(structure.positions) - 5.0) / 3.0

@@ -60,11 +60,11 @@ def LocalMultipoles(multipoles: Callable[[Structure], Tensor], width: ParameterL
 
 def example(structure: Structure) -> Model:
     """Charges and dipoles of the neighbours, by atomic number and distance."""
+    return LocalMultipoles(_surroundings, width=1.0)
 
-    def surroundings(s: Structure) -> Tensor:
-        i, j, apart = near_pairs(s, 16.0)
-        weight = 0.02 * torch.exp(-(apart**2).sum(1) / 8)[:, None]
-        seen = torch.cat([weight * (s.numbers[j] - s.numbers[i])[:, None], weight * s.numbers[j, None] * apart], 1)
-        return seen.new_zeros(s.n_atoms, 4).index_add(0, i, seen)
 
-    return LocalMultipoles(surroundings, width=1.0)
+def _surroundings(structure: Structure) -> Tensor:
+    i, j, apart = near_pairs(structure, 16.0)
+    weight, numbers = 0.02 * torch.exp(-(apart**2).sum(1) / 8)[:, None], structure.numbers
+    seen = torch.cat([weight * (numbers[j] - numbers[i])[:, None], weight * numbers[j, None] * apart], 1)
+    return seen.new_zeros(structure.n_atoms, 4).index_add(0, i, seen)

@@ -33,7 +33,10 @@ class PassedCharge(nn.Module):
     def forward(self, structure: Structure) -> Float[Tensor, "n_atoms 1"]:
         """Charge of every atom."""
         i, j, apart = near_pairs(structure, self.cutoff)
-        f = self.passed(structure, i, j, apart)[:, None]
+        f = self.passed(structure, i, j, apart)
+        if f.shape != i.shape:
+            raise ValueError(f"`passed` must give (n_pairs,) = {tuple(i.shape)}, got shape {tuple(f.shape)}")
+        f = f[:, None]
         start = coefficients_of(self.p0, structure, Multipoles(width=1.0))
         return start.index_add(0, i, f).index_add(0, j, -f)
 
@@ -60,8 +63,8 @@ def LocalSplitCharges(
 
 def example(structure: Structure) -> Model:
     """Charge passes to the atom of higher number, less with distance."""
+    return LocalSplitCharges(_passed, width=1.0, cutoff=16.0)
 
-    def passed(s: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Tensor:
-        return 0.02 * torch.exp(-(apart**2).sum(1) / 8) * s.numbers[j]
 
-    return LocalSplitCharges(passed, width=1.0, cutoff=16.0)
+def _passed(structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Tensor:
+    return 0.02 * torch.exp(-(apart**2).sum(1) / 8) * structure.numbers[j]
