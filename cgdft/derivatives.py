@@ -33,6 +33,11 @@ class Parameters:
         """Whether the model holds others by now."""
         return any(of.get(name) is not one for of, name, one in self._held)
 
+    @property
+    def have_places(self) -> bool:
+        """Whether the model still has a place of its name for each."""
+        return all(name in of for of, name, _ in self._held)
+
     @contextmanager
     def as_solved(self) -> Iterator[None]:
         """Within it, the model holds those of the solve."""
@@ -202,11 +207,12 @@ class Derivatives:
 
     @property
     def _changed(self) -> bool:
-        return self._current_versions() != self._versions or self._current_parts() != self._parts
+        known = self.parameters.have_places and self._current_parts() == self._parts
+        return not known or self._current_versions() != self._versions
 
     def _current_parts(self) -> list[int]:
         """What the model is made of."""
-        return [id(one) for one in (*self.model._modules.values(), *self.model.constraints)]
+        return [id(one) for one in (*self.model.modules(), *self.model.constraints)]
 
     def _current_versions(self) -> list[tuple[int, int]]:
         """How often what the solution depends on has been changed in place, and where it is."""
