@@ -128,6 +128,17 @@ def test_sentences_have_the_numbers_of_the_scores(comparison):
     assert "The worst failure is QEq" in abstract
 
 
+def test_prose_and_table_have_the_same_means(comparison):
+    """A model that responds on one molecule and not on another has its 100 % there, in the sentences as in the table."""
+    error = prose.OBSERVABLES[4]
+    score = next(one for one in comparison.scores if one.model == "QEq" and one.polarizability_error is not None)
+    still = dataclasses.replace(score, molecule="another", polarizability=0.0, polarizability_error=1.0)
+    both = dataclasses.replace(comparison, scores=(*comparison.scores, still))
+    before, after = (next(s for s in prose.standings(one, error) if s.model == "QEq") for one in (comparison, both))
+    assert after.mean == pytest.approx(both.mean("QEq")[0].polarizability_error)
+    assert after.count == before.count + 1
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0.1672, "0.17"), (0.0996, "0.100"), (0.6, "0.60"), (31.4, "31"), (1562.0, "1600"), (0.0, "less than 0.0001")],

@@ -120,12 +120,15 @@ class Standing:
 
 
 def standings(comparison: Comparison, observable: Observable) -> list[Standing]:
-    """Of every model with numbers, in the comparison's order; those without any response or never solved are left out."""
+    """Of every model with numbers, in the comparison's order; those without any response or never solved are left out.
+
+    The means are those of the table: where a model that responds elsewhere does not, its error of 100 % counts.
+    """
     found = []
     for model in comparison.models:
-        scores = [one for one in comparison.scores if one.model == model and _merit(observable, one) is not None]
-        if scores:
-            errors = [_merit(observable, one) or 0.0 for one in scores]
+        scores = [one for one in comparison.scores if one.model == model and getattr(one, observable.key) is not None]
+        if any(_merit(observable, one) is not None for one in scores):
+            errors = [getattr(one, observable.key) for one in scores]
             found.append(Standing(model, float(np.mean(errors)), len(scores), scores[int(np.argmax(errors))]))
     return found
 
@@ -176,8 +179,8 @@ def finding(comparison: Comparison, observable: Observable) -> str:
     if own:
         sentences.append(f"The mean {observable.error} is {listed(means)}, over {_of(most, noun(comparison))}.")
     if own and most > 1:
-        worst = max(own, key=lambda one: _merit(observable, one.worst) or 0.0)
-        error = observable.text(_merit(observable, worst.worst) or 0.0)
+        worst = max(own, key=lambda one: getattr(one.worst, observable.key))
+        error = observable.text(getattr(worst.worst, observable.key))
         sentences.append(f"The worst case is {worst.model} on {worst.worst.molecule}: {error}.")
     if given:
         sentences.append(f"{listed(given)} {'has' if len(given) == 1 else 'have'} the reference's own, and no error.")
@@ -351,7 +354,7 @@ def _worst(comparison: Comparison) -> str:
     """The largest relative error of all, or of the charges where there is none."""
     told = informed(comparison)
     cases = [
-        (_relative(one), _merit(one, standing.worst) or 0.0, one, standing)
+        (_relative(one), getattr(standing.worst, one.key), one, standing)
         for one in OBSERVABLES
         if _relative(one) or one.key == "charges_rms"
         for standing in standings(comparison, one)

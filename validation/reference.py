@@ -32,7 +32,7 @@ __all__ = ["CorruptCache", "NotConverged", "Reference", "cached", "compute", "re
 log = logging.getLogger(__name__)
 
 #: Error of fitted integrals that is told, hartree per atom.
-FITTED = 2e-4
+FITTED = 1e-3
 
 
 @dataclass(frozen=True, eq=False)

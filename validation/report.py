@@ -12,6 +12,7 @@ from html import escape
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -114,7 +115,10 @@ def _page(comparison: Comparison) -> str:
 
 def _facts(comparison: Comparison) -> str:
     """How the numbers were made."""
-    models = {score.model: score.solution.model for score in comparison.scores if score.solution is not None}
+    models: dict[str, Any] = {}
+    for score in comparison.scores:
+        if score.solution is not None and not (score.model in models and comparison.references[score.molecule].field.any()):
+            models[score.model] = score.solution.model
     described = [
         f"<code>{escape(repr(one))}</code>" + (f" ({escape(', '.join(one.references))})" if one.references else "")
         for one in models.values()
