@@ -25,6 +25,7 @@ Picture = tuple[str, Figure, str]
 
 BARRED = 40  # molecules; the errors of more are drawn as a distribution
 CUT = 2.0  # times the reference: higher bars are cut, and carry their number, where they are few
+APART = 120  # bars that are far enough apart for numbers on them
 SMALL = 8  # points, of letters
 FLAT = 0.02  # a line that varies by less of its value is drawn as one that does not
 REFERENCE = "reference"
@@ -277,22 +278,24 @@ def _errors(comparison: Comparison, scores: Sequence[Score], key: str, title: st
     if len(molecules) > BARRED:
         caption = f"Share of molecules with an error below the one on the axis: {about}. Curves to the left are better."
         return title, _distribution(errors, comparison.models), caption
-    figure, cut = _bars(errors, molecules, comparison.models)
-    return title, figure, f"Molecule by molecule: {about}.{' Numbers are those of bars that leave the figure.' if cut else ''}"
+    figure, numbers = _bars(errors, molecules, comparison.models)
+    told = " Numbers are those of bars that leave the figure." if numbers else ""
+    return title, figure, f"Molecule by molecule: {about}.{told}"
 
 
 def _bars(errors: Mapping[str, Mapping[str, float]], molecules: Sequence[str], models: Sequence[str]) -> tuple[Figure, bool]:
-    """Bars, and whether some are cut."""
+    """Bars, and whether there are numbers of some that are cut."""
     figure = _blank(float(np.clip(2.2 + 0.28 * len(molecules) * max(1.0, len(errors) / 3), 5.0, 10.4)), 3.5)
     axes = figure.subplots()
     values = np.array([[known.get(name, np.nan) for name in molecules] for known in errors.values()])
     high = values > CUT
     cut = bool(0 < high.sum() <= 0.25 * np.isfinite(values).sum())
+    numbers = cut and len(molecules) * len(errors) <= APART
     width = 0.84 / len(errors)
     for k, (model, row) in enumerate(zip(errors, values, strict=True)):
         at = np.arange(len(molecules)) + (k - (len(errors) - 1) / 2) * width
         axes.bar(at, 100 * row, width, color=_colour(model, models), label=model, zorder=2)
-        for x, value in zip(at[high[k]], row[high[k]], strict=True) if cut else ():
+        for x, value in zip(at[high[k]], row[high[k]], strict=True) if numbers else ():
             axes.text(x, 101 * CUT, f"{100 * value:.0f}", fontsize=6, rotation=90, ha="center", va="bottom", color="0.1")
     if cut:
         axes.set_ylim(0, 100 * CUT)
@@ -305,7 +308,7 @@ def _bars(errors: Mapping[str, Mapping[str, float]], molecules: Sequence[str], m
     )  # fmt: skip
     axes.grid(axis="x", visible=False)
     figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=SMALL)
-    return figure, cut
+    return figure, numbers
 
 
 def _distribution(errors: Mapping[str, Mapping[str, float]], models: Sequence[str]) -> Figure:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.data import chemical_symbols
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 COLOURS = "RdBu"
 #: Of bars: the reference, then the models (Okabe and Ito's colours, told apart by the colour-blind).
 BARS = ("0.25", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#F0E442")
+DARKER = 0.55  # the same colour for the next seven models
 DPI = 130
 PANELS = 3  # in a row
 LEVELS = 22  # of colour, an even number: the middle one is white and holds zero
@@ -115,8 +117,13 @@ def charge_figure(reference: Reference, scores: Sequence[Score], definition: str
 
 
 def colour(k: int) -> str:
-    """Of the reference (0) and of model k = 1, 2, ...; the eighth model has that of the first."""
-    return BARS[0] if k == 0 else BARS[1 + (k - 1) % (len(BARS) - 1)]
+    """Of the reference (0) and of model k = 1, 2, ...; the eighth model has a darker one of the first, and so on."""
+    if k == 0:
+        return BARS[0]
+    times, which = divmod(k - 1, len(BARS) - 1)
+    red, green, blue = to_rgb(BARS[1 + which])
+    shade = DARKER**times
+    return to_hex((shade * red, shade * green, shade * blue))
 
 
 def as_png(figure: Figure) -> bytes:
