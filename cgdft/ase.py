@@ -44,7 +44,8 @@ class CGDFT(Calculator):
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
             moments.
 
-    These may be changed later, as attributes or by `set`, and parameters of the model too; what follows is computed anew.
+    These may be changed later, as attributes or by `set`, and so may the model's tensors (weights, potentials) and parts; what
+    follows is computed anew. Settings of its parts that are plain numbers are not watched: make another model of them.
 
     Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
     little to do.

@@ -14,13 +14,15 @@ from ase.formula import Formula
 from cgdft.naming import distinct
 from cgdft.validation.columns import COLUMNS, LEGEND, Column
 from cgdft.validation.reference import Reference
-from cgdft.validation.score import Score, scale, score_of
+from cgdft.validation.score import Score, labels, scale, score_of
 
 if TYPE_CHECKING:
     from rich.console import Group
 
     from cgdft.model import Model
 
+#: A difference of total charges, e, that is told.
+OFF = 1e-3
 #: A model, or what makes one for a reference (for example of its charges).
 ModelLike = Union["Model", "Callable[[Reference], Model]"]
 
@@ -32,7 +34,7 @@ class Comparison:
     Arguments:
         references: by the name of the molecule.
         scores: molecule by molecule, models in one order.
-        failed: molecules that have no reference, with the reason.
+        failed: molecules that have no reference, or none by this definition, with the reason.
         suite: its name, if it has one.
         definition: of the multipoles compared with; None for the first of each reference.
     """
@@ -64,6 +66,16 @@ class Comparison:
         known = {name: [value for value in values if value is not None] for name, values in columns.items()}
         means: dict[str, Any] = {name: float(np.mean(values)) if values else None for name, values in known.items()}
         return replace(Score(model, "mean"), **means), len(solved)
+
+    def partial(self) -> str:
+        """Which means are over fewer molecules than there are, for want of references or answers; "" if none is."""
+        known = {
+            one.title: len({score.molecule for score in self.scores if getattr(score, one.key) is not None})
+            for one in COLUMNS
+            if one.error
+        }
+        fewer = [f"{title} over {number}" for title, number in known.items() if 0 < number < len(self.references)]
+        return f"Means of {', '.join(fewer)} of {len(self.references)}." if fewer else ""
 
     def worst(self, model: str, column: Column) -> Score | None:
         """Where the model's error in this column is largest."""
@@ -102,9 +114,16 @@ class Comparison:
                 table.add_row(Text(f"  {model}{note}"), *cells(mean, values=False))
         reasons = [f"{score.model} on {score.molecule} failed: {score.reason}" for score in self.scores if score.reason]
         reasons += [f"{name} has no reference: {reason}" for name, reason in self.failed.items()]
+        reasons += [
+            f"{score.model} on {score.molecule} has a charge of {got:.3g} e in place of {asked:d} e"
+            for score in self.scores
+            if score.solution is not None
+            and abs((got := float(score.solution.total_charge[0])) - (asked := self.references[score.molecule].charge)) > OFF
+        ]
         methods = ", ".join(sorted({reference.method for reference in self.references.values()}))
         told = f"Reference: {methods}, {self.label()} charges. {LEGEND}" if methods else LEGEND
-        return Group(table, Constrain(Text("\n".join([told, *reasons])), 80))
+        partial = [text] if len(self.references) > 1 and (text := self.partial()) else []
+        return Group(table, Constrain(Text("\n".join([told, *partial, *reasons])), 80))
 
     def __str__(self) -> str:
         from rich.console import Console
@@ -137,6 +156,7 @@ class Comparison:
                         **scale(name, reference, self.definition).numbers(),
                         "charges": {name: moments[:, 0].tolist() for name, moments in reference.moments.items()},
                         "dipole": None if reference.dipole is None else reference.dipole.tolist(),
+                        "response_of": None if reference.susceptibility is None else next(iter(reference.moments)),
                     },
                     "models": {score.model: score.to_dict() for score in self.of_molecule(name)},
                 }
@@ -145,6 +165,7 @@ class Comparison:
             "means": {
                 model: {**mean.numbers(), "molecules": count} for model in self.models for mean, count in [self.mean(model)]
             },
+            "partial": self.partial(),
             "failed": dict(self.failed),
         }
 
@@ -173,8 +194,9 @@ def compare(
         reference: one or several, or a mapping from names to references; default names are formulas.
         definition: name of the multipoles to compare with, a key of `Reference.moments`; default the first of each reference.
 
-    A model that fails on a molecule has its reason in that `Score`; the others are compared. Raises ValueError for
-    nothing to compare and TypeError for what is neither model nor reference.
+    A model that fails on a molecule has its reason in that `Score`, and a reference without the definition in
+    `Comparison.failed`; the others are compared. Raises ValueError for nothing to compare and TypeError for what is neither
+    model nor reference.
     """
     from cgdft.model import Model
 
@@ -183,6 +205,11 @@ def compare(
     for what, given in (("models", makers), ("reference", references)):
         if not given:
             raise ValueError(f"`{what}` must hold at least one, got none")
+    lacking = {} if definition is None else {name: one for name, one in references.items() if definition not in one.moments}
+    if len(lacking) == len(references):
+        labels(next(iter(lacking.values())), definition)  # which it does not have
+    references = {name: one for name, one in references.items() if name not in lacking}
+    failed = {name: f"none by {definition}, only by {', '.join(one.moments)}" for name, one in lacking.items()}
     for maker in makers:
         if not callable(maker):
             raise TypeError(f"`models` must be cgdft.Model objects, or callables reference -> Model, got {maker!r}")
@@ -196,7 +223,7 @@ def compare(
         for molecule, one in references.items()
         for name, row in zip(names, made, strict=True)
     ]
-    return Comparison(references, tuple(scores), definition=definition)
+    return Comparison(references, tuple(scores), failed, definition=definition)
 
 
 def _named_references(given: Reference | Sequence[Reference] | Mapping[str, Reference]) -> dict[str, Reference]:

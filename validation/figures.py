@@ -18,7 +18,7 @@ from cgdft.solution import Solution
 from cgdft.validation.columns import COLUMNS
 from cgdft.validation.compare import Comparison
 from cgdft.validation.pictures import colour
-from cgdft.validation.score import Score, labels
+from cgdft.validation.score import Score, centre_of, labels
 
 #: Title, figure and caption.
 Picture = tuple[str, Figure, str]
@@ -168,13 +168,20 @@ def atomic_dipoles(comparison: Comparison) -> Picture | None:
 
 
 def molecular_dipole(comparison: Comparison) -> Picture | None:
-    """Lengths of the molecules' dipoles; of ions too, as the origin is the same for both."""
+    """Lengths of the molecules' dipoles, of ions about the centre of nuclear charge."""
 
     def length(whole: Comparison, who: str, name: str) -> NDArray[np.float64] | None:
         dipole = dipole_of(whole, who, name)
-        return None if dipole is None else np.array([np.linalg.norm(dipole)])
+        if dipole is None:
+            return None
+        reference, solution = whole.references[name], None if who == REFERENCE else _solution(whole, who, name)
+        charge = reference.charge if solution is None else float(solution.total_charge[0])
+        return np.array([np.linalg.norm(dipole - charge * centre_of(reference))])
 
-    caption = f"Lengths of the molecules' dipoles, e bohr (1 e bohr is 2.54 debye): models against the reference. {_NAMED}"
+    caption = (
+        "Lengths of the molecules' dipoles, of ions about the centre of nuclear charge, e bohr (1 e bohr is 2.54 debye): "
+        f"models against the reference. {_NAMED}"
+    )
     return _parity("Dipoles of models against the reference", comparison, length, "dipole (e bohr)", caption)
 
 

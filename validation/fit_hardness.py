@@ -84,19 +84,23 @@ class HardnessFit:
         names: (element, parameter) of each row.
         values, covariance: (k,), (k, k), hartree/e^n; the covariance is the jackknife's, infinite where there is one curve.
         resolution: (k, k) projector on what the data determine.
+        steady: (k, k) projector on what they determine whichever curve is left out: only of that an error is known.
         rms: of what is left over, hartree, over all points.
-        left_out: rms of each curve predicted from the others, hartree; NaN where there is one curve.
+        left_out: rms of each curve predicted from the others, hartree, of those that these determine; NaN of none.
     """
 
     names: tuple[tuple[str, str], ...]
     values: NDArray[np.float64]
     covariance: NDArray[np.float64]
     resolution: NDArray[np.float64]
+    steady: NDArray[np.float64]
     rms: float
     left_out: float
 
     def combination(self, weights: Mapping[tuple[str, str], float]) -> tuple[float, float]:
         """(value, error) of a sum such as {("Li", "eta"): 1, ("F", "eta"): 1}, hartree/e^n.
+
+        The error is infinite where one curve alone determines the sum, which no other can be held against.
 
         Raises ValueError for a parameter that is not there, or a sum that the data do not determine.
         """
@@ -104,12 +108,12 @@ class HardnessFit:
         if unknown:
             raise ValueError(f"`weights` must name parameters of the fit, got {unknown}; there are {list(self.names)}")
         vector = np.array([weights.get(name, 0.0) for name in self.names])
-        if np.linalg.norm(vector - self.resolution @ vector) > RESOLVED * np.linalg.norm(vector):
+        if _outside(vector, self.resolution):
             raise ValueError(
                 f"`weights` must be a sum that the curves determine, got {dict(weights)}: one molecule gives only sums over "
                 "its atoms; add curves of other molecules, or of atoms with fractional charge"
             )
-        known = bool(np.isfinite(self.covariance).all())
+        known = bool(np.isfinite(self.covariance).all()) and not _outside(vector, self.steady)
         return float(vector @ self.values), float(np.sqrt(vector @ self.covariance @ vector)) if known else np.inf
 
     def determined(self) -> dict[tuple[str, str], tuple[float, float]]:
@@ -139,13 +143,20 @@ def fit_hardness(curves: Sequence[Curve], shapes: Sequence[Shape] = PARABOLA) ->
     values, resolution = _solved(blocks)
     rms = _rms([right - left @ values for left, right in blocks])
     k, m = len(names), len(blocks)
-    covariance, left_out = np.full((k, k), np.inf), float("nan")
+    covariance, steady, left_out = np.full((k, k), np.inf), np.zeros((k, k)), float("nan")
     if m > 1:
-        without = [_solved([*blocks[:j], *blocks[j + 1 :]])[0] for j in range(m)]
-        spread = (np.array(without) - np.mean(without, axis=0)) @ resolution
+        without, known = zip(*(_solved([*blocks[:j], *blocks[j + 1 :]]) for j in range(m)), strict=True)
+        lost, directions = np.linalg.eigh(sum(np.eye(k) - one for one in known))
+        steady = directions[:, lost < RESOLVED] @ directions[:, lost < RESOLVED].T
+        spread = (np.array(without) - np.mean(without, axis=0)) @ steady
         covariance = (m - 1) / m * spread.T @ spread
-        left_out = _rms([right - left @ other for (left, right), other in zip(blocks, without, strict=True)])
-    return HardnessFit(names, values, covariance, resolution, rms, left_out)
+        predicted = [
+            right - left @ other
+            for (left, right), other, one in zip(blocks, without, known, strict=True)
+            if not _outside(left.T, one)
+        ]
+        left_out = _rms(predicted) if predicted else left_out
+    return HardnessFit(names, values, covariance, resolution, steady, rms, left_out)
 
 
 def _block(curve: Curve, elements: Sequence[str], shapes: Sequence[Shape]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -168,6 +179,10 @@ def _solved(
     _, sizes, directions = np.linalg.svd(left, full_matrices=False)
     kept = directions[sizes > FLAT * sizes.max(initial=0.0)]
     return np.linalg.pinv(left, rcond=FLAT) @ right, kept.T @ kept
+
+
+def _outside(vectors: NDArray[np.float64], projector: NDArray[np.float64]) -> bool:
+    return bool(np.linalg.norm(vectors - projector @ vectors) > RESOLVED * np.linalg.norm(vectors))
 
 
 def _rms(parts: Sequence[NDArray[np.float64]]) -> float:

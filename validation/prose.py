@@ -340,7 +340,11 @@ def _best(comparison: Comparison) -> list[str]:
             best[one] = min(limits, key=lambda standing: standing.mean)
     sentences = []
     if own:
-        parts = [f"{one.text(standing.mean)} in {one.name} ({standing.model})" for one, standing in own.items()]
+        n = len(comparison.references)
+        parts = [
+            f"{one.text(standing.mean)} in {one.name} ({standing.model}{_over(standing.count, n)})"
+            for one, standing in own.items()
+        ]
         contest = len(set(comparison.models) - told) > 1
         sentences.append(f"The {'smallest ' if contest else ''}mean errors are {listed(parts)}.")
     for one, standing in best.items():
@@ -348,6 +352,10 @@ def _best(comparison: Comparison) -> list[str]:
             f"The reference's own multipoles, held fixed ({standing.model}), have {one.text(standing.mean)} in {one.name}."
         )
     return sentences
+
+
+def _over(number: int, whole: int) -> str:
+    return f", over {number}" if number < whole else ""
 
 
 def _worst(comparison: Comparison) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,8 +107,8 @@ def report(
 
     Arguments: as for `validate`; `suite` its name in the report; `definition` of the charges compared with, as for `compare`.
     """
-    scores = compare(models, results.references, definition).scores if results.references else ()
-    result = Comparison(results.references, scores, results.failed, suite, definition)
+    found = compare(models, results.references, definition) if results.references else Comparison({}, ())
+    result = replace(found, failed={**results.failed, **found.failed}, suite=suite, definition=definition)
     if html is not None:
         result.html(html)
     return result

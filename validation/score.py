@@ -28,7 +28,7 @@ class Score:
     | --- | --- | --- |
     | charges_rms, charges_max | e | of q_i - q_i(reference) over the atoms, by the definition that is compared with |
     | dipoles_rms, dipoles_max | e bohr | of the length of d_i - d_i(reference); a model without dipoles has d_i = 0 |
-    | dipole_error | e bohr | length of D - D(reference) |
+    | dipole_error | e bohr | length of D - D(reference), about the centre of nuclear charge where total charges differ |
     | quadrupole_error | e bohr^2 | Frobenius norm of Theta - Theta(reference), about the centre of nuclear charge |
     | potential_inner, potential_outer | - | rms(V - V_ref)/rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii |
     | full_potential_inner, full_potential_outer | - | the same against the potential with neutral atoms |
@@ -83,9 +83,12 @@ class Score:
 
 
 def scale(molecule: str, reference: Reference, definition: str | None = None) -> Score:
-    """The size of what is compared: the errors of a model that says zero, and the reference's response."""
+    """The size of what is compared: the errors of a model that says zero, and the reference's response.
+
+    Dipoles and quadrupoles are about the centre of nuclear charge.
+    """
     moments = labels(reference, definition)
-    alpha, centre, chi = reference.polarizability, _centre(reference), reference.susceptibility
+    alpha, centre, chi = reference.polarizability, centre_of(reference), reference.susceptibility
     score = Score(
         "reference",
         molecule,
@@ -99,7 +102,8 @@ def scale(molecule: str, reference: Reference, definition: str | None = None) ->
         score = replace(score, dipoles_rms=_rms(dipoles), dipoles_max=float(dipoles.max()))
     if reference.dipole is not None and reference.quadrupole is not None:
         theta = _moved(reference.charge, reference.dipole, reference.quadrupole, centre)
-        lengths = float(np.linalg.norm(reference.dipole)), float(np.linalg.norm(theta))
+        dipole = reference.dipole - reference.charge * centre
+        lengths = float(np.linalg.norm(dipole)), float(np.linalg.norm(theta))
         score = replace(score, dipole_error=lengths[0], quadrupole_error=lengths[1])
     return score
 
@@ -167,8 +171,8 @@ def _molecular(solution: Solution, reference: Reference) -> dict[str, Any]:
     dipole, theta = solution.dipole[0].numpy(), solution.quadrupole[0].numpy()
     shift = float(solution.charges.sum()) - reference.charge, dipole - reference.dipole, theta - reference.quadrupole
     found: dict[str, Any] = {
-        "dipole_error": float(np.linalg.norm(shift[1])),
-        "quadrupole_error": float(np.linalg.norm(_moved(*shift, _centre(reference)))),
+        "dipole_error": float(np.linalg.norm(shift[1] - shift[0] * centre_of(reference))),
+        "quadrupole_error": float(np.linalg.norm(_moved(*shift, centre_of(reference)))),
     }
     if reference.potential is not None and reference.potential_difference is not None:
         potential = solution.density.potential(torch.from_numpy(reference.points)).numpy()
@@ -202,7 +206,7 @@ def _charging(solution: Solution) -> tuple[float | None, float | None]:
     return float(solution.chemical_potential[0]), None if held else float(solution.hardness()[0])
 
 
-def _centre(reference: Reference) -> NDArray[np.float64]:
+def centre_of(reference: Reference) -> NDArray[np.float64]:
     """Centre of nuclear charge (3,) in bohr: a quadrupole about it does not depend on where the molecule is."""
     centre: NDArray[np.float64] = reference.numbers @ reference.positions / reference.numbers.sum()
     return centre

@@ -110,6 +110,8 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
         ValueError: a damaged file, or one of another format, another e3nn, another architecture or environment.
     """
     model, facts = restored(path_or_name, architecture, environment)
+    if str(path_or_name) in pretrained.names():
+        model.name = str(path_or_name)
     if facts["ranges"]:
         environment = environment_of(model)
         environment.register_forward_pre_hook(Guard(facts["ranges"], environment.cutoff))
