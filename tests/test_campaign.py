@@ -1,5 +1,6 @@
 """Campaigns of reference calculations: what is killed is not lost, what fails is told, what is damaged is noticed."""
 
+import dataclasses
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from cgdft.validation import Point, Results, campaign, suites
 from cgdft.validation.cache import CorruptCache
 from cgdft.validation.campaign import cost, gather
 from cgdft.validation.drawn import drawn
+from cgdft.validation.export import write_extxyz
 from cgdft.validation.point import named
 from cgdft.validation.thermal import thermal
 from cgdft.validation.workers import on_processes
@@ -119,6 +121,10 @@ def test_results_failures_and_export(tmp_path):
     assert water.get_potential_energy() == pytest.approx(reference.energy / eV)
     np.testing.assert_allclose(water.get_forces(), reference.forces / (eV / angstrom), atol=1e-7)
     np.testing.assert_allclose(water.arrays["Hirshfeld_charges"], reference.multipoles[:, 0], atol=1e-7)
+    odd = dataclasses.replace(reference, moments={"Fit(width={'H': 0.6, 'O': 0.9})": reference.multipoles})
+    write_extxyz({"water": odd}, tmp_path / "odd.extxyz")
+    charges = read(tmp_path / "odd.extxyz").arrays["Fit(width=H0.6,O0.9)_charges"]
+    np.testing.assert_allclose(charges, reference.multipoles[:, 0], atol=1e-7)
     np.testing.assert_allclose(hydrogen.info["field"], [0, 0, 0.01 / (eV / angstrom)], atol=1e-7)
     with pytest.raises(ValueError, match=r"`path` must end in .xyz"):
         results.export(tmp_path / "mixed.csv")

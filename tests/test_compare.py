@@ -18,7 +18,9 @@ from ase.build import molecule
 import cgdft
 from cgdft.functionals import Electronegativity, Hardness, Hartree, LatentCharges, QEq, QEqDipoles, UniformField
 from cgdft.validation import Reference, cached, compare, demo_models, fixed, reference, validate
+from cgdft.validation.merit import merit
 from cgdft.validation.point import named
+from cgdft.validation.score import scale
 from cgdft.validation.suites import load
 
 QUICK = "hf/sto-3g"
@@ -267,6 +269,40 @@ def test_importing_is_light():
     script = "import sys, cgdft.validation as v; print(*(m for m in ('pyscf', 'torch', 'matplotlib') if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_nothing_depends_on_where_an_ion_is(folder):
+    """Nor where a model has another total charge, which is told."""
+    ion = Atoms("OH", [[0, 0, 0], [0.0, 0.3, 0.92]])
+    there = ion.copy()
+    there.positions += [7.0, -5.0, 9.0]
+    models = [QEq(), QEq().replace(constraints=[cgdft.TotalCharge(0.0)])]
+    pairs = {name: reference(one, QUICK, charge=-1, threads=1, cache=folder) for name, one in {"a": ion, "b": there}.items()}
+    found = compare(models, pairs)
+    near, far = found.of_molecule("a"), found.of_molecule("b")
+    for one, two in [*zip(near, far, strict=True), tuple(scale(name, ref) for name, ref in pairs.items())]:
+        assert one.dipole_error == pytest.approx(two.dipole_error, abs=1e-3)
+        assert one.quadrupole_error == pytest.approx(two.quadrupole_error, abs=1e-3)
+    assert "has a charge of 0 e in place of -1 e" in " ".join(str(found).split())
+    merits = [merit(ref, "Hirshfeld", 0) for ref in pairs.values()]
+    assert merits[0].quadrupole == pytest.approx(merits[1].quadrupole, abs=1e-3)
+
+
+def test_references_without_the_definition_are_left_out_by_name(water, references):
+    both = {"H2O": water, "LiF": dataclasses.replace(references["LiF"], moments={"Mine": references["LiF"].multipoles})}
+    found = compare(QEq(), both, definition="Mine")
+    assert [one.molecule for one in found.scores] == ["LiF"]
+    assert found.failed == {"H2O": f"none by Mine, only by {', '.join(water.moments)}"}
+    assert "H2O has no reference: none by Mine" in " ".join(str(found).split())
+    held = compare([fixed(0, definition="Mine")], both, definition="Mine")
+    assert held.scores[0].charges_rms == 0.0
+    with pytest.raises(ValueError, match="`definition` must be one of .* got 'Theirs'"):
+        compare(QEq(), both, definition="Theirs")
+
+
+def test_means_over_fewer_molecules_say_so(comparison):
+    assert comparison.partial() == "Means of polariz. error over 1 of 2."
+    assert comparison.partial() in " ".join(str(comparison).split())
 
 
 # Runs over many molecules

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,12 +13,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from cgdft.units import angstrom, eV
 from cgdft.validation.reference import Reference
 
+#: In names of columns.
+UNREADABLE = re.compile(r"[^\w()=,.+-]+")
+
 
 def to_atoms(name: str, reference: Reference) -> Atoms:
     """ASE's Atoms with energy (eV), forces (eV/angstrom), dipole (e angstrom), and in `info` and `arrays` all else.
 
-    Multipoles by each definition are arrays named definition_charges, _dipoles and _quadrupoles in e angstrom^l, solid
-    harmonics in e3nn's order; polarizability in angstrom^3, fields in V/angstrom.
+    Multipoles by each definition are arrays named definition_charges, _dipoles and _quadrupoles (its name without what extended
+    xyz cannot read) in e angstrom^l, solid harmonics in e3nn's order; polarizability in angstrom^3, fields in V/angstrom.
     """
     atoms = reference.atoms()
     atoms.info.update(name=name, method=reference.method)
@@ -25,7 +29,8 @@ def to_atoms(name: str, reference: Reference) -> Atoms:
         atoms.info["field"] = reference.field / (eV / angstrom)
     if reference.polarizability is not None:
         atoms.info["polarizability"] = reference.polarizability / angstrom**3
-    for definition, moments in reference.moments.items():
+    for name, moments in reference.moments.items():
+        definition = UNREADABLE.sub("", name)
         for l, what in enumerate(("charges", "dipoles", "quadrupoles")):  # noqa: E741
             shell = moments[:, l**2 : (l + 1) ** 2] / angstrom**l
             if shell.shape[1]:

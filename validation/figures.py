@@ -321,9 +321,10 @@ def _bars(errors: Mapping[str, Mapping[str, float]], molecules: Sequence[str], m
 def _distribution(errors: Mapping[str, Mapping[str, float]], models: Sequence[str]) -> Figure:
     figure = _blank(6.4, 3.6)
     axes = figure.subplots()
+    whole = len({name for known in errors.values() for name in known})  # also of a model that failed on some
     for model, known in errors.items():
         ordered = 100 * np.maximum(np.sort(list(known.values())), 1e-3)
-        share = 100 * np.arange(1, len(ordered) + 1) / len(ordered)
+        share = 100 * np.arange(1, len(ordered) + 1) / whole
         axes.step(ordered, share, where="post", color=_colour(model, models), label=model, linewidth=1.6)
     axes.set(xscale="log", ylim=(0, 103))
     axes.xaxis.set_major_formatter(LogFormatter())

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cgdft.validation.electrons import ElectronDensity
 from cgdft.validation.moments import molecular_moments
 from cgdft.validation.reference import Reference
+from cgdft.validation.score import centre_of, moved
 
 if TYPE_CHECKING:
     import torch
@@ -27,8 +28,9 @@ POINT_LIKE = 0.5
 class Merit:
     """How well one definition's multipoles up to l = `lmax`, on Gaussians of one width, stand for a molecule.
 
-    Arguments: `dipole`, `quadrupole` errors of the molecule's moments, e bohr and e bohr^2 (Frobenius); `inner`, `outer`
-    rms(V - V_ref) / rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii; `largest` charge on an atom, e.
+    Arguments: `dipole`, `quadrupole` errors of the molecule's moments about the centre of nuclear charge, e bohr and e bohr^2
+    (Frobenius); `inner`, `outer` rms(V - V_ref) / rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii; `largest` charge on an
+    atom, e.
     """
 
     definition: str
@@ -56,6 +58,7 @@ def merit(reference: Reference, definition: str, lmax: int, width: float | Mappi
         raise ValueError("`reference` must be of a molecule, got a periodic cell: it has no moments and no potential outside")
     kept = moments[:, : (lmax + 1) ** 2]
     _, dipole, quadrupole = molecular_moments(reference.positions, kept)
+    off = float(kept[:, 0].sum()) - reference.charge, dipole - reference.dipole, quadrupole - reference.quadrupole
     potential = coarse_density(reference, kept, width).potential(_tensor(reference.points)).numpy()
     exact = reference.potential_difference
     inner, outer = (
@@ -65,8 +68,8 @@ def merit(reference: Reference, definition: str, lmax: int, width: float | Mappi
     return Merit(
         definition,
         lmax,
-        float(np.linalg.norm(dipole - reference.dipole)),
-        float(np.linalg.norm(quadrupole - reference.quadrupole)),
+        float(np.linalg.norm(off[1] - off[0] * centre_of(reference))),
+        float(np.linalg.norm(moved(*off, centre_of(reference)))),
         inner,
         outer,
         float(np.abs(kept[:, 0]).max()),

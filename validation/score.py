@@ -101,7 +101,7 @@ def scale(molecule: str, reference: Reference, definition: str | None = None) ->
         dipoles = np.linalg.norm(moments[:, 1:4], axis=1)
         score = replace(score, dipoles_rms=_rms(dipoles), dipoles_max=float(dipoles.max()))
     if reference.dipole is not None and reference.quadrupole is not None:
-        theta = _moved(reference.charge, reference.dipole, reference.quadrupole, centre)
+        theta = moved(reference.charge, reference.dipole, reference.quadrupole, centre)
         dipole = reference.dipole - reference.charge * centre
         lengths = float(np.linalg.norm(dipole)), float(np.linalg.norm(theta))
         score = replace(score, dipole_error=lengths[0], quadrupole_error=lengths[1])
@@ -172,7 +172,7 @@ def _molecular(solution: Solution, reference: Reference) -> dict[str, Any]:
     shift = float(solution.charges.sum()) - reference.charge, dipole - reference.dipole, theta - reference.quadrupole
     found: dict[str, Any] = {
         "dipole_error": float(np.linalg.norm(shift[1] - shift[0] * centre_of(reference))),
-        "quadrupole_error": float(np.linalg.norm(_moved(*shift, centre_of(reference)))),
+        "quadrupole_error": float(np.linalg.norm(moved(*shift, centre_of(reference)))),
     }
     if reference.potential is not None and reference.potential_difference is not None:
         potential = solution.density.potential(torch.from_numpy(reference.points)).numpy()
@@ -212,7 +212,7 @@ def centre_of(reference: Reference) -> NDArray[np.float64]:
     return centre
 
 
-def _moved(
+def moved(
     charge: float, dipole: NDArray[np.float64], quadrupole: NDArray[np.float64], centre: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Traceless quadrupole (3, 3) about `centre` of moments about the origin: r -> r - c in 3/2 (rr - r^2 1/3)."""

@@ -63,7 +63,7 @@ def validate(
         results = run.references(structures, method or "pbe/def2-svp", sys.stderr.isatty(), threads, definition=definition)
     else:
         results = run.suite_results(suite or "small", method, sys.stderr.isatty(), threads)
-    chosen = [one.for_references(results.references, dict(structures)) for one in choices] or baselines.demo_models()
+    chosen = [one.for_references(results.references, dict(structures)) for one in choices] or baselines.demo_models(definition)
     report = run.report(results, chosen, html, suite or ("" if files else "small"), definition)
     for one in choices:
         if one.note:
