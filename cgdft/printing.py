@@ -155,10 +155,10 @@ def notes_on(solution: Solution) -> list[str]:
     return notes
 
 
-def one_line_each(solution: Solution, atoms: Sequence[Atoms], first: int) -> list[str]:
-    """Number, formula, atoms, energy (hartree) and charge (e) of every structure of a batch, counted from `first`."""
+def one_line_each(solution: Solution, atoms: Sequence[Atoms], numbers: Sequence[int]) -> list[str]:
+    """Number, formula, atoms, energy (hartree) and charge (e) of every structure of a batch."""
     energies, charges = solution.energy.tolist(), solution.total_charge.tolist()
     return [
-        f"{first + s:>9} {a.get_chemical_formula():<16} {len(a):>6} {energies[s]:>18.8f} {charges[s]:>11.6f}"
+        f"{numbers[s]:>9} {a.get_chemical_formula():<16} {len(a):>6} {energies[s]:>18.8f} {charges[s]:>11.6f}"
         for s, a in enumerate(atoms)
     ]

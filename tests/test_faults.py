@@ -144,6 +144,10 @@ def test_one_bad_frame_of_many(frames, tmp_path, capsys):
     assert told in captured.err
     assert "1 of 4 structures failed" in captured.err
     assert [line.split()[:2] for line in captured.out.splitlines()[2:]] == [["0", "H2O"], ["1", "H3N"], ["3", "CH4"]]
+    assert main(["solve", str(frames), "--index", "1:"]) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert [line.split()[:2] for line in captured.out.splitlines()[2:]] == [["1", "H3N"], ["3", "CH4"]]
     assert main(["solve", str(frames), "--index", ":", "--json"]) == 2
     listed = json.loads(capsys.readouterr().out)
     assert ["error" in one for one in listed] == [False, False, True, False]

@@ -16,6 +16,7 @@ from cgdft.commands.terminal import (
     check_output,
     complain,
     models_and_files,
+    places_of,
     progress,
     read,
     write,
@@ -70,6 +71,7 @@ def solve(
     check_output("--output", output, (".extxyz", ".xyz"), file)
     check_output("--plot", plot, (".pdf", ".png", ".svg"), file)
     structures = read(file, index)
+    places = places_of(index, len(structures))
     if plot is not None and len(structures) > 1:
         raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
 
@@ -93,7 +95,9 @@ def solve(
                 if plot is not None:
                     some.solution.plot(plot)
                 notes.update(dict.fromkeys(notes_on(some.solution)))
-                listed += [some.solution.to_dict()] if json else one_line_each(some.solution, part, some.numbers[0])
+                listed += (
+                    [some.solution.to_dict()] if json else one_line_each(some.solution, part, [places[k] for k in some.numbers])
+                )
                 solution = some.solution
             bar.advance(task, len(numbers))
     if len(failed) == len(structures) and len({str(error) for error in failed.values()}) == 1:
@@ -101,7 +105,7 @@ def solve(
     for note in notes:
         complain(note)
     for number, error in failed.items():
-        complain(f"structure {number} of {file} ({structures[number].get_chemical_formula()}): {error}")
+        complain(f"structure {places[number]} of {file} ({structures[number].get_chemical_formula()}): {error}")
     if json:
         print(jsonlib.dumps(listed[0] if len(listed) == 1 else listed, indent=2, allow_nan=False))
     elif len(structures) == 1:

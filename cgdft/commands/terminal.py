@@ -63,6 +63,16 @@ def read(file: str, index: str) -> list[Atoms]:
     return structures
 
 
+def places_of(index: str, count: int) -> list[int]:
+    """Where in a file structures are that were read with an index; their numbers among these if it counts from the end."""
+    from ase.utils import string2index
+
+    which = string2index(index)
+    if isinstance(which, slice) and (which.start or 0) >= 0 and (which.step or 1) > 0:
+        return [(which.start or 0) + k * (which.step or 1) for k in range(count)]
+    return [which] if isinstance(which, int) and which >= 0 else list(range(count))
+
+
 def write(path: Path, atoms: Atoms, solution: Solution, append: bool) -> None:
     """One structure with its results as extended xyz."""
     from ase.io import write
