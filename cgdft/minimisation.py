@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
@@ -317,8 +317,8 @@ class Minimisation(Problem):
         most = size.new_zeros(self.n).scatter_reduce(0, self.index, size, "amax").clamp(min=1e-3)[self.index]
         return torch.where(diagonal > 1e-8, diagonal, most)
 
-    def convex(self, x: Float[Tensor, " n_x"]) -> bool:
-        """Whether what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""
+    def convex(self, x: Float[Tensor, " n_x"]) -> Bool[Tensor, " n_structures"]:
+        """Where what terms say of themselves excludes negative curvature at x: their local parts outweigh the rest."""
         rho = self.density(x)
         blocks = self.blocks(rho)
         for term in self._others:
@@ -326,9 +326,10 @@ class Minimisation(Problem):
                 continue
             least = term.least(rho, self.neutral)
             if least is None:
-                return False
+                return torch.zeros(self.n, dtype=torch.bool, device=x.device)
             blocks = blocks + torch.diag_embed(least)
-        return bool((torch.linalg.eigvalsh(blocks) > -1e-12).all())
+        bent = (torch.linalg.eigvalsh(blocks) <= -1e-12).any(1)
+        return ~torch.zeros(self.n, dtype=torch.bool, device=x.device).index_put((self.structure.index[bent],), bent[bent])
 
     @cached_property
     def _kept(self) -> dict[str, Any]:

@@ -37,12 +37,14 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
     direction = torch.zeros_like(x)
-    if len(x) == 0 or problem.convex(x):
+    known = problem.convex(x)
+    if len(x) == 0 or known.all():
         return negative, direction
     if rows.longest <= SPECTRUM:
         hessian = tangent_hessian(problem, x)
         lowest = torch.zeros_like(hessian[:, 0])
         sizes = torch.bincount(rows.index, minlength=problem.n)
+        sizes = torch.where(known, 0, sizes)
         for size in sizes[sizes > 0].unique().tolist():  # not those of the largest for all
             which = torch.nonzero(sizes == size).flatten()
             values, vectors = torch.linalg.eigh(hessian[which, :size, :size])
@@ -54,7 +56,7 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
     condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)
     for _ in range(2):
         b = rows.project(torch.randn(len(x), generator=generator, dtype=x.dtype).to(x))
-        target = 1e-3 * rows.dot(b, b).sqrt()
+        target = torch.where(known, torch.inf, 1e-3 * rows.dot(b, b).sqrt())
         result = tangent_cg(product, b, rows, condition, target, 200)
         found = result.negative & ~negative
         direction = torch.where(found[rows.index], result.direction, direction)
