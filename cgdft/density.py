@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +11,20 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cgdft.basis import Multipoles
-from cgdft.electrostatics.boundary import perpendicular
+from cgdft.electrostatics.boundary import Box, perpendicular
 from cgdft.electrostatics.compiled_points import felt_at
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
-from cgdft.electrostatics.waves import CHUNK
+from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum, waves_within
 from cgdft.finite import finite
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
 #: Points whose potential is gathered from a mesh at once.
 POINTS = 200_000
+#: Widths beyond which a Gaussian is nothing, in space as among waves.
+ENDS = 9.0
 #: Relative errors by default: of explicit sums, and of those on a mesh.
 EXPLICIT, ON_A_MESH = 1e-12, 1e-8
 #: A mesh is used from so many pairs of atom and point in open structures, and so many triples of two atoms and a point in
@@ -149,21 +152,45 @@ class Density:
         widths = self.basis.width(self.structure)
         result = points.new_zeros(len(points))
         for s in range(len(self.structure)):
-            rows = torch.nonzero(index == s).flatten()
-            if self.structure.pbc[s].any():
-                i, j, shift = point_pairs(points[rows], self.structure, s, 9 * float(widths.detach().max()))
-                moved = shift @ self.structure.cell[s]
-            else:
-                i, j = all_pairs(torch.zeros_like(rows), rows.new_zeros(int(self.structure.counts[s])))
-                j, moved = j + int(self.structure.first[s]), points.new_zeros(3)
-            u = points[rows[i]] - self.structure.positions[j] - moved
-            # g_lm = h_lm(d/dR) g_00, and (-1/u d/du)^n g_00 = g_00 / sigma^2n
-            inverse = 1 / widths[j] ** 2
-            gauss = (inverse / (2 * torch.pi)) ** 1.5 * torch.exp(-0.5 * (u * u).sum(-1) * inverse)
-            radial = torch.stack([gauss * inverse**n for n in range(self.basis.lmax + 1)])
-            unit = u.new_ones(1, 1)
-            result = result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j].T, u.T, radial))
+            rows, cell, pbc = torch.nonzero(index == s).flatten(), self.structure.cell[s], self.structure.pbc[s]
+            for width in widths.detach()[self.structure.index == s].unique().tolist():
+                atoms = torch.nonzero((self.structure.index == s) & (widths.detach() == width)).flatten()
+                box = _Unweighted.around(cell, pbc, self.structure.positions[atoms], 1.0)
+                near = math.prod(2 * ENDS * width / h + 1 for h, p in zip(box.heights, pbc.tolist(), strict=True) if p)
+                waves = waves_within(box, ENDS / math.sqrt(2), width) if pbc.all() else math.inf
+                pairs = len(atoms) * min(near, waves)
+                for part in rows.split(max(1, int(CHUNK / pairs))):
+                    if waves < near * len(atoms):
+                        result = result.index_add(0, part, self._by_waves(points[part], box, atoms))
+                    else:
+                        result = self._by_pairs(result, points, part, s, atoms, ENDS * width)
         return result
+
+    def _by_waves(self, points: Tensor, box: Box, atoms: Tensor) -> Tensor:
+        """What some atoms of bulk add at points."""
+        graph = torch.is_grad_enabled()
+        with torch.enable_grad():
+            probe = points.new_zeros(len(points), 1, requires_grad=True)
+            sources = Centres(self.structure.positions[atoms], self.basis.width(self.structure)[atoms])
+            waves = WaveSum(Centres(points, torch.zeros_like(points[:, 0])), sources, box, ENDS / math.sqrt(2))
+            total = waves.bilinear(probe, self.multipoles[atoms])
+        return torch.autograd.grad(total, probe, create_graph=graph)[0][:, 0]
+
+    def _by_pairs(self, result: Tensor, points: Tensor, rows: Tensor, s: int, atoms: Tensor, cutoff: float) -> Tensor:
+        """With what some atoms of structure s add at the points `rows`."""
+        if self.structure.pbc[s].any():
+            i, j, shift = point_pairs(points[rows], self.structure, s, cutoff, atoms)
+            moved = shift @ self.structure.cell[s]
+        else:
+            i, j = all_pairs(torch.zeros_like(rows), torch.zeros_like(atoms))
+            j, moved = atoms[j], points.new_zeros(3)
+        u = points[rows[i]] - self.structure.positions[j] - moved
+        # g_lm = h_lm(d/dR) g_00, and (-1/u d/du)^n g_00 = g_00 / sigma^2n
+        inverse = 1 / self.basis.width(self.structure)[j] ** 2
+        gauss = (inverse / (2 * torch.pi)) ** 1.5 * torch.exp(-0.5 * (u * u).sum(-1) * inverse)
+        radial = torch.stack([gauss * inverse**n for n in range(self.basis.lmax + 1)])
+        unit = u.new_ones(1, 1)
+        return result.index_add(0, rows[i], pair_energy(unit, self.multipoles[j].T, u.T, radial))
 
     def _felt(self, points: Tensor, index: Tensor | None, lmax: int, accuracy: float | None = None) -> Tensor:
         points, index = self._points(points, index)
@@ -245,6 +272,13 @@ class Density:
                 origin=origin.numpy() / angstrom,
                 comment=f"cgdft {what}, a.u.",
             )
+
+
+class _Unweighted(Box):
+    """With a kernel of one: sums over waves are those of the density itself."""
+
+    def kernel(self, k: Tensor, k2: Tensor) -> Tensor:
+        return torch.ones_like(k2)
 
 
 def sites_of(structure: Structure, basis: Multipoles) -> Sites:

@@ -1,5 +1,7 @@
 """Coulomb sums of structures of any shape: skewed cells, flat sheets, straight chains, lone atoms."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,28 @@ def test_a_cube_of_a_slab_has_its_cell(tmp_path):
     assert box[:2] == pytest.approx(structure.cell[0, :2].numpy(), abs=0.1)  # a multiple of the rounded steps
     total = cube["data"].sum() * abs(np.linalg.det(box)) / cube["data"].size
     assert total == pytest.approx(0.3, abs=1e-4)
+
+
+def test_density_of_wide_gaussians_in_a_cell_is_a_sum_over_waves(monkeypatch):
+    """As it is over images, of which there are thousands; with derivatives by places, cell, widths and coefficients."""
+    generator = torch.Generator().manual_seed(0)
+    numbers, places = [11, 17, 17], torch.tensor([[0.0, 0.1, 0.2], [3.1, 2.9, 0.3], [1.0, 4.0, 3.0]], dtype=torch.float64)
+    cell = torch.tensor([[6.0, 0.0, 0.0], [1.0, 6.5, 0.0], [-0.7, 0.9, 7.0]], dtype=torch.float64)
+    p = torch.randn(3, 9, generator=generator, dtype=torch.float64)
+    points = 9 * torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    width = torch.tensor([3.5, 1.2, 0.8], dtype=torch.float64)
+
+    def values(places, cell, width, p):
+        structure = Structure(numbers, places, cell, True)
+        return Density(structure, Multipoles(2, width=width).prepare(structure), p).values(points)
+
+    inputs = [one.clone().requires_grad_() for one in (places, cell, width, p)]
+    slopes = []
+    by_waves = values(*inputs)
+    slopes.append(torch.autograd.grad(by_waves.square().sum(), inputs))
+    monkeypatch.setattr("cgdft.density.waves_within", lambda *_: math.inf)
+    by_pairs = values(*inputs)
+    slopes.append(torch.autograd.grad(by_pairs.square().sum(), inputs))
+    assert float(by_pairs.detach().abs().max()) > 1e-3
+    torch.testing.assert_close(by_waves, by_pairs, rtol=0, atol=1e-14)
+    torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-13)

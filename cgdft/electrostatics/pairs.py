@@ -170,11 +170,13 @@ def _images(
     return a, b, c
 
 
-def point_pairs(points: Tensor, structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """(point, atom, shift) with |R_atom + shift . cell - r_point| < cutoff for structure s."""
+def point_pairs(
+    points: Tensor, structure: Structure, s: int, cutoff: float, atoms: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(point, atom, shift) with |R_atom + shift . cell - r_point| < cutoff for structure s, of all its atoms or of some."""
     from scipy.spatial import cKDTree
 
-    atoms = torch.nonzero(structure.index == s).flatten()
+    atoms = torch.nonzero(structure.index == s).flatten() if atoms is None else atoms
     pbc = structure.pbc[s].cpu().numpy()
     cell = _completed(structure.cell[s].detach(), structure.pbc[s]).cpu().numpy()
     inverse = np.linalg.inv(cell)
