@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.finite import finite
+from cgdft.finite import finite, require_tensor
 from cgdft.naming import distinct
 from cgdft.structure import numbers_of
 
@@ -260,15 +260,11 @@ def settled(rows: Sequence[Row], structure: Structure, size: int) -> list[Row]:
 def _check_row(row: Row, structure: Structure, size: int) -> None:
     if not isinstance(row, Row):
         raise TypeError(f"`rows` of a constraint must give a list of cgdft.Row, got {row!r} in it")
-    like = structure.positions
     each = {"weights": (structure.n_atoms, size), "charge": (len(structure),), "potential": (len(structure),)}
     for what, shape in each.items():
         one = getattr(row, what)
-        if one is None and what != "weights":
-            continue
-        if not isinstance(one, Tensor) or tuple(one.shape) != shape or one.dtype != like.dtype:
-            got = f"{tuple(one.shape)}, {one.dtype}" if isinstance(one, Tensor) else type(one).__name__
-            raise ValueError(f"`{what}` of the Row {row.name} must be a tensor {shape}, {like.dtype}, got {got}")
+        if one is not None or what == "weights":
+            require_tensor(f"`{what}` of the Row {row.name}", one, shape, structure.positions)
     if row.charge is None and row.potential is None and not row.plain:
         raise ValueError(f"`charge` or `potential` must be given of the Row {row.name}, got neither")
     if row.charge is not None and row.potential is not None:

@@ -25,6 +25,8 @@ from cgdft.units import angstrom
 POINTS = 200_000
 #: Widths beyond which a Gaussian is nothing, in space as among waves.
 ENDS = 9.0
+#: Gaussians whose widths differ by less than this factor are summed together.
+ALIKE = 1.5
 #: Relative errors by default: of explicit sums, and of those on a mesh.
 EXPLICIT, ON_A_MESH = 1e-12, 1e-8
 #: A mesh is used from so many pairs of atom and point in open structures, and so many triples of two atoms and a point in
@@ -153,17 +155,20 @@ class Density:
         result = points.new_zeros(len(points))
         for s in range(len(self.structure)):
             rows, cell, pbc = torch.nonzero(index == s).flatten(), self.structure.cell[s], self.structure.pbc[s]
-            for width in widths.detach()[self.structure.index == s].unique().tolist():
-                atoms = torch.nonzero((self.structure.index == s) & (widths.detach() == width)).flatten()
+            mine = torch.nonzero(self.structure.index == s).flatten()
+            alike = (widths.detach()[mine].log() / math.log(ALIKE)).floor()
+            for one in alike.unique():
+                atoms = mine[alike == one]
+                narrow, wide = (float(width) for width in widths.detach()[atoms].aminmax())
                 box = _Unweighted.around(cell, pbc, self.structure.positions[atoms], 1.0)
-                near = math.prod(2 * ENDS * width / h + 1 for h, p in zip(box.heights, pbc.tolist(), strict=True) if p)
-                waves = waves_within(box, ENDS / math.sqrt(2), width) if pbc.all() else math.inf
+                near = math.prod(2 * ENDS * wide / h + 1 for h, p in zip(box.heights, pbc.tolist(), strict=True) if p)
+                waves = waves_within(box, ENDS / math.sqrt(2), narrow) if pbc.all() else math.inf
                 pairs = len(atoms) * min(near, waves)
                 for part in rows.split(max(1, int(CHUNK / pairs))):
                     if waves < near * len(atoms):
                         result = result.index_add(0, part, self._by_waves(points[part], box, atoms))
                     else:
-                        result = self._by_pairs(result, points, part, s, atoms, ENDS * width)
+                        result = self._by_pairs(result, points, part, s, atoms, ENDS * wide)
         return result
 
     def _by_waves(self, points: Tensor, box: Box, atoms: Tensor) -> Tensor:

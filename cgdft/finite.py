@@ -1,8 +1,9 @@
-"""Whether numbers are numbers."""
+"""Whether numbers are numbers, and tensors what they must be."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,3 +12,11 @@ from torch import Tensor
 def finite(values: Tensor) -> bool:
     """Whether none is NaN or infinite: seen of their sum, in one pass, unless that overflows."""
     return math.isfinite(values.detach().sum().item()) or bool(torch.isfinite(values).all())
+
+
+def require_tensor(what: str, value: Any, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> None:
+    """Raise a ValueError where a value is no tensor of this shape, on the device and of the dtype of another, or of `dtype`."""
+    dtype = dtype or like.dtype
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape or value.dtype != dtype or value.device != like.device:
+        got = f"{tuple(value.shape)}, {value.dtype}, {value.device}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"{what} must be a tensor {shape}, {dtype}, {like.device}, got {got}")

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cgdft.finite import require_tensor
+
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.structure import Structure
@@ -74,14 +76,11 @@ class Space:
             "stiffness": ((width,), like.dtype),
             "carried": ((width, 3), like.dtype),
         }
+        needed = ("origin", "index") if self.values is None else ("origin", "index", "rows", "columns")
         for name, (shape, dtype) in shapes.items():
             one = getattr(self, name)
-            together = name in ("rows", "columns", "values") and self.values is not None
-            if one is None and not together and name not in ("origin", "index"):
-                continue
-            if not isinstance(one, Tensor) or one.shape != shape or one.dtype != dtype or one.device != like.device:
-                got = f"{tuple(one.shape)}, {one.dtype}, {one.device}" if isinstance(one, Tensor) else type(one).__name__
-                raise ValueError(f"`{name}` of a Space must be a tensor {shape}, {dtype}, {like.device}, got {got}")
+            if one is not None or name in needed:
+                require_tensor(f"`{name}` of a Space", one, shape, like, dtype)
         limits = {"index": len(structure)}
         if self.values is None:
             if width != n * basis.size:

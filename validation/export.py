@@ -29,8 +29,8 @@ def to_atoms(name: str, reference: Reference) -> Atoms:
         atoms.info["field"] = reference.field / (eV / angstrom)
     if reference.polarizability is not None:
         atoms.info["polarizability"] = reference.polarizability / angstrom**3
-    for name, moments in reference.moments.items():
-        definition = UNREADABLE.sub("", name)
+    for named, moments in reference.moments.items():
+        definition = UNREADABLE.sub("", named)
         for l, what in enumerate(("charges", "dipoles", "quadrupoles")):  # noqa: E741
             shell = moments[:, l**2 : (l + 1) ** 2] / angstrom**l
             if shell.shape[1]:

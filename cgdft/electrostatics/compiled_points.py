@@ -14,9 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled import POINT, SITE, STEPS, Surroundings
 from cgdft.electrostatics.compiled_mesh import CompiledMesh
 from cgdft.electrostatics.coulomb import Sites, decay
+from cgdft.electrostatics.division import POINT, SITE, STEPS, Surroundings
 from cgdft.electrostatics.mesh import choose
 from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
 from cgdft.electrostatics.pairs import point_pairs
