@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled_mesh import CompiledMesh, Pull
+from cgdft.electrostatics.compiled_mesh import CompiledMesh, Field, Pull
 from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
 from cgdft.electrostatics.division import NOTHING, ROUNDING, Plan, cost_of_all_pairs, divide
@@ -128,7 +128,7 @@ class _Sums:
         self.lmax = sites.lmax
         self.settings = (self_interaction, accuracy, np.dtype(dtype))
         self.parts: list[_Part] = []
-        self.last: tuple[Array, Array, list[list[Array]]] | None = None
+        self.last: tuple[Array, Array, list[Field | None]] | None = None
         self.last_pulls: tuple[tuple[Array, ...], list[Pull | None], list[tuple[Array, Array]]] | None = None
         self.plans: list[Plan] = []
         small = ~structure.pbc.any(1) & (cost_of_all_pairs(structure.counts, self.lmax) <= WORTH)
@@ -171,23 +171,21 @@ class _Sums:
         settings = (self_interaction, accuracy, np.dtype(dtype))
         return self.settings == settings and self.lmax == sites.lmax and all(torch.equal(one, two) for one, two in same)
 
-    def fields(self, s: Array) -> tuple[Array, list[list[Array]]]:
+    def fields(self, s: Array) -> tuple[Array, list[Field | None]]:
         """A . s and the fields it came from; the last ones are kept."""
         if not s.any():
-            return np.zeros_like(s), [
-                [] if part.mesh is None else [np.zeros(part.mesh.shape, self.settings[2])] * len(part.mesh.rows)
-                for part in self.parts
-            ]
+            return np.zeros_like(s), [None if part.mesh is None else part.mesh.nothing() for part in self.parts]
         last = self.last
         if last is not None and np.array_equal(last[0], s):
             return last[1], last[2]
-        felt, fields = np.empty_like(s), []
+        felt = np.empty_like(s)
+        fields: list[Field | None] = []
         for part in self.parts:
             mine = s[part.sites]
-            field, value = [], np.zeros_like(mine)
+            field, value = None, np.zeros_like(mine)
             if part.mesh is not None:
                 field = part.mesh.field(mine)
-                value = part.mesh.gather(field, self.lmax) @ part.mesh.frame.T
+                value = part.mesh.felt(field)
             if part.pairs is not None:
                 value += part.pairs.potential(mine)
             if part.plan.box.background:
@@ -243,7 +241,7 @@ class _Sums:
         for part, one, two in zip(self.parts, left, right, strict=True):
             mine = p[part.sites]
             other = mine if p is s else s[part.sites]
-            pulls.append(None if part.mesh is None else part.mesh.pull(mine, other, (one, two)))
+            pulls.append(None if part.mesh is None or one is None or two is None else part.mesh.pull(mine, other, (one, two)))
             nothing = np.zeros((len(mine), 3)), np.zeros((3, 3))
             pairs.append(nothing if part.pairs is None else part.pairs.slopes(mine, other))
         self.last_pulls = tuple(one.copy() for one in key), pulls, pairs

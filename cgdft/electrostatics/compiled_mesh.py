@@ -30,12 +30,20 @@ Array = NDArray[Any]
 CHUNK = 60_000
 
 
+class Field(NamedTuple):
+    """A density in waves, smoothed by widths if there are several, and its potential on the mesh, for each width."""
+
+    waves: Array
+    potential: list[Array]
+
+
 class Pull(NamedTuple):
-    """Derivatives of p . A . s by mesh coordinates, (n, 3), and those of the potentials that p and s feel, (n, COUNT[lmax])."""
+    """Derivatives of p . A . s by mesh coordinates, (n, 3), of the potentials felt, (n, COUNT[lmax]), and the waves of both."""
 
     slope: Array
     at_p: Array
     at_s: Array
+    waves: tuple[Array, Array]
 
 
 class CompiledMesh:
@@ -54,9 +62,9 @@ class CompiledMesh:
     def __init__(
         self, positions: Tensor, width: Tensor, lmax: int, box: Box, shape: list[int], order: int, dtype: Any = np.float64
     ) -> None:
-        from cgdft.electrostatics import mesh_loops  # numba, which small structures do without
+        from cgdft.electrostatics import mesh_loops, wave_loops  # numba, which small structures do without
 
-        self.loops = mesh_loops
+        self.loops, self.wave_loops = mesh_loops, wave_loops
         self.shape, self.order, self.lmax, self.dtype = tuple(shape), order, lmax, np.dtype(dtype)
         self.threads = torch.get_num_threads()
         counts = np.array(shape, dtype=np.float64)
@@ -73,18 +81,22 @@ class CompiledMesh:
         self.rows = [np.flatnonzero(group == g) for g in range(len(self.widths))]
         self._influence(box.detached)
 
-    def field(self, s: Array) -> list[Array]:
-        """The potential of the multipoles s (n, size) on the mesh, for each width."""
+    def field(self, s: Array) -> Field:
+        """Of the multipoles s (n, size)."""
         waves = self._density(s)
         fields = []
         for g in range(len(self.rows)):
-            last = g == len(self.rows) - 1
-            weighted = np.multiply(waves, self.influence, out=waves if last else None)
+            weighted = waves * self.influence
             if self.smooth:
                 weighted *= self.smooth[g]
             plane = fft.ifftn(weighted, axes=(0, 1), workers=self.threads, overwrite_x=True)
             fields.append(fft.irfft(plane, self.shape[2], workers=self.threads, overwrite_x=True))
-        return fields
+        return Field(waves, fields)
+
+    def nothing(self) -> Field:
+        """The field of no density."""
+        zero = np.zeros(self.shape, self.dtype)
+        return Field(np.zeros_like(self.influence), [zero] * len(self.rows))
 
     def _density(self, s: Array) -> Array:
         """The density in waves, each width with its own; with one width that is left to the influence function."""
@@ -118,9 +130,13 @@ class CompiledMesh:
 
     def potential(self, s: Array) -> Array:
         """A . s, (n, size)."""
-        return self.gather(self.field(s), self.lmax) @ self.frame.T
+        return self.felt(self.field(s))
 
-    def pull(self, p: Array, s: Array, fields: tuple[list[Array], list[Array]]) -> Pull:
+    def felt(self, field: Field) -> Array:
+        """The potential at the sites and its derivatives, (n, size)."""
+        return self.gather(field.potential, self.lmax) @ self.frame.T
+
+    def pull(self, p: Array, s: Array, fields: tuple[Field, Field]) -> Pull:
         """Derivatives of p . A . s by the mesh coordinates of the sites.
 
         Args:
@@ -130,12 +146,12 @@ class CompiledMesh:
         total: Array = np.zeros((len(p), 3))
         felt = []
         for moments, field in [(p, fields[1])] if same else [(p, fields[1]), (s, fields[0])]:
-            found = self.gather(field, self.lmax + 1)
+            found = self.gather(field.potential, self.lmax + 1)
             m = moments @ self.frame
             for axis in range(3):
                 total[:, axis] += (1 + same) * (m * found[:, NEXT[:count, axis]]).sum(1)
             felt.append(found[:, :count])
-        return Pull(total, felt[0], felt[-1])
+        return Pull(total, felt[0], felt[-1], (fields[0].waves, fields[1].waves))
 
     def by_position(self, pull: Pull) -> Array:
         """Derivatives by the positions, (n, 3)."""
@@ -154,17 +170,18 @@ class CompiledMesh:
             )
             (by_axes,) = torch.autograd.grad(surrogate, axes)
             (by_cell,) = torch.autograd.grad((to_mesh * by_axes).sum(), box.cell, retain_graph=True)
-            return by_cell + self._slope_of_waves(p, s, box)
+            return by_cell + self._slope_of_waves(p, s, pull, box)
 
-    def _slope_of_waves(self, p: Array, s: Array, box: Box) -> Tensor:
+    def _slope_of_waves(self, p: Array, s: Array, pull: Pull, box: Box) -> Tensor:
         """Derivative by the cell of the waves' energy; their phases do not depend on it."""
-        left = self._density(p)
-        right = left if p is s else self._density(s)
+        left, right = pull.waves
         broad = []  # the densities, each width with its square: derivatives by k^2
         for moments in (p, s) if self.smooth else ():
             m = (moments @ self.frame)[self.sorted]
             parts = zip(self.rows, self.smooth, self.widths, strict=True)
             broad.append(sum(fft.rfftn(self._spread(rows, m)) * (w**2 * smooth) for rows, smooth, w in parts))
+        if box.background:
+            return self._slope_of_bulk(left, right, broad, box.detached)
         by_cell = torch.zeros_like(box.cell)
         for part, k in self._waves(box):
             ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
@@ -179,33 +196,64 @@ class CompiledMesh:
             by_cell += torch.autograd.grad(value, box.cell, retain_graph=True)[0]
         return by_cell
 
+    def _slope_of_bulk(self, left: Array, right: Array, broad: list[Array], box: Box) -> Tensor:
+        planes = shares(self.shape[0], self.threads)
+        found = np.zeros((len(planes), 3, 3))
+        to_k = reciprocal(box).numpy()
+
+        def add(p: Array, s: Array, kernel: float, width: float) -> None:
+            def run(share: tuple[int, int]) -> None:
+                sums = found[planes.index(share)]
+                self.wave_loops.strained(to_k, self.influence, p, s, self.double, kernel, width, self.shape[:2], sums, *share)
+
+            in_threads(run, planes, self.threads)
+
+        add(left, right, 1.0, 0.0 if broad else float(self.widths[0]) ** 2)
+        if broad:
+            add(left, broad[1], 0.0, 0.5)
+            add(broad[0], right, 0.0, 0.5)
+        by_strain = torch.from_numpy(found.sum(0)) / math.prod(self.shape)
+        return torch.linalg.inv(box.cell).T @ by_strain
+
     def _influence(self, box: Box) -> None:
         half = (*self.shape[:2], self.shape[2] // 2 + 1)
         self.influence = np.empty(half, self.dtype)
-        single = len(self.widths) == 1
-        self.smooth = [] if single else [np.empty(half, self.dtype) for _ in self.widths]
         self.double = np.full(half[2], 2.0)  # a wave stands for its opposite, which a real transform leaves out
         self.double[0] = 1.0
         if self.shape[2] % 2 == 0:
             self.double[-1] = 1.0
-        points = math.prod(self.shape)
-        for part, k in self._waves(box):
+        single = len(self.widths) == 1
+        own = float(self.widths[0]) ** 2 if single else 0.0
+        factor = math.prod(self.shape) / float(box.volume)
+        if box.background:
+            to_k, ratio = reciprocal(box).numpy(), self._ratios()
+
+            def run(share: tuple[int, int]) -> None:
+                self.wave_loops.influence(to_k, ratio, factor, own, self.shape[:2], self.influence, *share)
+
+            in_threads(run, shares(self.shape[0], self.threads), self.threads)
+        else:
+            for part, k in self._waves(box):
+                k2 = square(k)
+                weight = box.kernel(k, k2) * factor * torch.exp(-own * k2)
+                self.influence[part] = weight.numpy().reshape(self.influence[part].shape) * self._ratio(part)
+        self.smooth = [] if single else [np.empty(half, self.dtype) for _ in self.widths]
+        for part, k in () if single else self._waves(box):
             k2 = square(k)
-            weight = box.kernel(k, k2) * (points / box.volume)
-            if single:
-                weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
-            shape = self.influence[part].shape
-            self.influence[part] = weight.numpy().reshape(shape) * self._ratio(part)
-            for width, smooth in zip(self.widths, self.smooth, strict=False):
-                smooth[part] = torch.exp(-0.5 * float(width) ** 2 * k2).numpy().reshape(shape)
+            for width, smooth in zip(self.widths, self.smooth, strict=True):
+                smooth[part] = torch.exp(-0.5 * float(width) ** 2 * k2).numpy().reshape(smooth[part].shape)
+
+    def _ratios(self) -> tuple[Array, Array, Array]:
+        x, y, z = (deconvolution(n, self.order) for n in self.shape)
+        return x, y, z[: self.shape[2] // 2 + 1]
 
     def _ratio(self, part: slice) -> Array:
-        x, y, z = (deconvolution(n, self.order) for n in self.shape)
-        return x[part, None, None] * y[None, :, None] * z[None, None, : self.shape[2] // 2 + 1]
+        x, y, z = self._ratios()
+        return x[part, None, None] * y[None, :, None] * z
 
     def _waves(self, box: Box) -> Iterator[tuple[slice, Tensor]]:
         """Planes of the half mesh of waves, with k (points, 3) of each point."""
-        to_k = 2 * math.pi * torch.linalg.inv(box.cell).T
+        to_k = reciprocal(box)
         n = [torch.from_numpy(fft.fftfreq(m, 1 / m)) for m in self.shape[:2]]
         n.append(torch.arange(self.shape[2] // 2 + 1, dtype=torch.float64))
         planes = max(1, CHUNK // (len(n[1]) * len(n[2])))
@@ -274,6 +322,11 @@ NEXT = np.array(
 def mesh_axes(box: Box, shape: Any) -> Tensor:
     """T with u = R T in mesh units, (3, 3)."""
     return torch.linalg.inv(box.cell) * torch.tensor(list(shape), dtype=torch.float64)
+
+
+def reciprocal(box: Box) -> Tensor:
+    """K with k = m . K for whole numbers m, (3, 3)."""
+    return 2 * math.pi * torch.linalg.inv(box.cell).T
 
 
 def frame(to_mesh: Tensor, lmax: int) -> Tensor:
