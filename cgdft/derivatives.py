@@ -160,15 +160,17 @@ class Derivatives:
             rho = Density(structure, basis, problem.space.coefficients(x))
             probe = Probe.of(problem)
             at_hand = self.prepared is not None and not problem.lag  # forces will need it with a graph
-            value = self.moved.value.detach() if at_hand else problem.value(x, multipliers, probe)
+            value = self._moved_once.value.detach() if at_hand else problem.value(x, multipliers, probe)
             return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
 
-    @property
-    def moved(self) -> Probed:
-        """The energy as a function of what a problem is prepared by, once but where a user's derivatives free its graph."""
+    def moved(self, by: str) -> Probed:
+        """The energy as a function of a change that a problem is prepared by; of all of them, once, if no graph is wanted.
+
+        A user's derivatives free the graph.
+        """
         self.require_current()
         forbid_inference()
-        return self.by(*PREPARED, energy=True) if self.wanted else self._moved_once
+        return self.by(by, energy=True) if self.wanted else self._moved_once
 
     @cached_property
     def _moved_once(self) -> Probed:

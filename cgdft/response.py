@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -188,12 +189,25 @@ class Probed:
 
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-d(value)/dR, (n_atoms, 3), hartree / bohr."""
-        return -self.slope(self.value, "displacement") + 0.0  # no negative zeros in tables
+        return -self._by_motion("displacement") + 0.0  # no negative zeros in tables
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """d(value)/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        slope = self.slope(self.value, "strain")
+        slope = self._by_motion("strain")
         return 0.5 * (slope + slope.transpose(1, 2))
+
+    def _by_motion(self, by: str) -> Tensor:
+        """Derivative of the value by displacement or strain; one pass serves both, if both were asked for, and is kept."""
+        graph = torch.is_grad_enabled()
+        if graph not in self._passes:
+            names = [name for name in ("displacement", "strain") if getattr(self.probe, name).requires_grad]
+            self._passes[graph] = dict(zip(names, self._slopes(self.value, names), strict=True))
+        kept = self._passes[graph]
+        return kept[by] if by in kept else self.slope(self.value, by)
+
+    @cached_property
+    def _passes(self) -> dict[bool, dict[str, Tensor]]:
+        return {}
 
     def polarizability(self, which: Tensor | None = None) -> Float[Tensor, "n_structures 3 3"]:
         """dD/dF, (n_structures, 3, 3), bohr^3, D that of `Problem.dipole`.
@@ -247,15 +261,19 @@ class Probed:
         Raises:
             ValueError: a change that the response was not asked for.
         """
-        change = getattr(self.probe, by)
-        if not change.requires_grad:
-            raise ValueError(f"`by` must be among the changes that the response was asked for, got {by}")
+        (slope,) = self._slopes(value, [by], weight)
+        return slope
+
+    def _slopes(self, value: Tensor, by: list[str], weight: Tensor | None = None) -> list[Tensor]:
+        changes = [getattr(self.probe, name) for name in by]
+        for name, change in zip(by, changes, strict=True):
+            if not change.requires_grad:
+                raise ValueError(f"`by` must be among the changes that the response was asked for, got {name}")
         if not value.requires_grad:
-            return torch.zeros_like(change)
+            return [torch.zeros_like(change) for change in changes]
         weight = torch.ones_like(value) if weight is None else weight
         options = {"create_graph": torch.is_grad_enabled(), "retain_graph": True, "materialize_grads": True}
-        slope: Tensor = torch.autograd.grad(value, change, weight, allow_unused=True, **options)[0]
-        return slope + 0.0
+        return [slope + 0.0 for slope in torch.autograd.grad(value, changes, weight, allow_unused=True, **options)]
 
     def _require_known_ways(self, what: str, which: Tensor | None, known: bool) -> None:
         bulk = self.problem.structure.pbc.all(1)

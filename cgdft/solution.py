@@ -176,7 +176,7 @@ class Solution:
             )
         if any(row.name == "total" for row in self.problem.held):
             return -self.potentials["total"]
-        response = self._derivatives.moved
+        response = self._derivatives.moved("charge")
         with self._derivatives.graph:
             return -response.slope(response.value, "charge")
 
@@ -184,13 +184,13 @@ class Solution:
 
     def forces(self) -> Float[Tensor, "n_atoms 3"]:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
-        response = self._derivatives.moved
+        response = self._derivatives.moved("displacement")
         with self._derivatives.graph:
             return response.forces()
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
-        response = self._derivatives.moved
+        response = self._derivatives.moved("strain")
         with self._derivatives.graph:
             return response.virial()
 
