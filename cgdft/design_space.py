@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -122,6 +123,8 @@ def places() -> list[tuple[ModelRecord, Place, str]]:
                 f"{module.__file__} must have example(structure), since {record.maker} needs {', '.join(record.needs)}"
             )
         model = module.example(water) if record.needs else getattr(module, record.maker)()
+        if module.__doc__ is None and sys.flags.optimize > 1:
+            raise RuntimeError("models say in docstrings what they are, which `python -OO` strips: run without -OO")
         said = re.search(r"^Charges: (latent|labelled)\.$", module.__doc__ or "", re.MULTILINE)
         if said is None:
             raise ValueError(f"{module.__file__} must have a line 'Charges: latent.' or 'Charges: labelled.' in its docstring")

@@ -28,7 +28,9 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        why = f"{path} cannot be written ({error.strerror}); what was there before is intact: make room and run again"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        do = "make room and run again" if full else "choose another place"
+        why = f"{path} cannot be written ({error.strerror}); what was there before is intact: {do}"
         raise OSError(error.errno, why) from error
     finally:
         with suppress(OSError):

@@ -12,7 +12,7 @@ from ase.build import molecule
 from cgdft.functionals import QEq, QEqDipoles
 from cgdft.units import angstrom
 from cgdft.validation import CoulombFit, Hirshfeld, compare, fixed, prose, reference, report, suites
-from cgdft.validation.figures import FIGURES
+from cgdft.validation.figures import FIGURES, Panel, panels_figure
 from cgdft.validation.report import as_html, write_report
 
 ODD = "<b>& $x_$"  # a tag, an entity, a formula that matplotlib cannot read
@@ -247,3 +247,18 @@ def test_hooks_of_an_unfinished_suite_draw_nothing(comparison):
 
     alone = dataclasses.replace(comparison, references={}, scores=())
     assert [hook.figures(alone) for hook in (chains, dissociation, water)] == [[], [], []]
+
+
+def test_legends_stay_within_the_figure():
+    """With the names of many models, short and long."""
+    for models in (["QEq", "EEQ"], [f"a model with a long name, number {k}" for k in range(9)]):
+        panel = Panel("a bond", "charge (e)", {name: ([1.0, 2.0], [0.1 * k, 0.2]) for k, name in enumerate(models)})
+        figure = panels_figure([panel, panel], models, "distance")
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        box, whole = legend.get_window_extent(), figure.bbox
+        assert len(legend.get_texts()) == len(models)
+        assert whole.x0 <= box.x0
+        assert whole.y0 <= box.y0
+        assert box.x1 <= whole.x1
+        assert box.y1 <= whole.y1

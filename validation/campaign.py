@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cgdft.validation.cache import CorruptCache, cache_folder, read_records, write_records
+from cgdft.validation.cache import CorruptCache, cache_folder, read_records, writable, write_records
 from cgdft.validation.cluster import on_cluster
 from cgdft.validation.point import named
 from cgdft.validation.reference import Reference, recall
@@ -111,7 +111,6 @@ def gather(
 ) -> Results:
     """The answers to a suite: those that are stored, and the others from `compute`. A failure is kept too, unless `retry`."""
     folder = cache_folder(cache)
-    folder.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Reference] = {}
     failed: dict[str, str] = {}
     requests: dict[str, Request] = {}
@@ -132,6 +131,7 @@ def gather(
             missing[name] = request
     costly_first = dict(sorted(missing.items(), key=lambda entry: -cost(entry[1])))
     if costly_first:
+        writable(folder)
         with _bar(progress) as bar:
             whole = sum(map(cost, requests.values()))
             task = bar.add_task(

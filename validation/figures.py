@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -90,7 +91,7 @@ def panels_figure(
         if panel.legend:
             axes.legend(frameon=False, fontsize=SMALL)
     if handles and not any(panel.legend for panel in panels):
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=4, frameon=False, fontsize=SMALL)
+        _legend(figure, "outside lower center", list(handles.values()), list(handles))
     return figure
 
 
@@ -267,7 +268,7 @@ def _parity(
             named.add(names[k])
     axes.set(xlim=ends, ylim=ends, aspect="equal")
     _dress(axes, f"reference: {label}", f"model: {label}")
-    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=SMALL)
+    _legend(figure, "outside upper left", *axes.get_legend_handles_labels())
     return title, figure, caption
 
 
@@ -314,7 +315,7 @@ def _bars(errors: Mapping[str, Mapping[str, float]], molecules: Sequence[str], m
         rotation_mode="anchor" if slanted else "default",
     )  # fmt: skip
     axes.grid(axis="x", visible=False)
-    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=SMALL)
+    _legend(figure, "outside upper left", *axes.get_legend_handles_labels())
     return figure, numbers
 
 
@@ -330,8 +331,15 @@ def _distribution(errors: Mapping[str, Mapping[str, float]], models: Sequence[st
     axes.xaxis.set_major_formatter(LogFormatter())
     axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2.0, 0.5)))
     _dress(axes, "error (%)", "share of molecules (%)")
-    figure.legend(loc="outside upper left", ncols=4, frameon=False, fontsize=SMALL)
+    _legend(figure, "outside upper left", *axes.get_legend_handles_labels())
     return figure
+
+
+def _legend(figure: Figure, where: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """In as many columns as the figure is wide for, at most four."""
+    column = SMALL * (0.55 * max(map(len, labels)) + 4.5)  # mean width of a letter in ems; the line, and space around it
+    columns = max(1, min(4, int(72 * figure.get_figwidth() / column)))
+    figure.legend(handles, labels, loc=where, ncols=columns, frameon=False, fontsize=SMALL)
 
 
 def _dress(axes: Axes, xlabel: str, ylabel: str, title: str = "") -> None:

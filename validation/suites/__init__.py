@@ -23,7 +23,7 @@ def names() -> tuple[str, ...]:
 
 def about(name: str) -> str:
     """What a suite holds, in one line."""
-    return (import_module(f"{__name__}.{_known(name)}").__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return (import_module(f"{__name__}.{_known(name)}").__doc__ or "").strip().partition("\n")[0].rstrip(".")
 
 
 def load(name: str) -> list[Point]:

@@ -17,7 +17,7 @@ def names() -> tuple[str, ...]:
 
 def about(name: str) -> str:
     """What an architecture is, in a sentence."""
-    return (_module(name).__doc__ or "").strip().splitlines()[0]
+    return (_module(name).__doc__ or "").strip().partition("\n")[0]
 
 
 def learnt_from(name: str) -> tuple[str, ...]:
