@@ -44,8 +44,9 @@ class CGDFT(Calculator):
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
             moments.
 
-    These may be changed later, as attributes or by `set`, and so may the model's tensors (weights, potentials) and parts; what
-    follows is computed anew. Settings of its parts that are plain numbers are not watched: make another model of them.
+    These may be changed later, as attributes or by `set`, and so may the model's tensors (weights, potentials) and parts, and
+    settings of its terms, ansatz and basis that are plain numbers; what follows is computed anew. Arrays of numpy, and plain
+    numbers of parts of parts, are not watched: make another model of them.
 
     Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
     little to do.

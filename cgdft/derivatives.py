@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from cgdft.problem import Problem
     from cgdft.solver import Inverse, Minimum, Solver
     from cgdft.structure import Structure
+
+#: Types of which nothing depends on a gradient.
+PLAIN = frozenset((float, int, bool, str, type(None)))
+#: What torch keeps in any module.
+OF_MODULES = frozenset(vars(torch.nn.Module()))
 
 
 class Parameters:
@@ -106,7 +111,7 @@ class Derivatives:
 
     def __post_init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
-        self.parameters, self._parts = Parameters(self.model), self._current_parts()
+        self.parameters, self._parts, self._settings = Parameters(self.model), self._current_parts(), self._current_settings()
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 
@@ -118,7 +123,11 @@ class Derivatives:
     def require_current(self) -> None:
         """Raise a RuntimeError if they have been changed in place."""
         if self._changed:
-            raise RuntimeError("the structure or the model was changed in place since it was solved: solve it again")
+            now, then = self._current_settings(), self._settings
+            names = [f" ({name} of {of})" for (of, name), value in now.items() if then.get((of, name), value) != value]
+            raise RuntimeError(
+                f"the structure or the model was changed in place since it was solved{''.join(names[:1])}: solve it again"
+            )
 
     @cached_property
     def _leaves(self) -> list[Tensor]:
@@ -210,11 +219,25 @@ class Derivatives:
     @property
     def _changed(self) -> bool:
         known = self.parameters.have_places and self._current_parts() == self._parts
-        return not known or self._current_versions() != self._versions
+        return not known or self._current_versions() != self._versions or self._current_settings() != self._settings
 
     def _current_parts(self) -> list[int]:
         """What the model is made of."""
         return [id(one) for one in (*self.model.modules(), *self.model.constraints)]
+
+    def _current_settings(self) -> dict[tuple[str, str], Any]:
+        """Plain numbers and words, alone and in dicts, of terms, ansatz and basis; names with _ are their own."""
+        model, found = self.model, {}
+        terms = (*model.functional, *(model.readout or ()))
+        for k, part in enumerate((*terms, model.ansatz, model.basis)):
+            for name, value in vars(part).items():
+                if name[0] == "_" or name in OF_MODULES:
+                    continue
+                if type(value) in PLAIN:
+                    found[f"{type(part).__name__} {k}", name] = value
+                elif type(value) is dict and all(type(one) in PLAIN for one in value.values()):
+                    found[f"{type(part).__name__} {k}", name] = dict(value)
+        return found
 
     def _current_versions(self) -> list[tuple[int, int]]:
         """How often what the solution depends on has been changed in place, and where it is."""

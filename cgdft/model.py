@@ -14,7 +14,7 @@ from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
-from cgdft.derivatives import Derivatives
+from cgdft.derivatives import OF_MODULES, PLAIN, Derivatives
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.minimisation import RUNAWAY, Minimisation
@@ -32,10 +32,6 @@ CHARGED_SLAB = (
 )
 #: What a user's solver may leave of the gradient of a cold start where it says to have converged.
 LEFT = 1e-3
-#: Types of which nothing depends on a gradient.
-PLAIN = frozenset((float, int, bool, str, type(None)))
-#: What torch keeps in any module.
-OF_MODULES = frozenset(vars(nn.Module()))
 
 
 class Model(nn.Module):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from cgdft import FragmentCharge, Model, Multipoles, Structure, TotalCharge
+from cgdft import FragmentCharge, Model, Multipoles, Structure, Term, TotalCharge
 from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
 from cgdft.ase import CGDFT
 from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
@@ -75,6 +75,43 @@ def test_what_is_put_in_place_of_another_is_seen(change):
     assert solution.outdated
     with pytest.raises(RuntimeError, match="changed in place"):
         solution.forces()
+
+
+class Quartic(Term):
+    """Settings that are plain numbers, alone and in a dict."""
+
+    local = True
+
+    def __init__(self, k):
+        super().__init__()
+        self.k, self.of, self._asked = k, {"H": 1.0, "O": 2.0}, 0
+
+    def energy(self, rho):
+        self._asked += 1
+        of = torch.tensor([self.of[one] for one in rho.structure.symbols], dtype=D)
+        return rho.total(self.k * of * rho.charges**4)
+
+
+SETTINGS = {
+    "number": (lambda model: setattr(list(model.functional)[-1], "k", 5.0), r"\(k of Quartic 3\)"),
+    "dict": (lambda model: list(model.functional)[-1].of.update(H=3.0), r"\(of of Quartic 3\)"),
+}
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_plain_settings_are_watched(setting):
+    change, named = SETTINGS[setting]
+    model = QEq() + Quartic(0.1)
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(model)
+    before, solution = atoms.get_potential_energy(), model(WATER)
+    assert solution.forces().isfinite().all()
+    assert not solution.outdated
+    change(model)
+    assert solution.outdated
+    with pytest.raises(RuntimeError, match=named):
+        solution.forces()
+    assert abs(atoms.get_potential_energy() - before) > 1e-6
 
 
 def test_a_network_that_a_function_names_is_seen():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -335,7 +335,9 @@ def _distribution(errors: Mapping[str, Mapping[str, float]], models: Sequence[st
     return figure
 
 
-def _legend(figure: Figure, where: str, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def _legend(
+    figure: Figure, where: Literal["outside upper left", "outside lower center"], handles: Sequence[Any], labels: Sequence[str]
+) -> None:
     """In as many columns as the figure is wide for, at most four."""
     column = SMALL * (0.55 * max(map(len, labels)) + 4.5)  # mean width of a letter in ems; the line, and space around it
     columns = max(1, min(4, int(72 * figure.get_figwidth() / column)))
