@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cgdft.functional import Functional
     from cgdft.minimisation import Minimisation
     from cgdft.model import Model
+    from cgdft.pair_parameter import PairParameter
     from cgdft.parameter import AtomParameter
     from cgdft.problem import Problem
     from cgdft.response_problem import GrandPotential, Response, ResponseLaw
@@ -42,6 +43,7 @@ _WORDS = {
     "functional": ("Functional",),
     "minimisation": ("Minimisation",),
     "model": ("Model",),
+    "pair_parameter": ("PairParameter",),
     "parameter": ("AtomParameter",),
     "problem": ("Problem",),
     "response_problem": ("GrandPotential", "Response", "ResponseLaw"),
@@ -69,6 +71,7 @@ __all__ = [
     "Minimum",
     "Model",
     "Multipoles",
+    "PairParameter",
     "PotentialDifference",
     "Problem",
     "Response",

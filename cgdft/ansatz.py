@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cgdft.memo import once
+from cgdft.pair_parameter import PairParameter, PairParameterLike
 from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
 from cgdft.space import Space
 
@@ -127,8 +128,8 @@ class SplitCharges(Ansatz):
         bonds: (n_bonds, 2) atoms (numbered within the batch), of nearest images in a cell; default: atoms closer than `reach`
             times the sum of their covalent radii, one for each image. Bonds that are found come and go where atoms move, with a
             jump of charges and energy: for dynamics give them, or modes whose bonds fade, as `BondSoftness`.
-        hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements (`{("O", "H"): 0.1}`; its
-            values may be `nn.Parameter`), a tensor per bond, or a module (structure, bonds) -> (n_bonds,).
+        hardness: bond hardness kappa, hartree / e^2, >= 0: a number, a dict per pair of elements, a tensor per bond, or a
+            module (structure, bonds) -> (n_bonds,); see `PairParameter`.
         p0: reference charges q0; default: the total charge shared equally by the atoms.
         reach: see `bonds`.
 
@@ -141,18 +142,13 @@ class SplitCharges(Ansatz):
     def __init__(
         self,
         bonds: Tensor | Sequence[Sequence[int]] | None = None,
-        hardness: float | Mapping[tuple[str, str], float | Tensor] | Tensor | Callable[[Structure, Tensor], Tensor] = 0.0,
+        hardness: PairParameterLike = 0.0,
         p0: CoefficientsLike | None = None,
         reach: float = 1.25,
     ) -> None:
         super().__init__()
         self.bonds = None if bonds is None else torch.as_tensor(bonds, dtype=torch.int64).reshape(-1, 2)
-        learnt: dict[str, nn.Parameter] = {}
-        if isinstance(hardness, Mapping):
-            learnt = {"-".join(sorted(pair)): v for pair, v in hardness.items() if isinstance(v, nn.Parameter)}
-            hardness = {pair: v for pair, v in hardness.items() if not isinstance(v, nn.Parameter)}
-        self.table = nn.ParameterDict(learnt) if learnt else None
-        self.hardness, self.reach = hardness, reach
+        self.hardness, self.reach = PairParameter(hardness, "hardness", non_negative=True), reach
         self.p0 = _registered(p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
@@ -167,7 +163,7 @@ class SplitCharges(Ansatz):
         one = origin.new_ones(n_bonds)
         values = torch.cat([one, -one, origin.new_ones(len(higher))])
         index = torch.cat([structure.index[bonds[:, 0]], structure.index.repeat_interleave(size - 1)])
-        stiffness = torch.cat([self._hardness(structure, bonds), origin.new_zeros(len(higher))])
+        stiffness = torch.cat([self.hardness(structure, bonds), origin.new_zeros(len(higher))])
         carried = None if apart is None else torch.cat([apart, apart.new_zeros(len(higher), 3)])
         return Space(origin, index, rows, columns, values, stiffness, carried)
 
@@ -193,33 +189,6 @@ class SplitCharges(Ansatz):
         i, j, apart = near_pairs(structure, 2 * float(radius.max()), both=False)
         bond = apart.detach().norm(dim=1) < radius[i] + radius[j]
         return torch.stack([i, j], 1)[bond], apart[bond]
-
-    def _hardness(self, structure: Structure, bonds: Tensor) -> Tensor:
-        like = structure.positions
-        if isinstance(self.hardness, Mapping):
-            symbols = structure.symbols
-            table: dict[frozenset[str], float | Tensor] = {frozenset(pair): value for pair, value in self.hardness.items()}
-            if self.table is not None:
-                table |= {frozenset(pair.split("-")): value for pair, value in self.table.items()}
-            pairs = [frozenset((symbols[i], symbols[j])) for i, j in bonds.tolist()]
-            missing = next((pair for pair in pairs if pair not in table), None)
-            if missing is not None:
-                raise ValueError(f"`hardness` must have a value for every pair of bonded elements, got none for {set(missing)}")
-            kinds = list(dict.fromkeys(pairs))
-            each = [torch.as_tensor(table[kind], dtype=like.dtype, device=like.device) for kind in kinds]
-            which = torch.tensor([kinds.index(pair) for pair in pairs], dtype=torch.int64, device=like.device)
-            value = torch.stack(each)[which] if each else like.new_zeros(0)
-        elif callable(self.hardness):
-            value = as_tensor(self.hardness(structure, bonds))
-            if not isinstance(value, Tensor) or value.shape != (len(bonds),):
-                got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-                raise ValueError(f"`hardness` must give (n_bonds,) = ({len(bonds)},), got {got}")
-            value = value.to(like)
-        else:
-            value = torch.as_tensor(self.hardness, dtype=like.dtype, device=like.device).expand(len(bonds))
-        if not (value.detach() >= 0).all():
-            raise ValueError(f"`hardness` must be zero or positive, got {float(value.detach().min())}")
-        return value
 
 
 class ResponseModes(Ansatz):

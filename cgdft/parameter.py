@@ -137,13 +137,7 @@ class AtomParameter(nn.Module):
             raise ValueError(f"`{self.name}` must be (n_atoms,) = ({structure.n_atoms},), got shape {tuple(value.shape)}")
 
     def _check(self, value: Tensor, what: str) -> None:
-        value = value.detach()
-        if not finite(value):
-            raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
-        if (self.positive and not (value > 0).all()) or (self.non_negative and not (value >= 0).all()):
-            wanted = "greater than" if self.positive else "at least"
-            which = f" as number {int(value.argmin())}" if value.ndim else ""
-            raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
+        check_range(value, what, self.positive, self.non_negative)
 
     def extra_repr(self) -> str:
         """How `print` shows it."""
@@ -152,6 +146,17 @@ class AtomParameter(nn.Module):
         if self.module is not None:
             return "of the environment"
         return f"for {', '.join([*self.elements, *(self.table or {})])}"
+
+
+def check_range(value: Tensor, what: str, positive: bool, non_negative: bool) -> None:
+    """Raise a ValueError where a value is not finite, or not positive or non-negative though it must be."""
+    value = value.detach()
+    if not finite(value):
+        raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
+    if (positive and not (value > 0).all()) or (non_negative and not (value >= 0).all()):
+        wanted = "greater than" if positive else "at least"
+        which = f" as number {int(value.argmin())}" if value.ndim else ""
+        raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
 
 
 def _elements(structure: Structure) -> tuple[list[int], Tensor]:

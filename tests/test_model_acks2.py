@@ -68,7 +68,7 @@ def test_response_matrix():
     assert float(response.sum(0).abs().max()) < 1e-12
     x = float((structure.positions[0] - structure.positions[1]).norm()) / 4.5
     assert float(response[0, 1]) == pytest.approx(2000.0 * x**3 * (1 - x) ** 6, rel=1e-12)
-    with pytest.raises(ValueError, match="`softness` must be zero or positive"):
+    with pytest.raises(ValueError, match="`softness` must be at least zero"):
         BondSoftness(-1.0, 4.0)
 
 

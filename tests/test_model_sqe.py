@@ -112,7 +112,7 @@ def test_batch_and_gradients_of_parameters():
         return Model(SQE(0.0).functional, Multipoles(width=WIDTH), ansatz)(water).charges
 
     assert torch.autograd.gradcheck(charges, kappa)
-    with pytest.raises(ValueError, match="`hardness` must have a value for every pair of bonded elements"):
+    with pytest.raises(ValueError, match="`hardness` must have a value for every pair of elements"):
         SQE({("O", "H"): 0.2})(both)
     assert isinstance(next(iter(SQE(0.1).functional)), Hartree)
 
@@ -122,7 +122,7 @@ def test_bond_hardness_of_elements_is_learnt():
     kappa = torch.nn.Parameter(torch.tensor(0.3, dtype=D))
     model = SQE({("O", "H"): kappa, ("C", "H"): 0.4, ("O", "C"): 0.2})
     methanol = Structure.from_ase(molecule("CH3OH"))
-    assert [name for name, _ in model.named_parameters()] == ["ansatz.table.H-O"]
+    assert [name for name, _ in model.named_parameters()] == ["ansatz.hardness.table.H-O"]
     (slope,) = torch.autograd.grad(model(methanol).dipole[0, 0], kappa)
     sides = [SQE({("O", "H"): 0.3 + h, ("C", "H"): 0.4, ("O", "C"): 0.2})(methanol).dipole[0, 0] for h in (1e-4, -1e-4)]
     assert float(slope) == pytest.approx(float(sides[0] - sides[1]) / 2e-4, rel=1e-5)

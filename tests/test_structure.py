@@ -202,7 +202,7 @@ def test_split_charges_between_qeq_and_nothing():
     assert "Ansatz" in stiff.energies
     with pytest.raises(ValueError, match="`hardness` must have a value for every pair"):
         base.replace(ansatz=SplitCharges(hardness={("C", "H"): 1.0}))(structure)
-    with pytest.raises(ValueError, match="`hardness` must be zero or positive"):
+    with pytest.raises(ValueError, match="`hardness` must be at least zero"):
         base.replace(ansatz=SplitCharges(hardness=-1.0))(structure)
     with pytest.raises(ValueError, match="`bonds` must be atoms from 0 to 2"):
         base.replace(ansatz=SplitCharges([[0, 5]]))(structure)

@@ -53,13 +53,13 @@ class CompiledCoulomb:
 
     Args:
         structure: gives cell and boundary conditions of each structure.
-        sites: of the density, those of a structure adjoining; widths without a gradient.
+        sites: of the density: the atoms; widths without a gradient.
         self_interaction: whether a multipole interacts with itself (not with its images).
         accuracy: relative error of potentials.
         dtype: in which sums are held; float32 reaches an accuracy of 1e-5.
 
     Raises:
-        ValueError: an accuracy that the dtype does not reach; a mesh that does not fit into memory.
+        ValueError: an accuracy that the dtype does not reach; a mesh that does not fit into memory; sites beside the atoms.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class CompiledCoulomb:
     ) -> None:
         if np.dtype(dtype) == np.float32 and accuracy < 1e-5:
             raise ValueError(f"`accuracy` must be at least 1e-5 in float32, got {accuracy!r}; use float64")
+        if sites.positions is not structure.positions and not torch.equal(sites.positions, structure.positions):
+            raise ValueError("`sites` must be the atoms of `structure`; `Coulomb` has others too")
         self.structure, self.sites = structure, sites
         self.self_interaction, self.accuracy = self_interaction, accuracy
         with _looking:

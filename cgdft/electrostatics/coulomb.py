@@ -24,7 +24,7 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh import Mesh, choose
 from cgdft.electrostatics.multipole import gaussian_coulomb, pair_energy
-from cgdft.electrostatics.pairs import all_pairs, periodic_pairs, point_pairs
+from cgdft.electrostatics.pairs import Places, all_pairs, periodic_pairs, point_pairs
 from cgdft.electrostatics.waves import CACHE, Centres, WaveSum, slices, waves_within
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Coulomb:
 
     Args:
         structure: gives cell and boundary conditions of each structure.
-        sources: sites of the density.
+        sources: sites of the density: the atoms, or others, those of a structure adjoining.
         targets: sites where it is felt; default: the sources themselves.
         self_interaction: whether a multipole interacts with itself (not with its images).
         accuracy: relative truncation of the Ewald sums.
@@ -270,16 +270,17 @@ class Coulomb:
         smooth = torch.cat([self._smooth(targets, split, True), self._smooth(sources, split)]).detach().max()
         cutoff = self._range * math.sqrt(2 * (split**2 + float(smooth) ** 2))
         tight = bool((sources < split).any())
+        places = Places(self.sources.positions, self.sources.index, self.structure.cell, self.structure.pbc)
         self._require_room(tight * len(sources) * len(targets) * _images(self.structure, s, cutoff), "pairs")
         if not tight:  # the waves are everything
             i = j = torch.nonzero(self.sources.index == s).flatten()[: None if self.same else 0]
             shift = self.structure.cell.new_zeros(len(i), 3)
         elif self.same:
-            i, j, shift = periodic_pairs(self.structure, s, cutoff)
+            i, j, shift = periodic_pairs(places, s, cutoff)
         else:
             rows = torch.nonzero(self.targets.index == s).flatten()
-            i, j, shift = point_pairs(self.targets.positions[rows], self.structure, s, cutoff)
-            i, j = rows[i], self._source_of_atom[j]
+            i, j, shift = point_pairs(self.targets.positions[rows], places, s, cutoff)
+            i = rows[i]
         itself = (i == j) & (shift == 0).all(1) if self.same else torch.zeros_like(i, dtype=torch.bool)
         needed = (self.sources.width[j] < split) | (self._smooth(self.targets.width[i], split, True) > self.targets.width[i])
         needed = needed if self_interaction else needed | itself
@@ -289,12 +290,6 @@ class Coulomb:
     def _smooth(self, width: Tensor, split: float | Tensor, target: bool = False) -> Tensor:
         """Widths in the wave sum. Targets of their own, such as points, stay as they are: smooth sources are enough."""
         return width if target and not self.same else width.clamp(min=split)
-
-    @property
-    def _source_of_atom(self) -> Tensor:
-        if len(self.sources.index) != self.structure.n_atoms:
-            raise ValueError("`sources` must be the atoms of `structure` when targets are given")
-        return torch.arange(self.structure.n_atoms, device=self.sources.index.device)
 
     def _waves_of(self, s: int, split: float, box: Box) -> _Waves:
         targets = torch.nonzero(self.targets.index == s).flatten()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +23,22 @@ FLAT = 30.0
 FEW = 100_000
 
 
+@dataclass(frozen=True, eq=False)
+class Places:
+    """Points in the cells of structures, beside the atoms: positions (n, 3), the structure of each (n,), ascending."""
+
+    positions: Float[Tensor, "n 3"]
+    index: Int[Tensor, " n"]
+    cell: Float[Tensor, "n_structures 3 3"]
+    pbc: Bool[Tensor, "n_structures 3"]
+
+    @property
+    def first(self) -> Int[Tensor, " n_structures"]:
+        """Place of each structure's first point, (n_structures,)."""
+        counts = torch.bincount(self.index, minlength=len(self.cell))
+        return counts.cumsum(0) - counts
+
+
 def all_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """(i, j) of every row and column of the same structure; `rows`, `columns` are the ascending indices of each site."""
     n = int(max(rows.max(), columns.max())) + 1 if len(rows) and len(columns) else 0
@@ -33,7 +51,7 @@ def all_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     return i, j
 
 
-def periodic_pairs(structure: Structure, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
+def periodic_pairs(structure: Structure | Places, s: int, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
     """(i, j, shift) with |R_j + shift . cell - R_i| < cutoff for structure s, both orders; each atom with itself included.
 
     Atoms are numbered within the batch; shift is (n_pairs, 3) whole cells.
@@ -138,7 +156,7 @@ def neighbours(
 
 
 def _neighbour_list(
-    structure: Structure, s: int, cutoff: float, quantities: str, both: bool = True
+    structure: Structure | Places, s: int, cutoff: float, quantities: str, both: bool = True
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     from vesin import NeighborList
 
@@ -156,7 +174,7 @@ def _neighbour_list(
 
 
 def _images(
-    structure: Structure, s: int, cutoff: float, quantities: str, both: bool
+    structure: Structure | Places, s: int, cutoff: float, quantities: str, both: bool
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """The same neighbours among images of the atoms, in a tree."""
     points = structure.positions[structure.index == s].detach()
@@ -171,7 +189,7 @@ def _images(
 
 
 def point_pairs(
-    points: Tensor, structure: Structure, s: int, cutoff: float, atoms: Tensor | None = None
+    points: Tensor, structure: Structure | Places, s: int, cutoff: float, atoms: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(point, atom, shift) with |R_atom + shift . cell - r_point| < cutoff for structure s, of all its atoms or of some."""
     from scipy.spatial import cKDTree

@@ -19,6 +19,7 @@ from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
 from cgdft.model import Model
+from cgdft.pair_parameter import PairParameter, PairParameterLike
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.structure import Structure
 
@@ -29,17 +30,16 @@ class BondSoftness(nn.Module):
     b_ij = s (r / c_ij)^3 (1 - r / c_ij)^6,  c_ij = (c_i + c_j) / 2, so that bonds form and break smoothly.
 
     Args:
-        softness: s, e^2 / hartree, >= 0.
+        softness: s, e^2 / hartree, >= 0: a number, a dict per pair of elements, or a module; see `PairParameter`.
         cutoff: c_i, bohr: a number, per element, per atom, or a module.
 
     Source: of b_ij, the ReaxFF of LAMMPS (`fix acks2/reaxff`).
     """
 
-    def __init__(self, softness: float | Tensor, cutoff: ParameterLike) -> None:
+    def __init__(self, softness: PairParameterLike, cutoff: ParameterLike) -> None:
         super().__init__()
-        if not softness >= 0:
-            raise ValueError(f"`softness` must be zero or positive, got {softness!r}")
-        self.softness, self.cutoff = softness, AtomParameter(cutoff, "cutoff", positive=True)
+        self.softness = PairParameter(softness, "softness", non_negative=True)
+        self.cutoff = AtomParameter(cutoff, "cutoff", positive=True)
 
     def forward(self, structure: Structure) -> Entries:
         """L, (n_atoms, n_modes), one column for each pair and image."""
@@ -48,7 +48,7 @@ class BondSoftness(nn.Module):
         x = 2 * apart.norm(dim=1) / (cutoff[i] + cutoff[j])
         bond = x < 1
         i, j, x = i[bond], j[bond], x[bond]
-        root = self.softness**0.5 * x**1.5 * (1 - x) ** 3
+        root = self.softness(structure, torch.stack([i, j], 1)) ** 0.5 * x**1.5 * (1 - x) ** 3
         column = torch.arange(len(root), device=root.device)
         return Entries(torch.cat([i, j]), column.repeat(2), torch.cat([root, -root]), len(root), root[:, None] * apart[bond])
 

@@ -6,7 +6,7 @@ Source: nistor2006
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -17,12 +17,13 @@ from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
 from cgdft.model import Model
+from cgdft.pair_parameter import PairParameterLike
 from cgdft.parameter import ParameterLike
 from cgdft.structure import Structure
 
 
 def SQE(
-    bond_hardness: float | Mapping[tuple[str, str], float | Tensor] | Tensor | Callable[[Structure, Tensor], Tensor],
+    bond_hardness: PairParameterLike,
     chi: ParameterLike = CHI,
     hardness: ParameterLike | None = HARDNESS,
     width: ParameterLike = WIDTH,
