@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from cgdft.minimisation import Minimisation
     from cgdft.problem import Problem
 
+#: Coefficients of a structure up to which the whole Hessian of a term is looked at.
+FEW = 100
+
 
 def check_declared(problem: Problem, x: Tensor) -> None:
     """Raise a ValueError that names a term declared local, quadratic or convex that, seen at x (n_x,), is not, or hides.
@@ -54,9 +57,9 @@ def hides(term: Term, rho: Density) -> bool:
 
 
 def bends_down(term: Term, rho: Density) -> bool:
-    """Whether a term's energy has negative curvature at a density: on an atom, or, if it couples them, along one direction."""
-    if term.local:
-        values = torch.linalg.eigvalsh(term.blocks(rho))
+    """Whether a term's energy has negative curvature at a density; in large structures, if it couples atoms, along one way."""
+    if term.local or (term.explicit and rho.basis.size * int(rho.structure.counts.max()) <= FEW):
+        values = torch.linalg.eigvalsh(term.blocks(rho) if term.local else term.hessian(rho))
         return bool((values < -1e-8 * (1e-6 + values.abs().max())).any())
     v = torch.cos(torch.arange(rho.coefficients.numel()).to(rho.coefficients)).reshape(rho.coefficients.shape)
     bent = term.curvature(rho)(v)

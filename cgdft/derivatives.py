@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.minimisation import Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
-from cgdft.solver import Status
+from cgdft.solver import Status, is_foreign, verified
 
 if TYPE_CHECKING:
     from cgdft.model import Model
@@ -74,8 +75,12 @@ class Inverses:
 
     @cached_property
     def _made(self) -> tuple[Inverse, Inverse]:
+        problem, solver, x = self.problem, self.solver, self.minimum.x
         with torch.no_grad(), self.parameters.as_solved():
-            return self.problem.linearised(self.solver, self.minimum.x, self.minimum.multipliers)
+            inverse, adjoint = problem.linearised(solver, x, self.minimum.multipliers)
+            if isinstance(problem, Minimisation) and is_foreign(solver):
+                return verified(problem, x, inverse, solver), verified(problem, x, adjoint, solver)
+            return inverse, adjoint
 
     @cached_property
     def _failed(self) -> Tensor | None:

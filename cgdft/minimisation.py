@@ -15,7 +15,7 @@ from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problem import Problem, Residual
-from cgdft.terms import Term
+from cgdft.terms import Term, require_bounded
 
 if TYPE_CHECKING:
     from cgdft.response import Probe
@@ -28,8 +28,6 @@ DIRECT = 3000
 LARGE_TOLERANCE = 1e-10
 #: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
 RUNAWAY = 1e4
-#: Coefficients beyond this are those of a solver that has diverged.
-LOST = 1e30
 
 
 class Minimisation(Problem):
@@ -282,11 +280,7 @@ class Minimisation(Problem):
 
     def _blame(self, which: str, rho: Density, derivative: Callable[[Term], Tensor]) -> None:
         """Raise a ValueError that names the first term whose derivative is no number, or says that the density is none."""
-        if not rho.coefficients.abs().max() < LOST:
-            raise ValueError(
-                f"the solver must not leave all bounds, got a density of {float(rho.coefficients.abs().max()):g} e: it "
-                "diverged; take smaller steps, or choose Newton()"
-            )
+        require_bounded(rho)
         for term in self.functional:
             if not finite(derivative(term)):
                 raise ValueError(

@@ -21,7 +21,7 @@ from cgdft.minimisation import RUNAWAY, Minimisation
 from cgdft.problem import KEPT, Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
-from cgdft.solver import Minimum, Solver, SolverError, Status, beginning, norm_scale
+from cgdft.solver import LEFT, Minimum, Solver, SolverError, Status, beginning, is_foreign, norm_scale
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 
@@ -30,8 +30,6 @@ CHARGED_SLAB = (
     "the energy has no minimum: the total charge is free, and the potential of a charged slab or wire has no zero; add "
     "TotalCharge(), within which potentials are held, or hold a PotentialDifference"
 )
-#: What a user's solver may leave of the gradient of a cold start where it says to have converged.
-LEFT = 1e-3
 
 
 class Model(nn.Module):
@@ -275,7 +273,7 @@ def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
     expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
     if sizes != expected:
         raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
-    if isinstance(problem, Minimisation) and not type(solver).__module__.startswith("cgdft."):
+    if isinstance(problem, Minimisation) and is_foreign(solver):
         _check_stationary(minimum, problem, solver)
     if not problem.fixed:
         return minimum
@@ -300,6 +298,15 @@ def _check_stationary(minimum: Minimum, problem: Minimisation, solver: Solver) -
         raise ValueError(
             f"`solver` must end where the projected gradient vanishes, or say that it did not, got {float(norm[wrong[0]]):.1e} "
             f"hartree/e, of {float(cold[wrong[0]]):.1e} at first, left as CONVERGED by {solver!r}; see cgdft.check_solver"
+        )
+    right = problem.rows.multipliers(gradient)
+    off = torch.where(problem.rows.active & claimed[:, None], (minimum.multipliers - right).abs(), 0.0)
+    if (far := ~(off <= LEFT * (right.abs() + cold[:, None]) + 1e3 * floor[:, None])).any():
+        s, k = torch.nonzero(far)[0].tolist()
+        raise ValueError(
+            f"`solver` must return the multipliers dE/dq of the fixed charges, problem.rows.multipliers(gradient), got "
+            f"{float(minimum.multipliers[s, k]):.6g} in place of {float(right[s, k]):.6g} hartree/e of {solver!r}; see "
+            "cgdft.check_solver"
         )
 
 

@@ -29,6 +29,8 @@ SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "history": (Integral, lambda value: value >= 0, "a whole number, zero or more"),
 }
 NOTHING = object()
+#: What a user's solver may leave of the gradient of a cold start where it says to have converged, and of K v in K^-1 (K v).
+LEFT = 1e-3
 #: Of a projection, relative to the norm of what is projected.
 ROUNDING = 2e-15
 
@@ -38,8 +40,8 @@ class Status(Enum):
 
     CONVERGED = "converged to a minimum"
     NOT_CONVERGED = (
-        "not converged within max_iterations; allow more, or choose another solver, such as Newton(); where the gradient of a "
-        "term is not that of its energy, or it has a kink there, nothing helps, see cgdft.check_term"
+        "not converged within max_iterations; allow more, or choose another solver; where the gradient of a term is not that "
+        "of its energy, or it has a kink there, nothing helps, see cgdft.check_term"
     )
     STUCK = (
         "no lower energy along the gradient: energy and gradient disagree (in-place or numpy operations, kinks, float32); see "
@@ -125,6 +127,36 @@ class Solver(ABC):
         from cgdft.solvers import CG
 
         return CG().linearise(problem, x)
+
+
+def is_foreign(solver: Solver) -> bool:
+    """Whether a solver is a user's own: what it returns is looked at."""
+    return not type(solver).__module__.startswith("cgdft.")
+
+
+def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver) -> Inverse:
+    """The K^-1 of a user's solver, of which each answer is put into K = [[H, -C^T], [-C, 0]]; a ValueError where it is none."""
+    rows, product = problem.rows, problem.curvature(x)
+
+    def norm(v: Tensor) -> Tensor:
+        return rows.dot(v, v).sqrt()
+
+    def answer(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
+        dx, dl = inverse(rx, rl)
+        bent, wanted = product(dx), torch.where(rows.active, rl, 0.0)
+        pulled = rows.along((rows.triangle.transpose(1, 2) @ torch.where(rows.active, dl, 0.0)[..., None])[..., 0])
+        moved = (rows.triangle @ rows.coordinates(dx)[..., None])[..., 0]
+        off = norm(bent - pulled - rx), (moved + wanted).norm(dim=1)
+        most = LEFT * (norm(rx) + norm(bent)), LEFT * wanted.norm(dim=1) + 1e-8 * norm(dx)
+        if not all((one <= bound).all() for one, bound in zip(off, most, strict=True)):
+            raise ValueError(
+                f"`linearise` of the solver must give (dx, dlambda) = K^-1 (r_x, r_lambda) with K = [[H, -C^T], [-C, 0]], got "
+                f"K (dx, dlambda) off by {float(off[0].max()):.1e} and {float(off[1].max()):.1e}, (r_x, r_lambda) being of "
+                f"{float(norm(rx).max()):.1e} and {float(wanted.norm(dim=1).max()):.1e}, of {solver!r}; see cgdft.check_solver"
+            )
+        return dx, dl
+
+    return answer
 
 
 def saddle_point_inverse(problem: Minimisation, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+#: Coefficients beyond this are those of a solver that has diverged.
+LOST = 1e30
 #: What to do with a function where a term is wanted.
 MADE = "a function becomes a term with @cgdft.term, and is one when called: quartic(k=0.1)"
 
@@ -291,8 +293,18 @@ def checked_energy(term: Term, rho: Density) -> Tensor:
             f"value per atom"
         )
     if not finite(energy):
+        require_bounded(rho)
         raise ValueError(f"the energy of `{term.name}` must be finite, got {energy.detach().tolist()}; check its parameters")
     return energy
+
+
+def require_bounded(rho: Density) -> None:
+    """Raise a ValueError where a density is beyond all bounds, which is a solver's doing and no term's."""
+    if not rho.coefficients.detach().abs().max() < LOST:
+        raise ValueError(
+            f"the solver must not leave all bounds, got a density of {float(rho.coefficients.detach().abs().max()):g} e: it "
+            "diverged; take smaller steps, or choose Newton()"
+        )
 
 
 def named(terms: Iterable[Term]) -> dict[str, Term]:

@@ -9,11 +9,13 @@ from ase.build import molecule
 
 import cgdft
 from cgdft import Density, Model, Multipoles, Response, Row, Space, Structure, TotalCharge
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
 
 D = torch.float64
 ATOMS = molecule("H2O")
 WATER = Structure.from_ase(ATOMS)
+HYDROGEN = Structure.from_ase(molecule("H2"))
 BASIS = Multipoles(width=1.0)
 
 
@@ -25,6 +27,18 @@ def through_numpy(rho):
 @cgdft.term
 def first_atom(rho):
     return rho.total(0.1 * rho.charges * rho.charges[0])
+
+
+@cgdft.term(convex=True)
+def pulled(rho):
+    """Not convex: charges of two atoms are pulled apart."""
+    return 4.0 * rho.charges[::2] * rho.charges[1::2] + rho.total(0.1 * rho.charges**4)
+
+
+@cgdft.term
+def near(rho, cutoff):
+    i, _, _ = near_pairs(rho.structure, cutoff)
+    return rho.total(rho.charges.index_add(0, i, rho.charges[i]))
 
 
 class Unmade(cgdft.Term):
@@ -108,6 +122,9 @@ class Lying(cgdft.Solver):
 
 MISTAKES = {
     "a term through numpy": (lambda: (QEq() + through_numpy())(WATER), "`through_numpy` must be seen by torch"),
+    "a term that is not convex": (lambda: (chi(0.1) + pulled())(HYDROGEN), "`pulled` is declared convex, but bends downwards"),
+    "a cutoff of atoms": (lambda: (QEq() + near(cutoff=5.0))(WATER), "`cutoff` must be a number .* parameters are per atom"),
+    "no cutoff": (lambda: near_pairs(WATER, 0.0), "`cutoff` must be a number greater than zero, bohr, got 0.0"),
     "a term without torch's start": (lambda: QEq() + Unmade(), r"must call super\(\).__init__\(\)"),
     "a term as a model": (lambda: Hartree()(WATER), "`Hartree` is a term, not a model"),
     "a parameter as array": (lambda: chi(lambda s: s.numbers.numpy() * 0.1)(WATER), "`chi` must be .* got a ndarray"),

@@ -110,7 +110,17 @@ def separations(structure: Structure, i: Tensor, j: Tensor, shift: Tensor) -> Te
 
 
 def near_pairs(structure: Structure, cutoff: float, both: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), in `both` orders or one; differentiable by them and cell."""
+    """(i, j, R_i - R_j of the image) closer than a cutoff (bohr), in `both` orders or one; differentiable by them and cell.
+
+    Raises:
+        ValueError: a cutoff that is not one positive number, such as a parameter of a decorated function, which is per atom.
+    """
+    one = torch.as_tensor(cutoff)
+    if one.numel() != 1 or not bool(one > 0):
+        raise ValueError(
+            f"`cutoff` must be a number greater than zero, bohr, got {cutoff if one.numel() == 1 else tuple(one.shape)}; of a "
+            "function made a term parameters are per atom: let it stand in the body, or write a class"
+        )
     i, j, shift = pairs_within(structure, cutoff)
     if not both:
         one = each_once(i, j, shift)
