@@ -5,6 +5,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+# before anything imports e3nn: 0.4.4 keeps slices in a file that torch reads, and torch refuses them from 2.6 on
+# ruff: noqa: E402
+torch.serialization.add_safe_globals([slice])
+
 from cgdft.learning.convex import ConvexLocal
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.directions import DipoleElectronegativity, OffCentre

@@ -20,8 +20,7 @@ from cgdft.units import angstrom
 class MACEFeatures(Environment):
     """h_i = (h_i^1, ..., h_i^T), the node features after each of the T interactions of a MACE network, `node_feats` there.
 
-    The last ones are scalars in most models, so what turns comes from those before. Import `mace` before anything of
-    `cgdft.learning`: it lets a new torch load e3nn 0.4.4.
+    The last ones are scalars in most models, so what turns comes from those before.
 
     Args:
         model: an energy model of mace-torch, or the path of a saved one. A saved one is a pickle, which runs code: load none

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from ase.data import atomic_numbers
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -22,11 +24,14 @@ from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.model import Model
+from cgdft.structure import Structure
 from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 3
+FORMAT = 4
 PACKAGES = ("cgdft", "torch", "e3nn")
+#: Part by which features of another version of e3nn may differ: rounding in float32.
+ALIKE = 1e-4
 
 
 def save(
@@ -66,12 +71,25 @@ def save(
         "atoms": dict(atoms),
         "units": "hartree, bohr, e",
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "features": features_of(environment),
         "ranges": ranges or {},
         "provenance": dict(provenance or {}),
     }
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
     facts = json.loads(json.dumps(facts))  # as it will be read
     write_whole(Path(path), to_bytes(weights, {"cgdft": json.dumps({**facts, "checksum": checksum(weights, facts)})}))
+
+
+def features_of(environment: Environment) -> list[float]:
+    """A number of each atom of a helix of all elements, by which a later version of e3nn is seen to give the same features."""
+    t = torch.arange(len(environment.elements), dtype=torch.float64)
+    helix = 0.3 * environment.cutoff * torch.stack([torch.cos(t), torch.sin(t), 0.7 * t], 1)
+    structure = Structure(torch.tensor([atomic_numbers[symbol] for symbol in environment.elements]), helix)
+    device = next((one.device for one in environment.parameters()), structure.positions.device)
+    with torch.no_grad():
+        features = environment.features(structure.to(device)).double().cpu()
+    found: list[float] = (features @ torch.cos(torch.arange(features.shape[1], dtype=torch.float64))).tolist()
+    return found
 
 
 def checksum(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
@@ -159,6 +177,7 @@ def restored(
     with torch.no_grad():
         for name, tensor in held.items():
             tensor.copy_(weights[name])
+    _require_same_features(path, facts, environment_of(model))
     return model, {**facts, "hash": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
@@ -249,11 +268,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def _compatible(path: Path, facts: Mapping[str, Any]) -> None:
     if facts["format"] != FORMAT:
         raise ValueError(f"{path} must be of format {FORMAT}, got {facts['format']}; use the version of cgdft that wrote it")
+
+
+def _require_same_features(path: Path, facts: Mapping[str, Any], environment: Environment) -> None:
+    """Another version of e3nn must give the features that there were when the file was written."""
     now, then = importlib.metadata.version("e3nn"), facts["versions"]["e3nn"]
-    if now.split(".")[:2] != then.split(".")[:2]:
+    if now == then:
+        return
+    wanted, found = np.array(facts["features"]), np.array(features_of(environment))
+    if not np.allclose(found, wanted, rtol=0, atol=ALIKE * np.abs(wanted).max()):
         raise ValueError(
-            f"{path} must be read with e3nn {then}, with which it was written, got {now}: conventions may differ; install "
-            f"e3nn=={then}"
+            f"{path} must be read with e3nn {then}, with which it was written, got {now}, of which features differ by "
+            f"{np.abs(found - wanted).max():.1e} of {np.abs(wanted).max():.1e}; install e3nn=={then}"
         )
 
 
