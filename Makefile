@@ -1,6 +1,9 @@
 # Everything runs in a virtual environment of its own, made at first use.
 PYTHON ?= python3
 VENV ?= .venv
+ifneq ($(words $(VENV)),1)
+$(error VENV must be a path without spaces, which make cannot handle, got '$(VENV)')
+endif
 BIN := $(VENV)/bin
 # One thread a process: the tests run in two processes, and PySCF slows down when threads outnumber free cores.
 export OMP_NUM_THREADS ?= 1

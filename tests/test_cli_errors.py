@@ -1,5 +1,8 @@
 """The command line: one line about an error on stderr, and its exit code."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -132,3 +135,24 @@ def test_what_solutions_leave_unsaid_is_told(capsys, tmp_path):
         found = run(capsys, "solve", tmp_path / f"{file}.extxyz", "--model", "eeq", "--charge", charge)[2]
         assert told in found
         assert bool(told) == bool(found)
+
+
+@pytest.mark.parametrize("command", ["models", "suites"])
+def test_odd_interpreters(command):
+    """Closed standard output; docstrings that are stripped."""
+    for how in (f"{sys.executable} -m cgdft {command} >&-", f"{sys.executable} -OO -m cgdft {command}"):
+        done = subprocess.run(how, shell=True, capture_output=True, text=True)
+        assert "Traceback" not in done.stderr
+        refused = command == "models" and "-OO" in how
+        assert done.returncode == (2 if refused else 0)
+        assert ("run without -OO" in done.stderr) == refused
+
+
+def test_a_cache_that_cannot_be_written_to_is_named_before_the_work(tmp_path, capsys, monkeypatch):
+    """And not needed where all is stored."""
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CGDFT_CACHE", str(tmp_path / "file" / "cache"))
+    said = error(capsys, "validate", str(tmp_path / "water.xyz"), "--model", "qeq")
+    assert "`cache` must be a folder that can be written to" in said
+    assert main(["validate", "--suite", "water", "--model", "qeq"]) == 0

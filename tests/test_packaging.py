@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -41,6 +42,21 @@ def test_wheel_holds_only_cgdft(tmp_path):
     for wanted in ("functionals/models/qeq.py", "validation/reference.py", "references.bib", "py.typed"):
         assert f"cgdft/{wanted}" in names
     assert not [name for name in names if "__pycache__" in name]
+
+
+def test_archive_of_sources_holds_what_builds_and_tests_need(tmp_path):
+    pytest.importorskip("setuptools", minversion="77")
+    made = "from setuptools import build_meta; print(build_meta.build_sdist(__import__('sys').argv[1]))"
+    run = subprocess.run([sys.executable, "-c", made, tmp_path], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    (archive,) = tmp_path.glob("cgdft-*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = {name.partition("/")[2] for name in file.getnames()}
+    wanted = {str(path.relative_to(ROOT)) for folder in ("tests", "docs") for path in (ROOT / folder).rglob("*.py")}
+    wanted |= {str(path.relative_to(ROOT)) for path in ROOT.glob("docs/*.md")}
+    wanted |= {"Makefile", "constraints.txt", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "README.md"}
+    assert not wanted - names
+    assert not [name for name in names if "_build" in name or name.endswith(".pyc")]
 
 
 def test_versions_agree():

@@ -29,7 +29,7 @@ def test_there_are_some():
 
 
 def test_the_page_is_generated():
-    """docs/pretrained.md: `python -m cgdft.validation.pretrained > docs/pretrained.md`."""
+    """`python -m cgdft.validation.pretrained --output validation/suites/pretrained.json > docs/pretrained.md`."""
     assert (Path(__file__).parents[1] / "docs" / "pretrained.md").read_text() == markdown(stored_results())
 
 

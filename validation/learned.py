@@ -243,6 +243,8 @@ def main() -> None:
     if arguments.stored:
         print(markdown(stored_results()), end="")
         return
+    if not arguments.suites:
+        parser.error("give names of suites, or --stored")
     torch.set_num_threads(1)
     path = arguments.output.with_suffix(".json")
     results: Results = json.loads(path.read_text()) if path.exists() else {}

@@ -22,6 +22,7 @@ from cgdft.pretrained import names as trained
 from cgdft.validation import suites
 from cgdft.validation.point import named
 from cgdft.validation.suites import stored
+from cgdft.writing import write_whole
 
 #: Of the training.
 METHOD = "pbe/def2-svp"
@@ -142,12 +143,15 @@ def _path() -> Path:
 
 
 def main() -> None:
-    """Evaluate all models, keep the results with the package, and print the page."""
+    """Evaluate all models, write the results, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stored", action="store_true", help="print the page of the stored results, and evaluate nothing")
-    if not parser.parse_args().stored:
-        _path().write_text(json.dumps({name: errors(name) for name in trained()}, indent=1))
-    print(markdown(stored_results()), end="")
+    parser.add_argument("--output", type=Path, help="JSON of the results; those stored: validation/suites/pretrained.json")
+    arguments = parser.parse_args()
+    results = stored_results() if arguments.stored else {name: errors(name) for name in trained()}
+    if arguments.output is not None:
+        write_whole(arguments.output, json.dumps(results, indent=1))
+    print(markdown(results), end="")
 
 
 if __name__ == "__main__":

@@ -64,5 +64,7 @@ def evaluate_files(
     check_set(frames, atomic_energies=facts["atoms"])
     found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
-        raise ValueError(f"`data` must have labels, got none in {', '.join(map(str, paths))}: say their names by `keys`")
+        raise ValueError(
+            f"`data` must have labels, got none in {', '.join(map(str, paths))}: say their names by `keys` (--key LABEL=NAME)"
+        )
     return found
