@@ -39,7 +39,8 @@ def test_labels_that_count_are_those_that_there_are(trajectory):
     assert check_set(train, validation, atomic_energies=FREE, weights=dict.fromkeys(has, 1.0)) == []
     told = check_set(train, validation, atomic_energies=FREE, weights={"energy": 1.0, "potential": 2.0})
     assert "labels that no frame of training has: potential" in told
-    assert f"labels that do not count, without `weights`: {', '.join(one for one in has if one != 'energy')}" in told
+    others = ", ".join(one for one in has if one != "energy")
+    assert f"labels that do not count, as `weights` does not name them: {others}" in told
     with pytest.raises(ValueError, match="`train` must have labels that have `weights`, potential, got dipole, energy"):
         check_set(train, validation, atomic_energies=FREE, weights={"potential": 1.0})
     bare = [replace(frame, labels={"dipole": torch.zeros(3, dtype=torch.float64)}) for frame in validation]
@@ -113,6 +114,25 @@ def test_wrong_signs_sums_and_orders(trajectory):
         check_set(wild)
     still = [Frame(f.name, f.structure, {"forces": 0 * f.labels["forces"]}) for f in frames]
     assert "all frames are relaxed" in check_set(still)[0]
+
+
+def test_single_frames_of_another_unit(tmp_path):
+    """Energies in hartree or kcal/mol among those in eV, forces in another unit, and mere mistakes."""
+
+    def read(name, factor, which):
+        atoms = [water(seed) for seed in range(12)]
+        for k in which:
+            atoms[k].calc.results[name] = atoms[k].calc.results[name] * factor
+        return FrameSet.read(written(tmp_path / "water.xyz", atoms))
+
+    for unit, factor in (("hartree", units.eV), ("kcal/mol", units.eV / units.kcal_per_mol)):
+        message = f"`energy` must be in eV in all frames, got numbers that look like {unit} in water-3, water-5$"
+        with pytest.raises(ValueError, match=message):
+            check_set(read("energy", factor, (3, 5)), atomic_energies=FREE)
+    (told,) = check_set(read("energy", 1.3, (3,)), atomic_energies=FREE)
+    assert told.startswith("energies of water-3 are more than 1 hartree per atom from those of other frames (by ")
+    (told,) = check_set(read("forces", 51.4, (3, 4, 5, 6)), atomic_energies=FREE)
+    assert told.startswith("forces of water-3, water-4, water-5 and 1 more are more than 30 times those of other frames")
 
 
 def test_lengths_stresses_and_polarizabilities(trajectory):

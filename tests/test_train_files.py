@@ -67,7 +67,9 @@ def test_latent_charges_are_learnt_from_energies_and_forces(tmp_path, name, caps
     """As their page says; where weights are told, from what they say."""
     path = config(tmp_path, written(tmp_path / "set.xyz", [water(k) for k in range(6)]), name, ", validation: 0.34")
     assert main(["train", str(path)]) == 0
-    assert "labels that do not count, without `weights`: dipole, multipoles" in " ".join(capsys.readouterr().err.split())
+    assert "labels that do not count, as `weights` does not name them: dipole, multipoles" in " ".join(
+        capsys.readouterr().err.split()
+    )
     head = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
     assert [one for one in head if one.startswith("loss_")] == ["loss_energy", "loss_forces"]
     told = Config(data={"train": ["set.xyz"]}, architecture=name, weights={"multipoles": 1.0})

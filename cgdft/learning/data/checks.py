@@ -33,6 +33,7 @@ class _Survey:
     sample: list[Frame] = field(default_factory=list)
     compositions: list[Counter[str]] = field(default_factory=list)
     energies: list[float] = field(default_factory=list)
+    with_energy: list[str] = field(default_factory=list)
     elements: set[str] = field(default_factory=set)
     off: list[float] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)
@@ -80,7 +81,8 @@ def check_set(
             raise ValueError(
                 f"`atomic_energies` must have every element, got none of {', '.join(sorted(lacking))}; add it, in hartree"
             )
-        check_energies(survey.compositions, np.array(survey.energies), survey.unit("energy"), atomic_energies)
+        energies, unit = np.array(survey.energies), survey.unit("energy")
+        told += check_energies(survey.compositions, energies, unit, atomic_energies, survey.with_energy)
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"))
@@ -113,6 +115,7 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
         if "energy" in frame.labels:
             survey.compositions.append(symbols)
             survey.energies.append(float(frame.labels["energy"]))
+            survey.with_energy.append(frame.name)
         has = "multipoles" in frame.labels
         missed = float(frame.labels["multipoles"][:, 0].sum() - frame.structure.charge[0]) if has else 0.0
         survey.off.append(missed)
@@ -132,7 +135,7 @@ def _check_weights(surveys: Sequence[_Survey], weights: Mapping[str, float]) -> 
     if missing := chosen - surveys[0].labels:
         told.append(f"labels that no frame of training has: {', '.join(sorted(missing))}")
     if unused := surveys[0].labels - counting:
-        told.append(f"labels that do not count, without `weights`: {', '.join(sorted(unused))}")
+        told.append(f"labels that do not count, as `weights` does not name them: {', '.join(sorted(unused))}")
     return told
 
 

@@ -23,6 +23,8 @@ MISTAKEN = {
 }
 #: Nothing binds more than this, hartree per atom; what is off by `FAR` has another reference.
 BOUND, FAR = 0.5, 3.0
+#: An energy so far from those of other frames, hartree per atom, is odd; so are forces so many times the usual ones.
+ODD, STRONG = 1.0, 30.0
 #: Atoms that move less between two frames (bohr) have forces that tell the difference of energies.
 NEAR = 0.3
 #: Below this (bohr) nothing has moved.
@@ -48,14 +50,15 @@ def check_energies(
     energies: NDArray[np.float64],
     unit: str,
     atomic: Mapping[str, float] | None,
-) -> None:
-    """Total energies (hartree) against those of their atoms; without given ones, against all-electron atoms.
+    names: Sequence[str],
+) -> list[str]:
+    """Total energies (hartree) of frames against those of their atoms; without given ones, against all-electron atoms.
 
     Raises:
-        ValueError: energies look like another unit, or have nothing to do with the atoms.
+        ValueError: energies, of all or of single frames, look like another unit, or have nothing to do with the atoms.
     """
     if not len(energies):
-        return
+        return []
     sizes = np.array([sum(one.values()) for one in compositions])
 
     def factors() -> Iterable[tuple[str, float]]:
@@ -68,11 +71,11 @@ def check_energies(
             raise ValueError(
                 f"`energy` must be in {unit}, got numbers that look like {found[0]}; pass units={{'energy': '{found[0]}'}}"
             )
-        return
+        return []
     whole = np.array([sum(n * atomic[symbol] for symbol, n in one.items()) for one in compositions])
     off = float(np.median(np.abs(energies - whole) / sizes))
     if off <= BOUND:
-        return
+        return _check_single(np.array(energies), whole, sizes, unit, names)
     for one, factor in factors():
         if one != unit and float(np.median(np.abs(energies * factor - whole) / sizes)) < min(BOUND, off / 3):
             raise ValueError(f"`energy` must be in {unit}, got numbers that look like {one}; pass units={{'energy': '{one}'}}")
@@ -81,6 +84,31 @@ def check_energies(
             f"`atomic_energies` must be of the energies' method, got energies {off:.3g} hartree per atom from the sum of atoms "
             "(median); take those of the same method and pseudopotentials, fit them, or tell `units` of the energies"
         )
+    return []
+
+
+def _check_single(
+    energies: NDArray[np.float64], whole: NDArray[np.float64], sizes: NDArray[np.int64], unit: str, names: Sequence[str]
+) -> list[str]:
+    """Energies of single frames among others that are right."""
+    each = (energies - whole) / sizes
+    odd = np.flatnonzero(np.abs(each - np.median(each)) > ODD).tolist()
+    if not odd:
+        return []
+    told = _few([names[k] for k in odd])
+    for one in MISTAKEN["energy"]:
+        factor = multiplier(one, "energy") / multiplier(unit, "energy")
+        if one != unit and all(abs(energies[k] * factor - whole[k]) < BOUND * sizes[k] for k in odd):
+            raise ValueError(f"`energy` must be in {unit} in all frames, got numbers that look like {one} in {told}")
+    worst = max(odd, key=lambda k: abs(each[k]))
+    return [
+        f"energies of {told} are more than {ODD:g} hartree per atom from those of other frames (by {each[worst]:.3g}): a "
+        "mistake, or atoms on top of each other"
+    ]
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def all_electron(symbol: str) -> float:
@@ -121,6 +149,13 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
             f"`forces` must be in {force_unit}, got a root mean square of {size:.3g} hartree/bohr: they look like "
             f"{' or '.join(told) or 'those of overlapping atoms'}; see `units`"
         )
+    sizes = np.array([float(frame.labels["forces"].square().mean().sqrt()) for frame in known])
+    odd = np.flatnonzero(sizes > max(STRONG * float(np.median(sizes)), 0.1)).tolist()
+    if odd:
+        return [
+            f"forces of {_few([known[k].name for k in odd])} are more than {STRONG:g} times those of other frames: another "
+            "unit, a mistake, or atoms on top of each other"
+        ]
     if size < 1e-4 and len(known) > 1:
         return [f"forces are {size:.2g} hartree/bohr (root mean square): all frames are relaxed, or the unit is wrong"]
     return []
