@@ -211,6 +211,8 @@ def test_atom_curve_of_one_electron():
 def test_atom_curve_names_bad_steps():
     with pytest.raises(ValueError, match="`steps` must be between -1 and 1"):
         atom_curve("Li", steps=(2.0,))
+    with pytest.raises(ValueError, match="the spin of the free atom must be known, got Og: elements go to Lr"):
+        atom_curve("Og", "pbe/def2-svp")
 
 
 def test_spread_needs_two_distances():

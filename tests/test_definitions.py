@@ -37,8 +37,8 @@ LARGEST = {
 }
 
 
-def solved(atoms, method=METHOD):
-    mol = mean_field.build(atoms.get_chemical_symbols(), atoms.positions * angstrom, method)
+def solved(atoms, method=METHOD, charge=0):
+    mol = mean_field.build(atoms.get_chemical_symbols(), atoms.positions * angstrom, method, charge=charge)
     mf = mean_field.solve(mol, "pbe", density_fit=True, field=np.zeros(3))
     return ElectronDensity.of(mf, method)
 
@@ -106,6 +106,17 @@ def test_widths_are_named_and_shared_with_the_functional(electrons):
     for made in (Hirshfeld, MBIS, ESPFit):
         with pytest.raises(ValueError, match="`lmax` must be 0, 1 or 2, got 3"):
             made(3)
+
+
+def test_mbis_of_alike_shells(one_thread):
+    """Without valence electrons two shells share a core, and exchange electrons for ever: charges are steady, and are taken."""
+    for symbol, charge in (("Li", 1), ("Be", 2)):
+        density = solved(Atoms(symbol), charge=charge)
+        np.testing.assert_allclose(MBIS()(density), [[charge, *[0.0] * 8]], atol=1e-6)
+    far = molecule("H2O") + Atoms("Li", [[0.0, 0.0, -10.0]])
+    apart, alone = MBIS()(solved(far, charge=1)), MBIS()(solved(molecule("H2O")))
+    assert apart[3, 0] == pytest.approx(1.0, abs=1e-4)
+    assert np.abs(apart[:3, 0] - alone[:, 0]).max() < 0.03  # in the field of the ion
 
 
 def test_gaussian_metric():

@@ -36,6 +36,8 @@ def water():
         (water(), {"definitions": [ESPFit(), ESPFit()]}, "`definitions` must differ"),
         (Atoms("He", [[np.nan, 0, 0]]), {}, "`atoms` must have finite positions"),
         (Atoms("HeHe", [[0, 0, 0], [0, 0, 0.01]]), {}, "`atoms` must be at least 0.1 bohr apart, got 0.0189"),
+        (Atoms("He", cell=[0.2, 5, 5], pbc=True), {}, "must have lattice vectors of at least 1.0 bohr, got one of 0.378 bohr"),
+        (Atoms("He"), {"field": "abc"}, r"`field` must be three finite numbers in hartree/\(e bohr\), got 'abc'"),
         (Atoms("X"), {}, r"`atoms` must be made of known elements, got atomic numbers \[0\]"),
         (Atoms(), {}, "`atoms` must hold at least one atom"),
         (water(), {"field": (1, 2)}, "`field` must be three finite numbers"),

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ase.data import atomic_numbers, ground_state_magnetic_moments
+from ase.data import atomic_numbers
 from numpy.typing import NDArray
 
 from cgdft.validation import mean_field
 from cgdft.validation.mean_field import NotConverged
+from cgdft.validation.request import ground_state_spin
 
 STEPS = (-1.0, -0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0)
 CONV_TOL = 1e-9  # hartree
@@ -81,12 +82,12 @@ def atom_curve(symbol: str, method: str = "pbe/def2-tzvpd", steps: Sequence[floa
     if not len(wanted) or not (np.abs(wanted) <= 1).all():
         raise ValueError(f"`steps` must be between -1 and 1 electrons, got {list(steps)}")
     number = atomic_numbers[symbol]
-    spin = _unpaired(number)
+    spin = ground_state_spin(number)
     mol = mean_field.build([symbol], np.zeros((1, 3)), method, 0, spin)
     found: dict[float, float] = {}
     for side in (1, -1):
         guess = None
-        change = 1 if _unpaired(number + side) > spin else -1  # of the number of unpaired electrons
+        change = 1 if ground_state_spin(number + side) > spin else -1  # of the number of unpaired electrons
         for x in sorted(wanted[wanted * side >= 0], key=abs):
             up, down = (mol.nelectron + spin) / 2, (mol.nelectron - spin) / 2
             if side * change > 0:
@@ -127,8 +128,3 @@ def _solved(mol: Any, method: str, up: float, down: float, guess: Any) -> Any:
         mf.level_shift, mf.damp = 0.3, 0.3
         mf.kernel(mf.make_rdm1())
     return mf
-
-
-def _unpaired(electrons: int) -> int:
-    """Unpaired electrons of a neutral atom with as many electrons."""
-    return int(ground_state_magnetic_moments[electrons]) if electrons > 0 else 0

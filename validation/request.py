@@ -10,7 +10,8 @@ from typing import Any, TypedDict
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, ground_state_magnetic_moments
+from ase.geometry import minkowski_reduce
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import pdist
 
@@ -21,6 +22,7 @@ from cgdft.validation.periodic import CUTOFF
 
 FORMAT = 3  # raise it when the stored numbers or their meaning change
 CLOSEST = 0.1  # bohr
+SHORTEST = 1.0  # of lattice vectors, bohr; PySCF dies of much shorter ones
 
 
 class Settings(TypedDict, total=False):
@@ -110,7 +112,10 @@ class Request:
             )
         total = _charge(atoms, charge)
         unpaired = _spin(int(numbers.sum()) - total, total, stated_spin(atoms, spin))
-        vector = np.zeros(3) if field is None else np.array(field, dtype=np.float64)
+        try:
+            vector = np.zeros(3) if field is None else np.array(field, dtype=np.float64)
+        except (TypeError, ValueError):
+            vector = np.full(3, np.nan)
         if vector.shape != (3,) or not np.isfinite(vector).all():
             raise ValueError(f"`field` must be three finite numbers in hartree/(e bohr), got {field!r}")
         name = method.strip().lower()
@@ -182,6 +187,16 @@ class Request:
         return folder / f"{Atoms(numbers=self.numbers).symbols}-{self.key}.h5"
 
 
+def ground_state_spin(electrons: int) -> int:
+    """Unpaired electrons of a neutral atom with so many; a ValueError where no table has it."""
+    if electrons >= len(ground_state_magnetic_moments):
+        raise ValueError(
+            f"the spin of the free atom must be known, got {chemical_symbols[electrons]}: elements go to "
+            f"{chemical_symbols[len(ground_state_magnetic_moments) - 1]}"
+        )
+    return int(ground_state_magnetic_moments[electrons]) if electrons > 0 else 0
+
+
 def _closest(atoms: Atoms) -> float:
     """Distance of the two nearest atoms, images of others among them, bohr."""
     if not atoms.pbc.any():
@@ -197,6 +212,12 @@ def _check_periodic(atoms: Atoms, field: NDArray[np.float64], response: bool, de
         raise ValueError(
             f"`atoms` must have three cell vectors where some axis is periodic, got {atoms.cell.array.tolist()} and "
             f"pbc={atoms.pbc.tolist()}: give a slab its vacuum with atoms.center(vacuum=..., axis=2), or set atoms.pbc = False"
+        )
+    shortest = float(np.linalg.norm(minkowski_reduce(atoms.cell.array)[0], axis=1).min()) * angstrom
+    if shortest < SHORTEST:
+        raise ValueError(
+            f"`atoms` must have lattice vectors of at least {SHORTEST} bohr, got one of {shortest:.3g} bohr: check that the "
+            "cell is in angstrom"
         )
     if field.any():
         raise ValueError("`field` is for molecules, got one for a periodic cell: leave it out")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, ground_state_magnetic_moments
+from ase.data import atomic_numbers
 
 from cgdft.learning.data.frames import Frame
 
@@ -57,13 +57,14 @@ def atomic_energies(
 def free_atoms(elements: Iterable[str], method: str) -> dict[str, float]:
     """Energies of neutral atoms in their ground states' spin by PySCF, hartree; kept on disk as `cgdft reference` does."""
     from cgdft.validation.reference import reference
+    from cgdft.validation.request import ground_state_spin
 
     return {
         symbol: reference(
             Atoms(symbol),
             method,
             charge=0,
-            spin=int(ground_state_magnetic_moments[atomic_numbers[symbol]]),
+            spin=ground_state_spin(atomic_numbers[symbol]),
             polarizability=False,
         ).energy
         for symbol in sorted(elements, key=atomic_numbers.__getitem__)
