@@ -116,6 +116,22 @@ def test_wrong_signs_sums_and_orders(trajectory):
     assert "all frames are relaxed" in check_set(still)[0]
 
 
+def test_energies_of_atoms_of_another_unit(trajectory):
+    """In eV where hartree are meant; fitted ones do not tell the unit of energies, those of all electrons do."""
+    frames = FrameSet.read(trajectory)
+    with pytest.raises(ValueError, match="`atomic_energies` must be in hartree, got numbers that look like eV"):
+        check_set(frames, atomic_energies={symbol: one / units.eV for symbol, one in FREE.items()})
+    (told,) = check_set(frames, atomic_energies={"H": -0.5, "O": -77.5})
+    assert told.startswith("`atomic_energies` must be of the energies' method, got energies 0.7")
+    wrong = FrameSet.read(trajectory, units={"energy": "hartree"})
+    with pytest.warns(UserWarning, match="compositions do not determine the atomic energies"):
+        fitted = atomic_energies(wrong)
+    alone = [Frame(f.name, f.structure, {"energy": f.labels["energy"]}) for f in wrong]
+    assert check_set(alone, atomic_energies=fitted) == []
+    with pytest.raises(ValueError, match="`energy` must be in hartree, got numbers that look like eV"):
+        check_set(alone, atomic_energies=fitted, fitted=True)
+
+
 def test_single_frames_of_another_unit(tmp_path):
     """Energies in hartree or kcal/mol among those in eV, forces in another unit, and mere mistakes."""
 

@@ -112,6 +112,10 @@ def test_what_was_computed_in_a_field_is_left_out(tmp_path):
         assert len(frames) == 6
         assert "6 of 12 frames are in a uniform field" in frames.notes[0]
         assert check_set(frames)[0] == frames.notes[0]
+    atoms = [molecule("H2O", info={"electric_field": [0.0, 0.0, 0.01 * k]}) for k in range(3)]
+    assert len(FrameSet.read(written(tmp_path / "e.xyz", atoms))) == 1
+    with pytest.raises(ValueError, match="at least one frame, got none in .*: 2 of 2 frames are in a uniform field"):
+        FrameSet.read(written(tmp_path / "f.xyz", atoms[1:]))
 
 
 def test_ase_units_and_labels_in_atomic_units(trajectory):
@@ -338,9 +342,11 @@ def test_shuffling_goes_on_where_it_stopped(many):
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 23])
-def test_ranks_share_everything_out(many, world_size):
-    ranks = [Epochs(many.sizes, 5, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+@pytest.mark.parametrize("batch_size", [5, 1])
+def test_ranks_share_everything_out(many, world_size, batch_size):
+    ranks = [Epochs(many.sizes, batch_size, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(one) for one in ranks}) == 1
+    assert all(0 < len(batch) <= max(2, batch_size) for one in ranks for batch in one)
     assert sorted(k for one in ranks for batch in one for k in batch) == list(range(23))
 
 

@@ -7,22 +7,17 @@ import struct
 import pytest
 import torch
 from ase.build import molecule
-from e3nn import o3
 from safetensors.torch import load_file
-from springs import water, written
-from waters import ATOMS, config, frames, network, process, stretched
+from waters import Crowding, config, frames, process, stretched, written_model
 
 import cgdft
-from cgdft import Structure, units
+from cgdft import Structure
 from cgdft.cli import main
-from cgdft.electrostatics.pairs import near_pairs
-from cgdft.learning import Environment, MessagePassing
+from cgdft.learning import MessagePassing
 from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Settings
-from cgdft.learning.training.domain import OutsideTraining, ranges
-from cgdft.learning.training.evaluate_files import evaluate_files
+from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.read_config import read_config
-from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import checksum, load, metadata, save
 from cgdft.validation.suites import stored
 
@@ -31,12 +26,7 @@ from cgdft.validation.suites import stored
 
 @pytest.fixture
 def saved(tmp_path):
-    environment = network()
-    model = make("nonlinear", environment, ATOMS)
-    path = tmp_path / "model.safetensors"
-    seen = ranges(frames(), environment.cutoff)
-    save(model, path, architecture="nonlinear", atoms=ATOMS, ranges=seen, provenance={"seed": 3})
-    return model, path
+    return written_model(tmp_path)
 
 
 def changed(path, **changes):
@@ -66,21 +56,6 @@ def test_saved_models_come_back(saved):
     facts = metadata(path)
     assert facts["provenance"] == {"seed": 3}
     assert facts["versions"]["cgdft"] == cgdft.__version__
-
-
-class Crowding(Environment):
-    """How much there is around an atom, and on which side: an environment of a user's own."""
-
-    def __init__(self, elements, cutoff=6.0):
-        super().__init__()
-        self.elements, self.cutoff, self.irreps = tuple(elements), cutoff, o3.Irreps("2x0e + 1x1o")
-        self.range = torch.nn.Parameter(torch.tensor([2.0, 3.0], dtype=torch.float64))
-
-    def features(self, structure):
-        i, _, apart = near_pairs(structure, self.cutoff)
-        near = torch.exp(-((apart**2).sum(1, keepdim=True) / self.range**2))
-        seen = torch.cat([near, near[:, :1] * apart], 1)
-        return seen.new_zeros(structure.n_atoms, 5).index_add(0, i, seen)
 
 
 def test_models_on_environments_of_ones_own_are_saved(tmp_path):
@@ -230,94 +205,6 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     (tmp_path / "mine.py").write_text("model = 3")
     assert main(["train", str(path)]) == 2
     assert "must define model(environment, atoms)" in capsys.readouterr().err
-
-
-@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
-def test_charges_of_another_definition_are_not_compared(tmp_path):
-    """Nor found better or worse than they are."""
-    (tmp_path / "set.yaml").write_text(
-        f"data: {{train: [{written(tmp_path / 'a.xyz', [water(seed) for seed in range(6)])}], validation: 0.34}}\n"
-        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
-        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
-    )
-    train(tmp_path / "set.yaml")
-    model = tmp_path / "run" / "model.safetensors"
-    others = [water(seed) for seed in range(10, 13)]
-    for atoms in others:
-        atoms.arrays = {"Another_charges": 2 * atoms.arrays["Test_charges"], **atoms.arrays}
-    both = evaluate_files(model, [written(tmp_path / "both.xyz", others)]).to_dict()["errors"]
-    unchanged = [water(seed) for seed in range(10, 13)]
-    plain = evaluate_files(model, [written(tmp_path / "plain.xyz", unchanged)]).to_dict()["errors"]
-    assert both["charges"] == plain["charges"]
-    for atoms in unchanged:
-        atoms.calc.results["energy"] *= units.eV
-    with pytest.raises(ValueError, match="`energy` must be in eV, got numbers that look like hartree"):
-        evaluate_files(model, [written(tmp_path / "hartree.xyz", unchanged)])
-    for atoms in others:
-        del atoms.arrays["Test_charges"]
-    with pytest.warns(UserWarning, match="multipoles are not compared: learnt by Test, in the files by Another"):
-        assert "charges" not in evaluate_files(model, [written(tmp_path / "other.xyz", others)]).to_dict()["errors"]
-    for atoms in others:
-        del atoms.arrays["Another_charges"]
-        atoms.calc = None
-    with pytest.raises(ValueError, match="`data` must have labels, got none in .*none.xyz"):
-        evaluate_files(model, [written(tmp_path / "none.xyz", others)])
-
-
-@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
-def test_a_file_to_evaluate_on_may_lack_a_key_of_the_training(tmp_path):
-    frames = [water(seed) for seed in range(6)]
-    for atoms in frames:
-        atoms.info["mine"] = atoms.calc.results.pop("dipole")
-    (tmp_path / "set.yaml").write_text(
-        f"data: {{train: [{written(tmp_path / 'a.xyz', frames)}], validation: 0.34, keys: {{dipole: mine}}}}\n"
-        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
-        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
-    )
-    train(tmp_path / "set.yaml")
-    for atoms in frames:
-        del atoms.info["mine"]
-    with pytest.warns(UserWarning, match="`keys` of dipole must be a name in the files, got 'mine'"):
-        found = evaluate_files(tmp_path / "run" / "model.safetensors", [written(tmp_path / "b.xyz", frames)]).errors
-    assert "forces" in found
-    assert "dipole" not in found
-
-
-def test_evaluate(saved, tmp_path, capsys):
-    assert main(["evaluate", str(saved[1]), str(stored("water")), "--json"]) == 0
-    captured = capsys.readouterr()
-    found = json.loads(captured.out)
-    assert found["frames"] == 6
-    assert found["errors"]["energy"]["unit"] == "meV/atom"
-    assert found["errors"]["charges"]["rmse"] > 0
-    assert found["errors"]["susceptibility"]["n"] == sum((4 * n) ** 2 for n in range(3, 19, 3))
-    assert "surroundings that the model was not trained on" in captured.err
-    assert main(["evaluate", str(saved[1]), str(stored("molecules"))]) == 0
-    captured = capsys.readouterr()
-    assert "which the model does not know (it knows H, O)" in captured.err
-    assert "meV/angstrom" in captured.out
-    assert main(["evaluate", "nothing", str(stored("molecules"))]) == 2
-
-
-@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
-def test_evaluate_with_keys_and_units_of_the_files(saved, tmp_path, capsys):
-    model, frames = str(saved[1]), [water(seed) for seed in range(3)]
-
-    def errors(*more):
-        assert main(["evaluate", model, str(written(tmp_path / "set.xyz", frames)), "--json", *more]) == 0
-        return json.loads(capsys.readouterr().out)["errors"]
-
-    known = errors()
-    for atoms in frames:
-        energy = atoms.calc.results.pop("energy") * units.eV / units.hartree
-        atoms.info["mine"] = energy
-    assert "energy" not in errors()
-    told = errors("--key", "energy=mine", "--unit", "energy=hartree")
-    assert told["energy"]["rmse"] == pytest.approx(known["energy"]["rmse"], rel=1e-6)
-    assert told["forces"] == known["forces"]
-    for wrong in (["--key", "energy"], ["--key", "energy=other"], ["--unit", "energy=parsec"]):
-        assert main(["evaluate", model, str(tmp_path / "set.xyz"), *wrong]) == 2
-        assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_nothing_heavy_is_imported_for_help():

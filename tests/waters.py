@@ -6,12 +6,16 @@ import sys
 
 import torch
 from ase.build import molecule
+from e3nn import o3
 
 from cgdft import Structure
+from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import QEq
-from cgdft.learning import Frame, MessagePassing
+from cgdft.learning import Environment, Frame, MessagePassing
 from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Settings
+from cgdft.learning.training.domain import ranges
+from cgdft.learning.training.saving import save
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation.suites import stored
 
@@ -75,3 +79,28 @@ def process(*arguments):
     return subprocess.Popen(
         [sys.executable, *map(str, arguments)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+class Crowding(Environment):
+    """How much there is around an atom, and on which side: an environment of a user's own."""
+
+    def __init__(self, elements, cutoff=6.0):
+        super().__init__()
+        self.elements, self.cutoff, self.irreps = tuple(elements), cutoff, o3.Irreps("2x0e + 1x1o")
+        self.range = torch.nn.Parameter(torch.tensor([2.0, 3.0], dtype=torch.float64))
+
+    def features(self, structure):
+        i, _, apart = near_pairs(structure, self.cutoff)
+        near = torch.exp(-((apart**2).sum(1, keepdim=True) / self.range**2))
+        seen = torch.cat([near, near[:, :1] * apart], 1)
+        return seen.new_zeros(structure.n_atoms, 5).index_add(0, i, seen)
+
+
+def written_model(tmp_path):
+    """A model with random weights, and its file."""
+    environment = network()
+    model = make("nonlinear", environment, ATOMS)
+    path = tmp_path / "model.safetensors"
+    seen = ranges(frames(), environment.cutoff)
+    save(model, path, architecture="nonlinear", atoms=ATOMS, ranges=seen, provenance={"seed": 3})
+    return model, path

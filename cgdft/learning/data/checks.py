@@ -50,6 +50,8 @@ def check_set(
     elements: Collection[str] | None = None,
     atomic_energies: Mapping[str, float] | None = None,
     weights: Mapping[str, float] | None = None,
+    named: Collection[str] | None = None,
+    fitted: bool = False,
 ) -> list[str]:
     """Read all frames once and look for mistakes; what may be one is returned, a line each.
 
@@ -58,6 +60,8 @@ def check_set(
         elements: which the model knows; default all.
         atomic_energies: element -> hartree, which the energies are counted from.
         weights: of labels in the loss; those without do not count.
+        named: of these, those that are not there by default; default: all.
+        fitted: whether the atomic energies were fitted to these energies, whose unit they then do not tell.
 
     Raises:
         ValueError: no label that counts; labels that are NaN, infinite or of wrong shape; elements that the model does not
@@ -68,13 +72,14 @@ def check_set(
     surveys = [_survey(one, elements) for one in ([train] if validation is None else [train, validation])]
     for survey in surveys:
         if isinstance(survey.frames, FrameSet):
-            told += [*survey.frames.notes, *_of_definitions(survey.frames)]
+            told += [*survey.frames.notes, *(_of_definitions(survey.frames) if weights is not None else [])]
     if atomic_energies is None and surveys[0].energies:
         told.append("energies have no atomic reference: give `atomic_energies`, or the model must learn the energies of atoms")
     if len(surveys) > 1 and (new := surveys[1].elements - surveys[0].elements):
         told.append(f"validation has elements that training has not: {', '.join(sorted(new))}")
     if weights is not None:
-        told += _check_weights(surveys, {name: weight for name, weight in weights.items() if weight and name in QUANTITIES})
+        counting = {name: weight for name, weight in weights.items() if weight and name in QUANTITIES}
+        told += _check_weights(surveys, set(counting), set(counting) if named is None else set(named))
     for survey in surveys:
         lacking = set().union(*survey.compositions) - set(atomic_energies or ())
         if atomic_energies is not None and lacking:
@@ -82,7 +87,8 @@ def check_set(
                 f"`atomic_energies` must have every element, got none of {', '.join(sorted(lacking))}; add it, in hartree"
             )
         energies, unit = np.array(survey.energies), survey.unit("energy")
-        told += check_energies(survey.compositions, energies, unit, atomic_energies, survey.with_energy)
+        for atoms in (atomic_energies, None) if fitted else (atomic_energies,):
+            told += check_energies(survey.compositions, energies, unit, atoms, survey.with_energy)
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"))
@@ -122,8 +128,7 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
     return survey
 
 
-def _check_weights(surveys: Sequence[_Survey], weights: Mapping[str, float]) -> list[str]:
-    counting = set(weights)
+def _check_weights(surveys: Sequence[_Survey], counting: set[str], named: set[str]) -> list[str]:
     for survey, name in zip(surveys, ("train", "validation"), strict=False):
         if not counting & survey.labels:
             raise ValueError(
@@ -131,8 +136,7 @@ def _check_weights(surveys: Sequence[_Survey], weights: Mapping[str, float]) -> 
                 f"{', '.join(sorted(survey.labels)) or 'none'}"
             )
     told = []
-    chosen = {name for name, weight in weights.items() if weight != QUANTITIES[name].weight}
-    if missing := chosen - surveys[0].labels:
+    if missing := named & counting - surveys[0].labels:
         told.append(f"labels that no frame of training has: {', '.join(sorted(missing))}")
     if unused := surveys[0].labels - counting:
         told.append(f"labels that do not count, as `weights` does not name them: {', '.join(sorted(unused))}")
@@ -140,7 +144,7 @@ def _check_weights(surveys: Sequence[_Survey], weights: Mapping[str, float]) -> 
 
 
 def _of_definitions(frames: FrameSet) -> list[str]:
-    if len(frames.definitions) < 2 or frames.definition is None:
+    if len(frames.definitions) < 2 or frames.definition not in frames.definitions:
         return []
     others = ", ".join(one for one in frames.definitions if one != frames.definition)
     return [f"multipoles are by {frames.definition}; there are also {others}: see `definition`"]

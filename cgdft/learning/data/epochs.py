@@ -13,7 +13,7 @@ class Epochs(Sampler[list[int]]):
     """Batches of places of one epoch, of one rank; `set_epoch` chooses the epoch and, to go on within it, the first batch.
 
     All ranks have equally many batches, disjoint and together complete: where numbers do not divide, the largest batches
-    are halved.
+    are halved; where all are of one frame, two of them become one.
 
     Args:
         sizes: atoms of each frame, (n,).
@@ -93,5 +93,8 @@ def _even(batches: list[list[int]], world_size: int) -> list[list[int]]:
     while len(batches) % world_size:
         k = max(range(len(batches)), key=lambda k: (len(batches[k]), k))
         half = (len(batches[k]) + 1) // 2
-        batches[k : k + 1] = [batches[k][:half], batches[k][half:]]
+        if len(batches[k]) > 1:
+            batches[k : k + 1] = [batches[k][:half], batches[k][half:]]
+        else:
+            batches[-2:] = [batches[-2] + batches[-1]]
     return batches

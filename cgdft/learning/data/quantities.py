@@ -103,7 +103,7 @@ QUANTITIES = {
         shape=(),
         unit="hartree",
         in_files="eV",
-        names=("chemical_potential", "fermi_level", "fermi_energy", "mu"),
+        names=("chemical_potential", "fermi_level", "fermi_energy"),
         scale=1e-2,
         by=("charge",),
     ),

@@ -21,10 +21,12 @@ from cgdft.learning.data.labels import Reading, definitions_in
 
 #: Of a comment line without `Properties`.
 PLAIN = "species:S:1:pos:R:3"
+#: What a uniform field is called.
+FIELDS = ("field", "electric_field", "external_field", "efield")
 
 
 class AtomsFile:
-    """Frames of one file. Those in a uniform field (`info["field"]`) are left out, since a frame has none.
+    """Frames of one file. Those in a uniform field (`FIELDS` in `info`) are left out, since a frame has none.
 
     Args:
         path: of the file.
@@ -78,7 +80,7 @@ class AtomsFile:
         self._found = 0
         for place, info, columns, atoms, fact in self._walk():
             number, self._found = self._found, self._found + 1
-            if np.any(np.asarray(info.get("field", 0.0)) != 0):
+            if any(np.any(np.asarray(info.get(name, 0.0)) != 0) for name in FIELDS):
                 continue
             names.update(dict.fromkeys([*columns, *info]))
             places.append((place, number))

@@ -79,12 +79,15 @@ def check_energies(
     for one, factor in factors():
         if one != unit and float(np.median(np.abs(energies * factor - whole) / sizes)) < min(BOUND, off / 3):
             raise ValueError(f"`energy` must be in {unit}, got numbers that look like {one}; pass units={{'energy': '{one}'}}")
+    if float(np.median(np.abs(energies - whole * eV) / sizes)) < min(BOUND, off / 3):
+        raise ValueError("`atomic_energies` must be in hartree, got numbers that look like eV; multiply them by cgdft.units.eV")
+    told = (
+        f"`atomic_energies` must be of the energies' method, got energies {off:.3g} hartree per atom from the sum of atoms "
+        "(median); take those of the same method and pseudopotentials, fit them, or tell `units` of the energies"
+    )
     if off > FAR:
-        raise ValueError(
-            f"`atomic_energies` must be of the energies' method, got energies {off:.3g} hartree per atom from the sum of atoms "
-            "(median); take those of the same method and pseudopotentials, fit them, or tell `units` of the energies"
-        )
-    return []
+        raise ValueError(told)
+    return [told]
 
 
 def _check_single(
@@ -232,19 +235,24 @@ def _fits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 
 
 def _charged_origin(frames: Sequence[Frame], given: NDArray[np.float64], sums: NDArray[np.float64]) -> str:
-    """Whether the dipoles of charged molecules are about their centre of nuclei, mass or charge, not about the origin."""
+    """Whether the dipoles of charged molecules are about some centre of theirs, not about the origin; the best that fits."""
     charged = [k for k, frame in enumerate(frames) if frame.structure.charge.any()]
     if not charged:
         return ""
-    for name in ("nuclei", "mass"):
+    off = {}
+    for name in ("nuclei", "mass", "nuclear charge"):
         moved = sums[charged] - np.stack([float(frames[k].structure.charge[0]) * _centre(frames[k], name) for k in charged])
         if _fits(given[charged], moved):
-            return f"`dipole` must be about the origin of coordinates, got those of ions about their centre of {name}; add Q R"
-    return ""
+            off[name] = float(np.median(np.linalg.norm(given[charged] - moved, axis=1)))
+    if not off:
+        return ""
+    best = min(off, key=off.__getitem__)
+    return f"`dipole` must be about the origin of coordinates, got those of ions about their centre of {best}; add Q R"
 
 
 def _centre(frame: Frame, of: str) -> NDArray[np.float64]:
-    weight = np.ones(frame.structure.n_atoms) if of == "nuclei" else atomic_masses[frame.structure.numbers.numpy()]
+    numbers = frame.structure.numbers.numpy()
+    weight = {"nuclei": np.ones(len(numbers)), "mass": atomic_masses[numbers], "nuclear charge": numbers.astype(float)}[of]
     return np.average(frame.structure.positions.numpy(), axis=0, weights=weight)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -64,7 +64,7 @@ class FrameSet(Dataset[Frame]):
         units: Mapping[str, str] | None = None,
         definition: str | None = None,
         charge: float | None = None,
-        partial: bool = False,
+        partial: Collection[str] = (),
     ) -> FrameSet:
         """Index files: extended xyz and ASE trajectories, HDF5 results of `cgdft reference`; others of ASE are kept in memory.
 
@@ -78,7 +78,7 @@ class FrameSet(Dataset[Frame]):
             definition: of the multipoles, by name: arrays <name>_charges, <name>_dipoles and <name>_quadrupoles, in
                 e3nn's order; default the first that there is.
             charge: total charge, e, of frames that state none; default neutral, and refused where that is a guess.
-            partial: whether the files may lack some of the `keys`, with a warning.
+            partial: labels whose `keys` the files may lack, with a warning.
 
         Dipole, quadrupole and potential of periodic frames are not read.
 
@@ -98,12 +98,13 @@ class FrameSet(Dataset[Frame]):
             ]
         )
         if not len(places):
-            raise ValueError(f"`paths` must hold at least one frame, got none in {', '.join(map(str, listed))}")
+            notes = "".join(f"; {note}" for source in sources for note in source.notes)
+            raise ValueError(f"`paths` must hold at least one frame, got none in {', '.join(map(str, listed))}{notes}")
         names = frozenset[str]().union(*(source.names for source in sources))
         for quantity, key in reading.keys.items():
             if key.removesuffix(".T") not in names:
                 told = f"`keys` of {quantity} must be a name in the files, got {key!r}; they have {', '.join(sorted(names))}"
-                if not partial:
+                if quantity not in partial:
                     raise ValueError(told)
                 warnings.warn(told, UserWarning, 2)
         made = cls(sources, places, definition, reading)
@@ -111,7 +112,7 @@ class FrameSet(Dataset[Frame]):
             known = ", ".join(made.definitions) or "none"
             raise ValueError(f"`definition` must be of multipoles in the files, which have {known}, got {definition!r}")
         if definition is None:
-            made.definition = next(iter(made.definitions), None)
+            made.definition = reading.keys.get("multipoles") or next(iter(made.definitions), None)
         missing = Missing.of(made.facts)
         for frames, of_charge in ((missing.charge, True), (missing.spin, False)):
             if len(frames):
@@ -171,7 +172,7 @@ class FrameSet(Dataset[Frame]):
 
     def defined_as(self, definition: str | None) -> FrameSet:
         """The same with multipoles by a definition or by arrays that name none; without any, and a warning, if all differ."""
-        if definition is None or not self.definitions:
+        if definition is None or not self.definitions or "multipoles" in self.reading.keys:
             return self
         same = [one for one in (definition, *UNNAMED) if one in self.definitions]
         if not same:

@@ -35,7 +35,7 @@ def evaluate_files(
         model: a file or a name, see `load`.
         architecture: the Python file of a model of a user's own.
         environment: see `load`.
-        keys, units: see `FrameSet.read`; where given, in place of those of the training.
+        keys, units: see `FrameSet.read`; those of the training where none is given of a label.
 
     Raises:
         ValueError, FileNotFoundError: as `load`, `FrameSet.read` and `check_set`, units that look wrong among them; no frame
@@ -44,12 +44,13 @@ def evaluate_files(
     facts = metadata(model)
     loaded = load(model, architecture, environment)
     data = facts["provenance"].get("config", {}).get("data", {})
+    trained: dict[str, str] = data.get("keys") or {}
     frames = FrameSet.read(
         [str(path) for path in paths],
-        keys=data.get("keys") if keys is None else keys,
-        units=data.get("units") if units is None else units,
+        keys={**trained, **(keys or {})},
+        units={**(data.get("units") or {}), **(units or {})},
         charge=data.get("charge"),
-        partial=keys is None,
+        partial=trained.keys() - (keys or {}).keys(),
     )
     frames = frames.defined_as(facts["provenance"].get("definition"))
     environment = environment_of(loaded)
@@ -61,7 +62,8 @@ def evaluate_files(
             raise ValueError(f"`data` must have a frame without {told}, got none")
         warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 2)
         frames = frames.subset(known)
-    check_set(frames, atomic_energies=facts["atoms"])
+    for note in check_set(frames, atomic_energies=facts["atoms"]):
+        warnings.warn(note, stacklevel=2)
     found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
         raise ValueError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,7 +143,8 @@ def evaluate(
     found = {name: Errors() for name in names}
     failed: dict[str, str] = {}
     frames = 0
-    asked = [p for p in model.parameters() if p.requires_grad]
+    asked, training = [p for p in model.parameters() if p.requires_grad], [one for one in model.modules() if one.training]
+    model.eval()
     for p in asked:
         p.requires_grad = False
     try:
@@ -162,9 +164,14 @@ def evaluate(
                     if quantities is not None:
                         raise
                     warnings.warn(f"not evaluated: {error}", stacklevel=2)
+                    for s in prediction.batch.having(name):
+                        with suppress(Undefined):
+                            _add(found, prediction, name, [s])
     finally:
         for p in asked:
             p.requires_grad_()
+        for module in training:
+            module.training = True
     numbers = torch.tensor([[one.n, one.squares, one.sizes] for one in found.values()], dtype=torch.float64)
     counts = world.sum(torch.tensor([frames, len(failed)], dtype=torch.float64))
     for one, row in zip(found.values(), world.sum(numbers).tolist(), strict=True):
@@ -172,8 +179,8 @@ def evaluate(
     return Evaluation({k: v for k, v in found.items() if v.n}, int(counts[0]), failed, int(counts[1]))
 
 
-def _add(found: dict[str, Errors], prediction: Prediction, name: str) -> None:
-    for part, _, value, label in divided(prediction, name):
+def _add(found: dict[str, Errors], prediction: Prediction, name: str, which: Sequence[int] | None = None) -> None:
+    for part, _, value, label in divided(prediction, name, which):
         wrong = (value - label).detach()
         shown = label - _of_free_atoms(prediction) if name == "energy" else label
         found[part].add(shown.reshape(-1), wrong.reshape(-1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,19 +11,23 @@ from torch import Tensor
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.training.prediction import Prediction
+from cgdft.response import Undefined
 
 #: What else than a label may have a weight: residuals of the direct way, with what counts as one.
 EXTRA = {"stationarity": 1e-2}
 
 
-def compared(prediction: Prediction, quantity: str) -> tuple[Tensor, Tensor]:
+def compared(prediction: Prediction, quantity: str, which: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
     """Prediction and label of all frames of the batch that have it, of the same shape: energies per atom, others in their unit.
 
     Of susceptibilities those between multipoles that both have; susceptibilities and potentials flat. Multipoles as far as the
-    model has them; those that a frame lacks are NaN in the label.
+    model has them; those that a frame lacks are NaN in the label. Stress along periodic axes.
+
+    Args:
+        which: of the frames, by their places; default: all.
     """
     batch = prediction.batch
-    structures = batch.having(quantity)
+    structures = batch.having(quantity) if which is None else list(which)
     found = prediction.get(quantity, structures)
     labels = [batch.frames[s].labels[quantity] for s in structures]
     if isinstance(found, list):
@@ -42,6 +46,9 @@ def compared(prediction: Prediction, quantity: str) -> tuple[Tensor, Tensor]:
     if quantity == "energy":
         counts = batch.structure.counts[structures]
         return found / counts, label / counts
+    if quantity == "stress":  # across a slab or wire there is none, whatever codes write
+        along = torch.eye(3).to(found) - batch.structure.open_projector[structures].to(found)
+        return along @ found @ along, along @ label @ along
     return found, label
 
 
@@ -66,14 +73,20 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
             if name in prediction.extra:
                 found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
         elif weight and prediction.batch.having(name):
-            for part, l, value, label in divided(prediction, name):  # noqa: E741
+            try:
+                both = list(divided(prediction, name))
+            except Undefined as error:
+                raise Undefined(f"{error}; or leave {name} out of `weights`") from error
+            for part, l, value, label in both:  # noqa: E741
                 found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2
     return found
 
 
-def divided(prediction: Prediction, quantity: str) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+def divided(
+    prediction: Prediction, quantity: str, which: Sequence[int] | None = None
+) -> Iterator[tuple[str, int, Tensor, Tensor]]:
     """(name, l, prediction, label) of all that errors are told by: of multipoles each l, of the atoms that have those."""
-    value, label = compared(prediction, quantity)
+    value, label = compared(prediction, quantity, which)
     if quantity != "multipoles":
         yield quantity, 0, value, label
         return

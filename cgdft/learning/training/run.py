@@ -58,8 +58,10 @@ def _train(config: Config, processes: World) -> Trained:
     environment = environment_of(model)
     if processes.writes:
         weights = config.settings.weights
+        named = weights if "weights" in config.model_fields_set else ()
         others = None if validation is frames else validation
-        for note in check_set(frames, others, elements=environment.elements, atomic_energies=atoms, weights=weights):
+        known: dict[str, Any] = {"elements": environment.elements, "atomic_energies": atoms, "fitted": _fitted(config)}
+        for note in check_set(frames, others, **known, weights=weights, named=named):
             warnings.warn(note, stacklevel=3)
     seen = ranges(frames, environment.cutoff, began.get("ranges")) if processes.writes else {}
 
@@ -94,9 +96,14 @@ def _train(config: Config, processes: World) -> Trained:
     ).run()
 
 
+def _fitted(config: Config) -> bool:
+    """Whether E0 are fitted to the energies."""
+    return config.atoms == "fit" or (config.atoms is None and config.start is None)
+
+
 def _begin(config: Config, frames: FrameSet) -> tuple[Model, dict[str, float], dict[str, Any]]:
     """The model, E0 of its elements, and what the file says that it begins with."""
-    given = config.atoms or ("fit" if config.start is None else None)
+    given = "fit" if _fitted(config) else config.atoms
     atoms: dict[str, float] = {}
     if isinstance(given, str):
         atoms = atomic_energies(frames, method=None if given == "fit" else given)

@@ -133,7 +133,7 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
     if facts["ranges"]:
         environment = environment_of(model)
         environment.register_forward_pre_hook(Guard(facts["ranges"], environment.cutoff))
-    return model.requires_grad_(requires_grad=False)
+    return model.requires_grad_(requires_grad=False).eval()
 
 
 def restored(

@@ -134,6 +134,7 @@ class Trainer:
                 self._keep(row, evaluation)
                 bar.update(task, advance=1, description=f"{row['way']}: loss {row['validation_loss']:.4g}")
         self.average.model.load_state_dict(self.best["weights"])
+        self.average.model.eval()
         evaluation = self._validate()
         if self.output is not None and self.world.writes:
             self.output.draw(self.history, evaluation)
@@ -146,16 +147,15 @@ class Trainer:
         phases: list[tuple[str, int]] = [(name, n) for name, n in self.settings.schedule.items() if n]
         seen = {name for k in range(min(10, len(self.train))) for name in self.train[k].labels}
         waiting = sorted(AT_MINIMUM & self.weights.keys() & seen)
-        if waiting and all(name != "implicit" for name, _ in phases):
+        if any(name == "direct" for name, _ in phases) and (why := self._not_directly()):
+            warnings.warn(f"trained implicitly from the start: {why}", stacklevel=3)
+            phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
+        ways = {name for name, _ in phases}
+        if waiting and "implicit" not in ways:
             warnings.warn(f"not trained: {', '.join(waiting)} need implicit epochs in `schedule`", stacklevel=3)
-        elif waiting and not self.weights.keys() - AT_MINIMUM:
+        elif waiting and ways != {"implicit"} and not self.weights.keys() - AT_MINIMUM:
             warnings.warn(f"trained implicitly from the start: {', '.join(waiting)} are of the minimum", stacklevel=3)
             phases = [("implicit", n) for _, n in phases]
-        if any(name == "direct" for name, _ in phases):
-            why = self._not_directly()
-            if why:
-                warnings.warn(f"trained implicitly from the start: {why}", stacklevel=3)
-                phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
         return phases
 
     def _not_directly(self) -> str:
