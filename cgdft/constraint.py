@@ -265,6 +265,8 @@ def _check_row(row: Row, structure: Structure, size: int) -> None:
         one = getattr(row, what)
         if one is not None or what == "weights":
             require_tensor(f"`{what}` of the Row {row.name}", one, shape, structure.positions)
+            if not finite(one):
+                raise ValueError(f"`{what}` of the Row {row.name} must be finite, got NaN or infinity")
     if row.charge is None and row.potential is None and not row.plain:
         raise ValueError(f"`charge` or `potential` must be given of the Row {row.name}, got neither")
     if row.charge is not None and row.potential is not None:

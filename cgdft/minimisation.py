@@ -160,14 +160,18 @@ class Minimisation(Problem):
 
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
+        slope = self.space.pull(self.slope(x))
+        return slope if self.space.stiffness is None else slope + self.space.stiffness * x
+
+    def slope(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
+        """Derivative of the functional, less the work of batteries, by the coefficients."""
         rho = self.density(x)
         slope = self.harmonic.slope(rho) - self._given
         for term in self._others:
             slope = slope + term.gradient(rho)
         if not finite(slope):
             self._blame("first", rho, lambda term: term.gradient(rho))
-        slope = self.space.pull(slope)
-        return slope if self.space.stiffness is None else slope + self.space.stiffness * x
+        return slope
 
     def curvature(self, x: Float[Tensor, " n_x"]) -> Callable[[Tensor], Tensor]:
         """v -> Hessian of the objective at x times v, (n_x,) to (n_x,); what does not depend on v is computed once."""
@@ -232,6 +236,8 @@ class Minimisation(Problem):
                 hessian += term.hessian(rho)
         by_atom = hessian.reshape(self.n, self._most // size, size, -1, size)
         by_atom[structure.index, structure.local, :, structure.local] += self.blocks(rho)
+        if not finite(hessian):
+            self._blame("second", rho, lambda term: term.blocks(rho) if term.local else term.hessian(rho))
         return hessian
 
     def _constant_couplings(self) -> Float[Tensor, "n_structures n n"]:
@@ -296,6 +302,8 @@ class Minimisation(Problem):
         """
         rho = self.density(x)
         diagonal = sum((term.diagonal(rho) for term in self.functional), torch.zeros_like(rho.coefficients))
+        if not finite(diagonal):
+            self._blame("second", rho, lambda term: term.diagonal(rho))
         if apart is not None:
             diagonal = torch.maximum(diagonal - apart, 0.1 * diagonal)
         space = self.space

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.minimisation import RUNAWAY
 from cgdft.problem import Residual
 from cgdft.response import Probe
 from cgdft.response_problem import ResponseProblem
@@ -42,8 +43,16 @@ class Recursion(ResponseProblem):
             bare = self.potentials(p, none, probe)
             multipliers = self.equilibrate(bare)
             v = self.shifted(bare, multipliers)
-            p = self.answer(v)
+            found = self.answer(v)
+            away = self.runaway(found)
+            p = torch.where(away[self.structure.index, None], p, found) if away.any() else found
         return p, multipliers, v
+
+    def runaway(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
+        """Structures whose answers have left all bounds; they keep the last that had not."""
+        most = p.detach().abs().amax(1)
+        largest = most.new_zeros(self.n).scatter_reduce(0, self.structure.index, most.nan_to_num(torch.inf), "amax")
+        return ~(largest <= RUNAWAY)
 
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """p and lambda less those of the last answer, with a graph."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Newton steps for the charges of an answer, and to what they are met, e beside the softness of the law.
 NEWTON, CHARGES = 50, 1e-13
+#: Part of a softness that a step may leave of it.
+SATURATED = 1e-3
 #: Derivatives that are taken of an answer at most: two of an observable, and two more by users.
 ORDERS = 4
 
@@ -239,6 +241,8 @@ class ResponseProblem(Problem):
             trial = multipliers + step
             left, slope = softness_at(trial)
             closer = left.abs().amax(1, keepdim=True) < rest.abs().amax(1, keepdim=True)
+            saturated = slope.abs().sum((1, 2)) < SATURATED * softness.abs().sum((1, 2))  # from where no step leads back
+            closer = closer & ~(saturated & (left.abs() > KEPT).any(1))[:, None]
             multipliers, rest = torch.where(closer, trial, multipliers), torch.where(closer, left, rest)
             softness = torch.where(closer[..., None], slope, softness)
             step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
@@ -273,7 +277,8 @@ class ResponseProblem(Problem):
         one = torch.eye(n).to(bordered)
         soft, kept = bordered[:, :n, n:], bordered[:, n:, :n]
         moves = one - soft @ torch.linalg.pinv(kept @ soft) @ kept
-        return torch.linalg.eigvals(one + moves @ (bordered[:, :n, :n] - one)).real.amin(1) < -KEPT
+        found = torch.linalg.eigvals(one + moves @ (bordered[:, :n, :n] - one))
+        return found.real.amin(1) < -1e-10 * found.abs().amax(1)
 
     def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """The potential that makes p, (n_atoms, size)."""
@@ -327,5 +332,6 @@ class ResponseProblem(Problem):
                 matrix[:, k] = torch.where(there[:, k, None], row, matrix[:, k])
         for k, one in enumerate(self.fixed):
             border = torch.cat([-rows.pad(one.weights.reshape(-1)), one.weights.new_zeros(self.n, fixed)], 1)
-            matrix[:, n + k] = torch.where(rows.active[:, k, None], border, matrix[:, n + k])
+            answers = (matrix[:, :n, n + k] != 0).any(1)  # a law without charges keeps those it has
+            matrix[:, n + k] = torch.where((rows.active[:, k] & answers)[:, None], border, matrix[:, n + k])
         return matrix

@@ -31,8 +31,8 @@ SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
 NOTHING = object()
 #: What a user's solver may leave of the gradient of a cold start where it says to have converged, and of K v in K^-1 (K v).
 LEFT = 1e-3
-#: Of a projection, relative to the norm of what is projected.
-ROUNDING = 2e-15
+#: Of a projection, relative to the norm of what is projected; of right-hand sides, to the largest that there have been.
+ROUNDING, NOISE = 2e-15, 1e-13
 
 
 class Status(Enum):
@@ -136,7 +136,8 @@ def is_foreign(solver: Solver) -> bool:
 
 def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver) -> Inverse:
     """The K^-1 of a user's solver, of which each answer is put into K = [[H, -C^T], [-C, 0]]; a ValueError where it is none."""
-    rows, product = problem.rows, problem.curvature(x)
+    rows, product, slope = problem.rows, problem.curvature(x), problem.slope(x)
+    largest = problem.structure.total((slope * slope).sum(1)).sqrt()
 
     def norm(v: Tensor) -> Tensor:
         return rows.dot(v, v).sqrt()
@@ -146,8 +147,10 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
         bent, wanted = product(dx), torch.where(rows.active, rl, 0.0)
         pulled = rows.along((rows.triangle.transpose(1, 2) @ torch.where(rows.active, dl, 0.0)[..., None])[..., 0])
         moved = (rows.triangle @ rows.coordinates(dx)[..., None])[..., 0]
+        nonlocal largest
+        largest = torch.maximum(largest, norm(rx))
         off = norm(bent - pulled - rx), (moved + wanted).norm(dim=1)
-        most = LEFT * (norm(rx) + norm(bent)), LEFT * wanted.norm(dim=1) + 1e-8 * norm(dx)
+        most = LEFT * (norm(rx) + norm(bent)) + 10 * NOISE * largest, LEFT * wanted.norm(dim=1) + 1e-8 * norm(dx)
         if not all((one <= bound).all() for one, bound in zip(off, most, strict=True)):
             raise ValueError(
                 f"`linearise` of the solver must give (dx, dlambda) = K^-1 (r_x, r_lambda) with K = [[H, -C^T], [-C, 0]], got "
@@ -162,18 +165,23 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
 def saddle_point_inverse(problem: Minimisation, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:
     """K^-1 from `tangent_solve`: (b, floor) -> y with C y = 0 and P H y = b for b in the tangent space.
 
-    Below `floor`, (n_structures,), the norm of a residual is rounding of what b is the projection of.
+    Below `floor`, (n_structures,), the norm of a residual is rounding: of the slopes that vanish together at x, or of earlier
+    right-hand sides, whose answers left it.
 
     dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
     """
-    rows, product = problem.rows, problem.curvature(x)
+    rows, product, structure = problem.rows, problem.curvature(x), problem.structure
+    slope = problem.slope(x)
+    largest = structure.total((slope * slope).sum(1)).sqrt()
 
     def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
         rl = torch.where(rows.active, rl, 0.0)
         along = rows.particular(-rl)
         inward = product(along) if bool((rl != 0).any()) else torch.zeros_like(rx)
         whole = rx - inward
-        dx = along + tangent_solve(rows.project(whole), ROUNDING * rows.dot(whole, whole).sqrt())
+        nonlocal largest
+        largest = torch.maximum(largest, rows.dot(whole, whole).sqrt())
+        dx = along + tangent_solve(rows.project(whole), NOISE * largest)
         dl = rows.multipliers(product(dx) - rx) if len(rows.basis) else rl
         return dx, dl
 
@@ -205,8 +213,8 @@ def require_stationary(problem: Minimisation, x: Tensor, met: Tensor) -> None:
         check_quadratic(problem, x)
         names = ", ".join(term.name for term in problem.functional)
         raise ValueError(
-            f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of {names} is not; "
-            "check it with cgdft.check_term"
+            f"terms declared quadratic must be so, but the gradient does not vanish at the solution: one of {names} is not, or "
+            "hardnesses and stiffnesses are too unlike for numbers of 16 digits; see cgdft.check_term, or take CG() or Newton()"
         )
 
 

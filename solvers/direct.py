@@ -22,6 +22,8 @@ from cgdft.solver import (
 )
 from cgdft.solvers.factors import factorise
 
+#: Solves with the same factors at most, each of what the last ones left.
+REFINED = 6
 #: What there is to say where a response is driven along directions without curvature.
 SINGULAR = (
     "the linear response has no solution: something moves at no cost, as in a conductor (charges around a cell through bonds "
@@ -38,18 +40,20 @@ class Direct(Solver):
     """
 
     def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
-        """One solve, and one step of iterative refinement."""
+        """One solve, and a step of iterative refinement, or more where the Hessian's scales are far apart."""
         require_quadratic(problem, self)
         rows = problem.rows
         x = rows.particular(rows.target)
         factors = factorise(problem, x)
         gradient = problem.gradient(x)
         first, _ = norm_scale(problem, gradient)
-        for _ in range(2):
+        for step in range(1, REFINED):
             x = x - factors.solve(rows.project(gradient))
             gradient = problem.gradient(x)
-        norm, floor = norm_scale(problem, gradient)
-        met = norm <= 1e-9 * first + 1e3 * floor
+            norm, floor = norm_scale(problem, gradient)
+            met = norm <= 1e-9 * first + 1e3 * floor
+            if step > 1 and (not factors.rough or (norm <= 1e-13 * first + 1e3 * floor).all()):
+                break
         unbounded = factors.negative | ~met
         require_stationary(problem, x, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
@@ -58,17 +62,21 @@ class Direct(Solver):
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""
         factors, rows = factorise(problem, x), problem.rows
-        singular = bool(factors.singular.any())
-        product, gradient = (problem.curvature(x), problem.gradient(x)) if singular else (None, torch.zeros_like(x))
-        noise = 1e-9 * rows.dot(gradient, gradient).sqrt()
+        looked = factors.rough or bool(factors.singular.any())
+        product = problem.curvature(x) if looked else None
 
         def solve(b: Tensor, floor: Tensor) -> Tensor:
             y = factors.solve(b)
             known = finite(y)
             if known and product is not None:
-                left = b - rows.project(product(y))
-                off = rows.dot(left, left).sqrt() > 1e-6 * rows.dot(b, b).sqrt() + floor + noise
-                known = not (off & factors.singular).any()
+                size = rows.dot(b, b).sqrt()
+                for _ in range(REFINED):
+                    left = b - rows.project(product(y))
+                    off = rows.dot(left, left).sqrt()
+                    if (off <= 1e-14 * size + floor).all():
+                        break
+                    y = y + factors.solve(left)
+                known = bool((off <= 1e-6 * size + 10 * floor).all())
             if not known:
                 raise SolverError(SINGULAR, [], y)
             return y

@@ -19,6 +19,9 @@ from torch import Tensor
 from cgdft.minimisation import Minimisation
 from cgdft.solvers.curvature import tangent_hessian
 
+#: Ratio of pivots of a Cholesky factor from which so much is lost that solutions are refined.
+ROUGH = 1e3
+
 
 def factorise(problem: Minimisation, x: Tensor) -> Factors | ModeFactors:
     """The factors at x; of a quadratic functional, which has the same everywhere, those that are known."""
@@ -35,6 +38,7 @@ class ModeFactors:
 
     Attributes:
         negative, singular: as of `Factors`; neither can be.
+        rough: whether modes are so soft that solutions are refined.
     """
 
     def __init__(self, problem: Minimisation, lower: Tensor) -> None:
@@ -46,7 +50,10 @@ class ModeFactors:
         self.singular = self.negative
         inside = lower.transpose(1, 2) @ self._softened(problem)
         inside.diagonal(dim1=1, dim2=2).add_(1.0)
-        self.inner, self.upper = torch.linalg.cholesky(inside), lower.transpose(1, 2).contiguous()
+        self.inner, info = torch.linalg.cholesky_ex(inside)
+        self.failed = bool(info.any())
+        self.rough = bool((self.inner.diagonal(dim1=1, dim2=2) > ROUGH).any())
+        self.upper = lower.transpose(1, 2).contiguous()
         self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows.basis) else None
         if self.moved is not None:
             met = torch.stack([self.rows.coordinates(one) for one in self.moved], 2)
@@ -55,13 +62,14 @@ class ModeFactors:
 
     @classmethod
     def of(cls, problem: Minimisation, x: Tensor) -> ModeFactors | None:
-        """None if H is not positive definite."""
+        """None if H is not positive definite, or modes are too soft."""
         hessian = problem.hessian_of_coefficients(x)
         counts = problem.structure.counts * problem.basis.size
         padding = torch.arange(hessian.shape[1], device=x.device) >= counts[:, None]
         hessian.diagonal(dim1=1, dim2=2).add_(padding.to(hessian))
         lower, info = torch.linalg.cholesky_ex(hessian)
-        return None if info.any() else cls(problem, lower)
+        made = None if info.any() else cls(problem, lower)
+        return None if made is None or made.failed else made
 
     def solve(self, b: Tensor) -> Tensor:
         """y with P A y = P b, B y = 0."""
@@ -101,24 +109,31 @@ class Factors:
     Attributes:
         negative: structures with negative curvature.
         singular: structures with directions without curvature, which `solve` leaves alone.
+        rough: whether solutions are refined, as the smallest pivot is far below the largest.
     """
 
     def __init__(self, problem: Minimisation, x: Tensor) -> None:
         self.rows = problem.rows
         hessian = tangent_hessian(problem, x)
+        diagonal = hessian.diagonal(dim1=1, dim2=2).abs()
+        self.scale = diagonal.clamp(min=1e-300).rsqrt().where(diagonal > 1e-16 * diagonal.amax(1, keepdim=True), 1.0)
+        hessian = self.scale[:, :, None] * hessian * self.scale[:, None]
         self.negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
         self.singular = self.negative.clone()
         self.lower, info = torch.linalg.cholesky_ex(hessian)
         pivots = self.lower.diagonal(dim1=1, dim2=2)
         difficult = info != 0
+        self.rough = bool(difficult.any())
         if pivots.shape[1]:
+            spread = self.scale.amax(1) / self.scale.amin(1) * (pivots.amax(1) / pivots.amin(1))
+            self.rough = bool((spread > ROUGH).any())
             difficult = difficult | (pivots.amin(1) ** 2 < 1e-12 * pivots.amax(1) ** 2)
         self.pseudo: dict[int, Tensor] = {}
         for s in torch.nonzero(difficult).flatten().tolist():
             values, vectors = torch.linalg.eigh(hessian[s])
-            scale = values.abs().max()
-            self.negative[s] = values[0] < -1e-10 * scale
-            keep = values.abs() > 1e-10 * scale
+            most = values.abs().max()
+            self.negative[s] = values[0] < -1e-10 * most
+            keep = values.abs() > 1e-10 * most
             self.singular[s] = not keep.all()
             inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
             self.pseudo[s] = (vectors * inverse) @ vectors.T
@@ -126,8 +141,8 @@ class Factors:
 
     def solve(self, b: Tensor) -> Tensor:
         """y with P H y = P b, C y = 0."""
-        padded = self.rows.pad(b)
+        padded = self.scale * self.rows.pad(b)
         y = torch.cholesky_solve(padded[..., None], self.lower)[..., 0]
         for s, pseudo in self.pseudo.items():
             y[s] = pseudo @ padded[s]
-        return self.rows.project(self.rows.unpad(y))
+        return self.rows.project(self.rows.unpad(self.scale * y))

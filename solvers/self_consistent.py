@@ -46,9 +46,13 @@ class SelfConsistent(Solver):
         """Mix until input and output agree, which of a grand potential may be no minimum."""
         if isinstance(problem, Recursion):
             with torch.no_grad():
-                p, multipliers, _ = problem.last()
+                p, multipliers, v = problem.last()
+                away = problem.runaway(problem.answer(v)).tolist()
             nothing = multipliers.new_zeros(problem.steps + 1, problem.n)
-            status = [Status.UNMET if bad else Status.CONVERGED for bad in problem.unmet(p).tolist()]
+            status = [
+                Status.DIVERGED if gone else Status.UNMET if bad else Status.CONVERGED
+                for gone, bad in zip(away, problem.unmet(p).tolist(), strict=True)
+            ]
             return Minimum(p.reshape(-1), multipliers, status, problem.steps, nothing)
         rows = problem.rows
         cold = rows.particular(rows.target)
