@@ -151,12 +151,13 @@ class Solution:
         """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one; dE/dS as
         "spin".
 
-        A charge that the ansatz cannot change has no potential and is left out.
+        A charge that the ansatz cannot change has no potential: NaN beside structures of a batch that have one, else left out.
         """
+        active, multipliers = self.problem.rows.active, self._derivatives.state.multipliers
         found = {
-            row.name: self._derivatives.state.multipliers[:, k]
+            row.name: torch.where(active[:, k], multipliers[:, k], torch.nan)
             for k, row in enumerate(self.problem.fixed)
-            if bool(self.problem.rows.active[:, k].all())
+            if bool(active[:, k].any())
         }
         return {**found, **{row.name: row.potential for row in self.problem.held if row.potential is not None}}
 
@@ -164,7 +165,7 @@ class Solution:
     def chemical_potential(self) -> Float[Tensor, " n_structures"]:
         """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree; of Omega where fragments are held at potentials.
 
-        All that depends on Q is differentiated: p0, terms, and an energy that is read out.
+        All that depends on Q is differentiated: p0, terms, and an energy that is read out. NaN where it has no potential.
 
         Raises:
             ValueError: no constraint on the total charge, or one that the ansatz cannot change.
@@ -177,8 +178,9 @@ class Solution:
         if any(row.name == "total" for row in self.problem.held):
             return -self.potentials["total"]
         response = self._derivatives.moved("charge")
+        active = self.problem.rows.active[:, [row.name for row in self.problem.fixed].index("total")]
         with self._derivatives.graph:
-            return -response.slope(response.value, "charge")
+            return torch.where(active, -response.slope(response.value, "charge"), torch.nan)
 
     # First derivatives.
 

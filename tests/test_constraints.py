@@ -7,7 +7,7 @@ from ase.build import molecule
 
 from cgdft import FragmentCharge, Model, Multipoles, PotentialDifference, SolverError, Structure, TotalCharge
 from cgdft.ase import CGDFT
-from cgdft.functionals import Electrodes, Hardness, Hartree, QEq
+from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
 
 D = torch.float64
 PAIR = Structure([79, 79], [[0, 0, 0], [0, 0, 200.0]])
@@ -21,6 +21,22 @@ def metal(*constraints, hardness=0.3):
 def slab(n=12, charge=0.0, ion=()):
     cell = torch.diag(torch.tensor([10.0, 10.0, 0.0], dtype=D))
     return Structure([79] * n + [11] * len(ion), [*PLATES[:n], *ion], cell, [True, True, False], charge)
+
+
+def test_potentials_in_batches_are_those_alone():
+    """Of a fragment that only one structure of a batch has; NaN for the others."""
+    pair = Structure.from_ase(molecule("H2"))
+    salt = Structure.from_ase(molecule("NaCl"))
+    model = Model(Hartree() + Electronegativity({"H": 0.2, "Na": 0.1, "Cl": 0.3}) + Hardness(0.5), Multipoles(width=1.0))
+
+    def held(charge):
+        sodium = FragmentCharge(lambda structure: structure.numbers == 11, charge, name="sodium")
+        return model.replace(constraints=[sodium, TotalCharge()])
+
+    both, alone = held(torch.tensor([0.0, 0.3], dtype=D))(Structure.batch([pair, salt])), held(0.3)(salt)
+    assert torch.isnan(both.potentials["sodium"][0])
+    assert float(both.potentials["sodium"][1]) == pytest.approx(float(alone.potentials["sodium"]), abs=1e-12)
+    assert torch.allclose(both.potentials["total"][1], alone.potentials["total"][0])
 
 
 def test_constraints_have_names_of_their_own():
