@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from cgdft import pretrained
+from cgdft import __version__, pretrained
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
@@ -29,7 +29,7 @@ from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
 FORMAT = 4
-PACKAGES = ("cgdft", "torch", "e3nn")
+PACKAGES = ("torch", "e3nn")
 #: Part by which features of another version of e3nn may differ: rounding in float32.
 ALIKE = 1e-4
 
@@ -70,7 +70,7 @@ def save(
         "environment": constructor(environment) if isinstance(environment, MessagePassing) else described(environment),
         "atoms": dict(atoms),
         "units": "hartree, bohr, e",
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {"cgdft": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}},
         "features": features_of(environment),
         "ranges": ranges or {},
         "provenance": dict(provenance or {}),
