@@ -128,11 +128,8 @@ class Derivatives:
     def require_current(self) -> None:
         """Raise a RuntimeError if they have been changed in place."""
         if self._changed:
-            now, then = self._current_settings(), self._settings
-            names = [f" ({name} of {of})" for (of, name), value in now.items() if then.get((of, name), value) != value]
-            raise RuntimeError(
-                f"the structure or the model was changed in place since it was solved{''.join(names[:1])}: solve it again"
-            )
+            what = "".join(f" ({name} of {of})" for of, name in self._other_settings()[:1])
+            raise RuntimeError(f"the structure or the model was changed in place since it was solved{what}: solve it again")
 
     @cached_property
     def _leaves(self) -> list[Tensor]:
@@ -224,7 +221,7 @@ class Derivatives:
     @property
     def _changed(self) -> bool:
         known = self.parameters.have_places and self._current_parts() == self._parts
-        return not known or self._current_versions() != self._versions or self._current_settings() != self._settings
+        return not known or self._current_versions() != self._versions or bool(self._other_settings())
 
     def _current_parts(self) -> list[int]:
         """What the model is made of."""
@@ -243,6 +240,17 @@ class Derivatives:
                 elif type(value) is dict and all(type(one) in PLAIN for one in value.values()):
                     found[f"{type(part).__name__} {k}", name] = dict(value)
         return found
+
+    def _other_settings(self) -> list[tuple[str, str]]:
+        """Those that are no longer what they were; what has been added to a dict, as to a memory, is none of them."""
+        now = self._current_settings()
+
+        def same(then: Any, value: Any) -> bool:
+            if isinstance(then, dict) and isinstance(value, dict):
+                return all(one in value and value[one] == what for one, what in then.items())
+            return bool(then is value or then == value)
+
+        return [where for where, then in self._settings.items() if not same(then, now.get(where))]
 
     def _current_versions(self) -> list[tuple[int, int]]:
         """How often what the solution depends on has been changed in place, and where it is."""

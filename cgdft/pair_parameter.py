@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cgdft.parameter import as_tensor, check_range
+from cgdft.parameter import as_number, as_tensor, check_range
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -51,9 +51,11 @@ class PairParameter(nn.Module):
                 if key in self.elements or key in learnt:
                     raise ValueError(f"`{name}` must have one value for a pair of elements, got two for {key}")
                 (learnt if isinstance(one, nn.Parameter) else self.elements)[key] = one
-                self._check(torch.as_tensor(one, dtype=torch.float64), f"`{name}` of {key}")
+                self._check(as_number(one, f"`{name}` of {key}"), f"`{name}` of {key}")
             self.table = nn.ParameterDict(learnt) if learnt else None
         elif isinstance(given, Tensor):
+            if given.is_complex():
+                raise TypeError(f"`{name}` must be of real numbers, got {given.dtype}")
             del self.value
             if isinstance(given, nn.Parameter):
                 self.value = given

@@ -63,7 +63,7 @@ class AtomParameter(nn.Module):
             learnt = {s: v for s, v in given.items() if isinstance(v, nn.Parameter)}
             self.table = nn.ParameterDict(learnt) if learnt else None
             for symbol, v in given.items():
-                self._check(torch.as_tensor(v, dtype=torch.float64), f"`{name}` of {symbol}")
+                self._check(as_number(v, f"`{name}` of {symbol}"), f"`{name}` of {symbol}")
         elif isinstance(given, Tensor):
             if isinstance(given, nn.Parameter):
                 self.value = given
@@ -146,6 +146,21 @@ class AtomParameter(nn.Module):
         if self.module is not None:
             return "of the environment"
         return f"for {', '.join([*self.elements, *(self.table or {})])}"
+
+
+def as_number(value: Any, what: str) -> Tensor:
+    """A real number as a tensor, ().
+
+    Raises:
+        TypeError: something else.
+    """
+    try:
+        number = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = torch.zeros(0)
+    if number.ndim or number.is_complex():
+        raise TypeError(f"{what} must be a real number, got {value!r}")
+    return number.double()
 
 
 def check_range(value: Tensor, what: str, positive: bool, non_negative: bool) -> None:

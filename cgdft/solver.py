@@ -162,11 +162,14 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
     return answer
 
 
-def saddle_point_inverse(problem: Minimisation, x: Tensor, tangent_solve: Callable[[Tensor, Tensor], Tensor]) -> Inverse:
-    """K^-1 from `tangent_solve`: (b, floor) -> y with C y = 0 and P H y = b for b in the tangent space.
+def saddle_point_inverse(
+    problem: Minimisation, x: Tensor, tangent_solve: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> Inverse:
+    """K^-1 from `tangent_solve`: (b, floor, noise) -> y with C y = 0 and P H y = b for b in the tangent space.
 
-    Below `floor`, (n_structures,), the norm of a residual is rounding: of the slopes that vanish together at x, or of earlier
-    right-hand sides, whose answers left it.
+    Below `floor`, (n_structures,), the norm of a residual is rounding of what b is the projection of. Up to `noise` it may be
+    that of the slopes that vanish together at x, or of earlier right-hand sides, whose answers left it: no reason to fail where
+    nothing answers to it.
 
     dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
     """
@@ -181,7 +184,7 @@ def saddle_point_inverse(problem: Minimisation, x: Tensor, tangent_solve: Callab
         whole = rx - inward
         nonlocal largest
         largest = torch.maximum(largest, rows.dot(whole, whole).sqrt())
-        dx = along + tangent_solve(rows.project(whole), NOISE * largest)
+        dx = along + tangent_solve(rows.project(whole), ROUNDING * rows.dot(whole, whole).sqrt(), NOISE * largest)
         dl = rows.multipliers(product(dx) - rx) if len(rows.basis) else rl
         return dx, dl
 

@@ -67,11 +67,14 @@ class CG(Solver):
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
         rows, product, inner = problem.rows, problem.curvature(x), self._solve(problem, x)
 
-        def solve(b: Tensor, floor: Tensor) -> Tensor:
+        def solve(b: Tensor, floor: Tensor, noise: Tensor) -> Tensor:
             target = self.tolerance * rows.dot(b, b).sqrt() + floor + 1e-300
-            result = inner(b, target, lambda y: b - rows.project(product(y)))
-            reached = result.history[-1] <= 1e3 * target
-            if not (result.converged | reached).all():
+            for accepted in (target, torch.maximum(target, noise)):
+                result = inner(b, accepted, lambda y: b - rows.project(product(y)))
+                met = result.converged | (result.history[-1] <= 1e3 * target)
+                if met.all():
+                    break
+            if not met.all():
                 status = [Status.NOT_CONVERGED if not ok else Status.CONVERGED for ok in result.converged.tolist()]
                 raise SolverError(
                     f"the linear response was not solved: residual {float(result.history[-1].max()):.3g} after "

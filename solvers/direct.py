@@ -65,7 +65,7 @@ class Direct(Solver):
         looked = factors.rough or bool(factors.singular.any())
         product = problem.curvature(x) if looked else None
 
-        def solve(b: Tensor, floor: Tensor) -> Tensor:
+        def solve(b: Tensor, floor: Tensor, noise: Tensor) -> Tensor:
             y = factors.solve(b)
             known = finite(y)
             if known and product is not None:
@@ -76,7 +76,7 @@ class Direct(Solver):
                     if (off <= 1e-14 * size + floor).all():
                         break
                     y = y + factors.solve(left)
-                known = bool((off <= 1e-6 * size + 10 * floor).all())
+                known = bool((off <= 1e-6 * size + 10 * noise).all())
             if not known:
                 raise SolverError(SINGULAR, [], y)
             return y

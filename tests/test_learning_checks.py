@@ -128,8 +128,9 @@ def test_energies_of_atoms_of_another_unit(trajectory):
         fitted = atomic_energies(wrong)
     alone = [Frame(f.name, f.structure, {"energy": f.labels["energy"]}) for f in wrong]
     assert check_set(alone, atomic_energies=fitted) == []
-    with pytest.raises(ValueError, match="`energy` must be in hartree, got numbers that look like eV"):
-        check_set(alone, atomic_energies=fitted, fitted=True)
+    (told,) = check_set(alone, atomic_energies=fitted, fitted=True)
+    assert told.startswith("`energy` must be in hartree, got numbers that look like eV")
+    assert told.endswith("if they are of all electrons")
 
 
 def test_single_frames_of_another_unit(tmp_path):
@@ -147,6 +148,11 @@ def test_single_frames_of_another_unit(tmp_path):
             check_set(read("energy", factor, (3, 5)), atomic_energies=FREE)
     (told,) = check_set(read("energy", 1.3, (3,)), atomic_energies=FREE)
     assert told.startswith("energies of water-3 are more than 1 hartree per atom from those of other frames (by ")
+    bound = FrameSet.read(written(tmp_path / "bound.xyz", [water(seed) for seed in range(12)]), units={"energy": "kcal/mol"})
+    pressed = [Frame(f.name, f.structure, {"energy": 1e-3 * f.labels["energy"]}) for f in bound]
+    pressed[3].labels["energy"] = torch.tensor(4.0, dtype=torch.float64)  # no unit is told by energies less those of atoms
+    (told,) = check_set(pressed, atomic_energies={"H": 0.0, "O": -1e-3})
+    assert told.startswith(("energies of water-3 are", "energies of bound-3 are"))
     (told,) = check_set(read("forces", 51.4, (3, 4, 5, 6)), atomic_energies=FREE)
     assert told.startswith("forces of water-3, water-4, water-5 and 1 more are more than 30 times those of other frames")
 

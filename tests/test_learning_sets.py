@@ -341,8 +341,8 @@ def test_shuffling_goes_on_where_it_stopped(many):
     assert list(chain(*epoch_names(loader(many, 5, shuffle=False)))) == [frame.name for frame in many]
 
 
-@pytest.mark.parametrize("world_size", [2, 3, 23])
-@pytest.mark.parametrize("batch_size", [5, 1])
+@pytest.mark.parametrize("world_size", [2, 3, 4, 7, 22, 23])
+@pytest.mark.parametrize("batch_size", [5, 2, 1])
 def test_ranks_share_everything_out(many, world_size, batch_size):
     ranks = [Epochs(many.sizes, batch_size, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(one) for one in ranks}) == 1

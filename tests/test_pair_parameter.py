@@ -53,6 +53,10 @@ WRONG = {
     "negative": ({("O", "H"): -1.0}, "`k` of H-O must be at least zero, got -1.0"),
     "negative number": (-1, "`k` must be at least zero"),
     "not finite": (torch.tensor([1.0, float("nan")]), "`k` must be finite"),
+    "complex": (torch.tensor(1 + 1j), "`k` must be of real numbers, got torch.complex64"),
+    "complex of a pair": ({("O", "H"): 1j}, "`k` of H-O must be a real number, got 1j"),
+    "several of a pair": ({("O", "H"): torch.tensor([1.0])}, r"`k` of H-O must be a real number, got tensor"),
+    "a word of a pair": ({("O", "H"): "a"}, "`k` of H-O must be a real number, got 'a'"),
     "a word": ("stiff", "must be a number, a dict per pair of elements, a tensor per pair or a module, got 'stiff'"),
 }
 

@@ -61,7 +61,7 @@ def check_set(
         atomic_energies: element -> hartree, which the energies are counted from.
         weights: of labels in the loss; those without do not count.
         named: of these, those that are not there by default; default: all.
-        fitted: whether the atomic energies were fitted to these energies, whose unit they then do not tell.
+        fitted: whether the atomic energies were fitted to these energies, whose unit they then do not tell for certain.
 
     Raises:
         ValueError: no label that counts; labels that are NaN, infinite or of wrong shape; elements that the model does not
@@ -87,8 +87,12 @@ def check_set(
                 f"`atomic_energies` must have every element, got none of {', '.join(sorted(lacking))}; add it, in hartree"
             )
         energies, unit = np.array(survey.energies), survey.unit("energy")
-        for atoms in (atomic_energies, None) if fitted else (atomic_energies,):
-            told += check_energies(survey.compositions, energies, unit, atoms, survey.with_energy)
+        told += check_energies(survey.compositions, energies, unit, atomic_energies, survey.with_energy)
+        if fitted:
+            try:
+                check_energies(survey.compositions, energies, unit, None, survey.with_energy)
+            except ValueError as error:
+                told.append(f"{error}, if they are of all electrons")
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"))

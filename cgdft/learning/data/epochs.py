@@ -13,7 +13,7 @@ class Epochs(Sampler[list[int]]):
     """Batches of places of one epoch, of one rank; `set_epoch` chooses the epoch and, to go on within it, the first batch.
 
     All ranks have equally many batches, disjoint and together complete: where numbers do not divide, the largest batches
-    are halved; where all are of one frame, two of them become one.
+    are halved; where there are too few frames for that, small ones are put together.
 
     Args:
         sizes: atoms of each frame, (n,).
@@ -90,11 +90,13 @@ class Epochs(Sampler[list[int]]):
 
 def _even(batches: list[list[int]], world_size: int) -> list[list[int]]:
     """As many batches for all ranks."""
-    while len(batches) % world_size:
-        k = max(range(len(batches)), key=lambda k: (len(batches[k]), k))
-        half = (len(batches[k]) + 1) // 2
-        if len(batches[k]) > 1:
+    more = -(-len(batches) // world_size) * world_size
+    if more <= sum(map(len, batches)):
+        while len(batches) < more:
+            k = max(range(len(batches)), key=lambda k: (len(batches[k]), k))
+            half = (len(batches[k]) + 1) // 2
             batches[k : k + 1] = [batches[k][:half], batches[k][half:]]
-        else:
-            batches[-2:] = [batches[-2] + batches[-1]]
+    while len(batches) % world_size:
+        one, two = sorted(range(len(batches)), key=lambda k: (len(batches[k]), -k))[:2]
+        batches[min(one, two)] += batches.pop(max(one, two))
     return batches

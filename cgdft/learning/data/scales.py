@@ -101,7 +101,7 @@ def _check_single(
     told = _few([names[k] for k in odd])
     for one in MISTAKEN["energy"]:
         factor = multiplier(one, "energy") / multiplier(unit, "energy")
-        if one != unit and all(abs(energies[k] * factor - whole[k]) < BOUND * sizes[k] for k in odd):
+        if one != unit and all(abs(energies[k] * factor - whole[k]) < min(BOUND * sizes[k], 0.2 * abs(whole[k])) for k in odd):
             raise ValueError(f"`energy` must be in {unit} in all frames, got numbers that look like {one} in {told}")
     worst = max(odd, key=lambda k: abs(each[k]))
     return [
