@@ -77,6 +77,17 @@ def test_models_on_environments_of_ones_own_are_saved(tmp_path):
     before, other = again(water).energy, load(path, environment=like)(water).energy
     assert abs(float(other - before)) > 1e-8
     torch.testing.assert_close(again(water).energy, before, rtol=0, atol=0)
+    assert metadata(path)["features"] is not None
+
+    def refuse(structure):
+        raise ValueError("`structure` must be periodic")
+
+    environment.features = refuse
+    save(model, path, architecture="nonlinear", atoms={"H": -0.5, "O": -75.0})
+    assert metadata(path)["features"] is None
+    torch.testing.assert_close(load(path, environment=like)(water).energy, other, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="its environment refused a structure to compare features of"):
+        load(changed(path, versions={"e3nn": "0.4.4", "cgdft": "0.1.0"}), environment=like)
     with pytest.raises(ValueError, match="`architecture` must be that of the model, got qeq"):
         save(model, tmp_path / "other.safetensors", architecture="qeq", atoms={"H": -0.5, "O": -75.0})
     for other in (None, Crowding(["H", "C"]), Crowding(["H", "O"], 5.0)):

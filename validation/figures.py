@@ -339,6 +339,8 @@ def _legend(
     figure: Figure, where: Literal["outside upper left", "outside lower center"], handles: Sequence[Any], labels: Sequence[str]
 ) -> None:
     """In as many columns as the figure is wide for, at most four."""
+    if not labels:  # matplotlib leaves out what begins with an underscore
+        return
     column = SMALL * (0.55 * max(map(len, labels)) + 4.5)  # mean width of a letter in ems; the line, and space around it
     columns = max(1, min(4, int(72 * figure.get_figwidth() / column)))
     figure.legend(handles, labels, loc=where, ncols=columns, frameon=False, fontsize=SMALL)

@@ -21,7 +21,7 @@ def compared(prediction: Prediction, quantity: str, which: Sequence[int] | None 
     """Prediction and label of all frames of the batch that have it, of the same shape: energies per atom, others in their unit.
 
     Of susceptibilities those between multipoles that both have; susceptibilities and potentials flat. Multipoles as far as the
-    model has them; those that a frame lacks are NaN in the label. Stress along periodic axes.
+    model has them; those that a frame lacks are NaN in the label. Stress among periodic directions, flat.
 
     Args:
         which: of the frames, by their places; default: all.
@@ -47,9 +47,15 @@ def compared(prediction: Prediction, quantity: str, which: Sequence[int] | None 
         counts = batch.structure.counts[structures]
         return found / counts, label / counts
     if quantity == "stress":  # across a slab or wire there is none, whatever codes write
-        along = torch.eye(3).to(found) - batch.structure.open_projector[structures].to(found)
-        return along @ found @ along, along @ label @ along
+        axes = [_along(batch.structure.cell[s], batch.structure.pbc[s]) for s in structures]
+        flat = [[(f @ one @ f.T).reshape(-1) for f, one in zip(axes, ones, strict=True)] for ones in (found, label)]
+        return torch.cat(flat[0]), torch.cat(flat[1])
     return found, label
+
+
+def _along(cell: Tensor, pbc: Tensor) -> Tensor:
+    """Orthonormal rows that span the periodic directions; x, y and z of bulk."""
+    return torch.eye(3).to(cell) if pbc.all() else torch.linalg.qr(cell[pbc].detach().T)[0].T
 
 
 def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
@@ -77,7 +83,7 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
                 both = list(divided(prediction, name))
             except Undefined as error:
                 raise Undefined(f"{error}; or leave {name} out of `weights`") from error
-            for part, l, value, label in both:  # noqa: E741
+            for part, l, value, label in (one for one in both if one[2].numel()):  # noqa: E741
                 found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2
     return found
 

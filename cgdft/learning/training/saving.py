@@ -71,7 +71,7 @@ def save(
         "atoms": dict(atoms),
         "units": "hartree, bohr, e",
         "versions": {"cgdft": __version__, **{name: importlib.metadata.version(name) for name in PACKAGES}},
-        "features": features_of(environment),
+        "features": _features_or_none(environment),
         "ranges": ranges or {},
         "provenance": dict(provenance or {}),
     }
@@ -90,6 +90,14 @@ def features_of(environment: Environment) -> list[float]:
         features = environment.features(structure.to(device)).double().cpu()
     found: list[float] = (features @ torch.cos(torch.arange(features.shape[1], dtype=torch.float64))).tolist()
     return found
+
+
+def _features_or_none(environment: Environment) -> list[float] | None:
+    """None of an environment of a user's own that refuses the helix, for whatever reason."""
+    try:
+        return features_of(environment)
+    except Exception:
+        return None
 
 
 def checksum(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
@@ -275,6 +283,11 @@ def _require_same_features(path: Path, facts: Mapping[str, Any], environment: En
     now, then = importlib.metadata.version("e3nn"), facts["versions"]["e3nn"]
     if now == then:
         return
+    if facts["features"] is None:
+        raise ValueError(
+            f"{path} must be read with e3nn {then}, with which it was written, got {now}: its environment refused a "
+            "structure to compare features of"
+        )
     wanted, found = np.array(facts["features"]), np.array(features_of(environment))
     if not np.allclose(found, wanted, rtol=0, atol=ALIKE * np.abs(wanted).max()):
         raise ValueError(
