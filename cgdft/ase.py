@@ -182,12 +182,12 @@ def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any
         "free_energy": float(solution.grand_potential[0].detach()) / eV,
         "charges": solution.charges.detach().cpu().numpy().copy(),
     }
-    if "forces" in properties:
-        found["forces"] = solution.forces().detach().cpu().numpy() * (angstrom / eV)
-    if "stress" in properties:
+    if "stress" in properties:  # forces are of the same pass then
         along = torch.eye(3).to(solution.structure.cell) - solution.structure.open_projector[0]
         stress = along @ solution.stress()[0].detach() @ along
         found["stress"] = full_3x3_to_voigt_6_stress(stress.cpu().numpy()) * (angstrom**3 / eV)
+    if "forces" in properties:
+        found["forces"] = solution.forces().detach().cpu().numpy() * (angstrom / eV)
     if "dipole" in properties:
         found["dipole"] = solution.dipole[0].detach().cpu().numpy() / angstrom
     return found

@@ -97,6 +97,24 @@ class Choice:
             made = self._of_file(structure)
         return made
 
+    def for_all(self) -> Model:
+        """The model, where it is the same for all structures.
+
+        Raises:
+            ValueError: one that is made for each structure.
+        """
+        from cgdft.model import Model
+
+        if self.record is not None and not self.record.needs:
+            made: Model = self._found()
+            return made
+        if self.record is None and isinstance(self._found, Model):
+            return self._found
+        raise ValueError(
+            f"`model` must be the same for all structures, got {self.name}, which is made for each: let a file say model = "
+            "cgdft.Model(...)"
+        )
+
     def for_references(self, references: Mapping[str, Reference], given: Mapping[str, Atoms]) -> ModelLike:
         """The model, or what makes it for each reference, with the charges of the atoms given."""
         from cgdft.model import Model

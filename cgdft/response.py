@@ -187,23 +187,23 @@ class Probed:
         structure, dipole = self.density.structure, self.density.dipole
         return (structure.open_projector @ dipole[:, :, None])[:, :, 0] if structure.pbc.any() else dipole
 
-    def forces(self) -> Float[Tensor, "n_atoms 3"]:
-        """-d(value)/dR, (n_atoms, 3), hartree / bohr."""
-        return -self._by_motion("displacement") + 0.0  # no negative zeros in tables
+    def forces(self, alone: bool = False) -> Float[Tensor, "n_atoms 3"]:
+        """-d(value)/dR, (n_atoms, 3), hartree / bohr; `alone` where no virial is expected, which is else of the same pass."""
+        return -self._by_motion("displacement", alone) + 0.0  # no negative zeros in tables
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
         """d(value)/d(strain), (n_structures, 3, 3), hartree, symmetric."""
         slope = self._by_motion("strain")
         return 0.5 * (slope + slope.transpose(1, 2))
 
-    def _by_motion(self, by: str) -> Tensor:
+    def _by_motion(self, by: str, alone: bool = False) -> Tensor:
         """Derivative of the value by displacement or strain; one pass serves both, if both were asked for, and is kept."""
-        graph = torch.is_grad_enabled()
-        if graph not in self._passes:
-            names = [name for name in ("displacement", "strain") if getattr(self.probe, name).requires_grad]
-            self._passes[graph] = dict(zip(names, self._slopes(self.value, names), strict=True))
-        kept = self._passes[graph]
-        return kept[by] if by in kept else self.slope(self.value, by)
+        kept = self._passes.setdefault(torch.is_grad_enabled(), {})
+        if by not in kept:
+            asked = [name for name in ("displacement", "strain") if getattr(self.probe, name).requires_grad]
+            names = [by] if alone or by not in asked else [name for name in asked if name not in kept]
+            kept.update(zip(names, self._slopes(self.value, names), strict=True))
+        return kept[by]
 
     @cached_property
     def _passes(self) -> dict[bool, dict[str, Tensor]]:

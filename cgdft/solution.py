@@ -188,10 +188,13 @@ class Solution:
         """-dE/dR, at fixed potential -dOmega/dR, (n_atoms, 3), hartree / bohr."""
         response = self._derivatives.moved("displacement")
         with self._derivatives.graph:
-            return response.forces()
+            return response.forces(alone=True)
 
     def virial(self) -> Float[Tensor, "n_structures 3 3"]:
-        """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric."""
+        """dE/d(strain) of atoms and cell, at fixed potential dOmega/d(strain), (n_structures, 3, 3), hartree, symmetric.
+
+        Forces that are asked for after it are of the same pass.
+        """
         response = self._derivatives.moved("strain")
         with self._derivatives.graph:
             return response.virial()

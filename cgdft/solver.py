@@ -31,8 +31,10 @@ SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
 NOTHING = object()
 #: What a user's solver may leave of the gradient of a cold start where it says to have converged, and of K v in K^-1 (K v).
 LEFT = 1e-3
-#: Of a projection, relative to the norm of what is projected; of right-hand sides, to the largest that there have been.
-ROUNDING, NOISE = 2e-15, 1e-13
+#: Of a projection, relative to the norm of what is projected.
+ROUNDING = 2e-15
+#: What earlier answers leave of a right-hand side, relative to the largest.
+NOISE = 1e-13
 
 
 class Status(Enum):

@@ -13,8 +13,9 @@ from cgdft.terms import Term
 class Hardness(Term):
     """E = 1/2 sum_i eta_i |p_il|^2.
 
-    For l = 0 eta is the chemical hardness, d2E/dq2 = I - A of an atom (the source has half of it); for l = 1, 2 the inverse
-    of the atomic dipole or quadrupole polarizability.
+    Without the self-interaction of Hartree, which adds that of the Gaussians, eta is for l = 0 the chemical hardness of an
+    atom, d2E/dq2 = I - A (the source has half of it), for l = 1 the inverse of its dipole polarizability, for l = 2 of its
+    quadrupole polarizability alpha_2 (three times Buckingham's C).
 
     Args:
         eta: hartree / e^2 (l = 0), 1 / bohr^3 (l = 1), 1 / bohr^5 (l = 2), > 0: a number, per element, per atom, or a module.

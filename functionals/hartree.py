@@ -38,7 +38,7 @@ class Operator(Enum):
 
     DENSE = "as a matrix, by explicit sums over pairs and waves"
     EWALD = "by explicit sums over pairs and waves"
-    MESH = "by sums over pairs and a particle mesh in torch: any device, differentiable to any order"
+    MESH = "by sums over pairs and a particle mesh in torch: any device; each derivative by positions costs a digit"
     COMPILED = "by sums over pairs and a particle mesh in compiled loops: on the processor, open structures too"
 
 

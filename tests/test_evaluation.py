@@ -10,13 +10,14 @@ from waters import ATOMS, Crowding, frames, written_model
 
 from cgdft import Structure, units
 from cgdft.cli import main
+from cgdft.functionals import QEq
 from cgdft.learning import Batch, Frame
 from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.evaluate_files import evaluate_files
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.run import train
-from cgdft.learning.training.saving import metadata
+from cgdft.learning.training.saving import metadata, save
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation.suites import stored
 
@@ -113,7 +114,7 @@ class Normalised(Crowding):
         return torch.cat([self.normal(h[:, :2]), h[:, 2:]], 1)
 
 
-def test_what_is_told_of_a_trained_model_is_of_the_model_that_is_returned():
+def test_what_is_told_of_a_trained_model_is_of_the_model_that_is_returned(tmp_path):
     """In evaluation mode, whatever batch it is asked with."""
     environment = Normalised(["H", "O"])
     model = make("nonlinear", environment, ATOMS)
@@ -123,6 +124,10 @@ def test_what_is_told_of_a_trained_model_is_of_the_model_that_is_returned():
     assert not trained.model.training
     again = evaluate(trained.model, [Batch.of(frames(2, 10))])
     assert again.errors["energy"].rmse == pytest.approx(trained.evaluation.errors["energy"].rmse, rel=1e-9)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    save(model, tmp_path / "model.safetensors", architecture="nonlinear", atoms=ATOMS)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.training
     apart = evaluate(trained.model, [Batch.of([one]) for one in frames(2, 10)])
     assert apart.errors["energy"].rmse == pytest.approx(again.errors["energy"].rmse, rel=1e-9)
 
@@ -141,6 +146,27 @@ def test_evaluate(saved, tmp_path, capsys):
     assert "which the model does not know (it knows H, O)" in captured.err
     assert "meV/angstrom" in captured.out
     assert main(["evaluate", "nothing", str(stored("molecules"))]) == 2
+
+
+def test_models_without_a_training_are_evaluated(tmp_path, capsys):
+    """By name, by file and in Python."""
+    (tmp_path / "mine.py").write_text("from cgdft.functionals import QEq\nmodel = QEq()\n")
+    (tmp_path / "each.py").write_text("from cgdft.functionals import QEq\ndef model(structure):\n    return QEq()\n")
+    path, tables = written(tmp_path / "set.xyz", [water(seed) for seed in range(3)]), []
+    for name in ("qeq", tmp_path / "mine.py"):
+        assert main(["evaluate", str(name), str(path), "--json"]) == 0
+        tables.append(json.loads(capsys.readouterr().out))
+    with pytest.warns(UserWarning, match="no atomic reference"):
+        tables.append(evaluate_files(QEq(), [path]).to_dict())
+    assert tables[0] == tables[1] == tables[2]
+    dipoles = [
+        QEq()(Structure.from_ase(water(k))).dipole[0] / units.angstrom - torch.tensor(water(k).calc.results["dipole"])
+        for k in range(3)
+    ]
+    assert tables[0]["errors"]["dipole"]["rmse"] == pytest.approx(1e3 * float(torch.stack(dipoles).square().mean().sqrt()))
+    for name, said in (("sqe", "the same for all structures, got sqe"), (tmp_path / "each.py", "the same for all structures")):
+        assert main(["evaluate", str(name), str(path)]) == 2
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
@@ -175,7 +201,7 @@ def test_evaluation_tells_what_was_left_out(saved, tmp_path, capsys):
     assert "labels are not read from my_energy" in told
 
 
-@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning", "ignore:not evaluated:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning", "ignore:not evaluated of some:UserWarning")
 def test_what_bulk_has_not_is_evaluated_of_molecules(saved):
     """Whatever batches there are; and a slab has no stress across it, though codes write one."""
     model = saved[0].eval()

@@ -82,8 +82,9 @@ class Request:
         """Check the user's input.
 
         Arguments:
-            charge: total charge in e; default atoms.info["charge"], else the sum of initial charges.
-            spin: number of unpaired electrons; default 0, must be given if the number of electrons is odd.
+            charge: total charge in e; default atoms.info["charge"] or "total_charge", else the sum of initial charges.
+            spin: number of unpaired electrons; default atoms.info["spin"], else the size of the sum of initial magnetic
+                moments; must be given if the number of electrons is odd.
             field: (3,) uniform field in hartree/(e bohr), adding -field . D to the energy.
             definitions: of multipoles; the first one is what models are compared with, and what `response` is of.
             polarizability: from coupled-perturbed equations; default, and possible, only for molecules.

@@ -44,7 +44,9 @@ def train(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A .safetensors file of cgdft train, or a model's name.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A .safetensors file of cgdft train, a model's name, or a Python file.")
+    ],
     data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Files of structures with labels.")],
     architecture: Annotated[
         str | None, typer.Option(metavar="FILE.py", help="Of a model of an architecture of one's own.")
@@ -57,14 +59,17 @@ def evaluate(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.", show_default=False)] = False,
 ) -> None:
-    """Print the errors of a trained model by quantity. Keys and units are those of its training where none are given.
+    """Print the errors of a model by quantity. Of a trained one keys and units are those of its training where none are given.
 
     Definition and charge are those of its training.
     """
     from cgdft.learning.training.evaluate_files import evaluate_files
+    from cgdft.making import Choice
 
+    choice = Choice(model)
     with _warnings_in_a_line():
-        found = evaluate_files(model, data, architecture, keys=_pairs("key", key), units=_pairs("unit", unit))
+        chosen = model if choice.trained else choice.for_all()
+        found = evaluate_files(chosen, data, architecture, keys=_pairs("key", key), units=_pairs("unit", unit))
     for name, why in found.failed.items():
         complain(f"frame {name} left out: {why}")
     print(jsonlib.dumps(found.to_dict(), indent=2) if json else found.table())

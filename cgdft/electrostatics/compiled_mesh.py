@@ -176,10 +176,11 @@ class CompiledMesh:
         """Derivative by the cell of the waves' energy; their phases do not depend on it."""
         left, right = pull.waves
         broad = []  # the densities, each width with its square: derivatives by k^2
-        for moments in (p, s) if self.smooth else ():
+        for moments in ((p,) if p is s else (p, s)) if self.smooth else ():
             m = (moments @ self.frame)[self.sorted]
             parts = zip(self.rows, self.smooth, self.widths, strict=True)
-            broad.append(sum(fft.rfftn(self._spread(rows, m)) * (w**2 * smooth) for rows, smooth, w in parts))
+            waves = (fft.rfftn(self._spread(rows, m), workers=self.threads) * (w**2 * smooth) for rows, smooth, w in parts)
+            broad.append(sum(waves))
         if box.background:
             return self._slope_of_bulk(left, right, broad, box.detached)
         by_cell = torch.zeros_like(box.cell)
@@ -191,7 +192,7 @@ class CompiledMesh:
                 weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
             value = weight @ _overlap(left[part], right[part])
             if broad:
-                slope = _overlap(left[part], broad[1][part]) + _overlap(broad[0][part], right[part])
+                slope = _overlap(left[part], broad[-1][part]) + _overlap(broad[0][part], right[part])
                 value = value - 0.5 * (weight.detach() * slope) @ k2
             by_cell += torch.autograd.grad(value, box.cell, retain_graph=True)[0]
         return by_cell
@@ -210,7 +211,7 @@ class CompiledMesh:
 
         add(left, right, 1.0, 0.0 if broad else float(self.widths[0]) ** 2)
         if broad:
-            add(left, broad[1], 0.0, 0.5)
+            add(left, broad[-1], 0.0, 0.5)
             add(broad[0], right, 0.0, 0.5)
         by_strain = torch.from_numpy(found.sum(0)) / math.prod(self.shape)
         return torch.linalg.inv(box.cell).T @ by_strain

@@ -115,11 +115,12 @@ def near_pairs(structure: Structure, cutoff: float, both: bool = True) -> tuple[
     Raises:
         ValueError: a cutoff that is not one positive number, such as a parameter of a decorated function, which is per atom.
     """
-    one = torch.as_tensor(cutoff)
-    if one.numel() != 1 or not bool(one > 0):
+    reach = torch.as_tensor(cutoff)
+    if reach.numel() != 1 or not bool(reach > 0):
+        got = cutoff if reach.numel() == 1 else tuple(reach.shape)
         raise ValueError(
-            f"`cutoff` must be a number greater than zero, bohr, got {cutoff if one.numel() == 1 else tuple(one.shape)}; of a "
-            "function made a term parameters are per atom: let it stand in the body, or write a class"
+            f"`cutoff` must be a number greater than zero, bohr, got {got}; of a function made a term parameters are per atom: "
+            "let it stand in the body, or write a class"
         )
     i, j, shift = pairs_within(structure, cutoff)
     if not both:

@@ -64,8 +64,8 @@ def Electrodes(
 
 
 def example(structure: Structure) -> Model:
-    """Hydrogen as one electrode, all other elements as the other, at the same potential."""
-    return Electrodes(_hydrogen, _others, 0.0, length=1.0, volume=50.0, width=1.0)
+    """Hydrogen as one electrode, all other elements as the other, 0.1 hartree / e apart."""
+    return Electrodes(_hydrogen, _others, 0.1, length=1.0, volume=50.0, width=1.0)
 
 
 def _hydrogen(structure: Structure) -> Tensor:

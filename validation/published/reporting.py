@@ -65,10 +65,11 @@ Water clusters larger than those of the training are described alike, in energie
 dipoles; shared response is the best in atoms' dipoles and, with shared charges, in whole dipoles. Charges alone (QEq) have
 more to carry than they can.
 
-In a field that no training has seen, what is minimised answers, both response models best: E(F) - E(0) to 8 meV of 270, and
-polarizabilities to a fifth and a good third, though nothing in the training asks for one (nearly all was lost with a
-reference density alone, without an electronegativity). Charges that are functions of positions have the dipole but cannot
-be polarized by the field; latent charges of energies and forces have not even that.
+In a field that no training has seen, what is minimised answers, both response models best in E(F) - E(0), to 8 meV of
+270; polarizabilities are right to a fifth (response) and a good third (nonlinear, shared response), though nothing in the
+training asks for one (nearly all was lost with a reference density alone, without an electronegativity). Charges that are
+functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have
+not even that.
 
 Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response
 knows most of dipoles, quadrupoles and charges, and has the smallest errors of Born charges; local and shared charges have

@@ -13,7 +13,7 @@ class Epochs(Sampler[list[int]]):
     """Batches of places of one epoch, of one rank; `set_epoch` chooses the epoch and, to go on within it, the first batch.
 
     All ranks have equally many batches, disjoint and together complete: where numbers do not divide, the largest batches
-    are halved; where there are too few frames for that, small ones are put together.
+    are halved; where there are too few frames for that, small ones are put together, beyond both limits.
 
     Args:
         sizes: atoms of each frame, (n,).

@@ -1,10 +1,11 @@
-"""Errors of a saved model on files."""
+"""Errors of a model on files."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
@@ -14,26 +15,28 @@ from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.saving import environment_of, load, metadata
+from cgdft.model import Model
 
-#: Frames solved together.
-BATCH = 16
+#: Frames solved together; how far neighbours are sought for models without surroundings, bohr.
+BATCH, SHORT = 16, 1.0
 
 
 def evaluate_files(
-    model: str | Path,
+    model: Model | str | Path,
     paths: Sequence[str | Path],
     architecture: str | None = None,
     environment: Environment | None = None,
     keys: Mapping[str, str] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """Errors of a saved model on the frames of files, read with the keys, units, definition and charge of its training.
+    """Errors of a model on frames of files; of a saved one read with the keys, units, definition and charge of its training.
 
-    Frames with elements that it does not know are left out with a warning; surroundings that it does not know get one.
+    Frames with elements that a saved model does not know are left out with a warning; surroundings that it does not know get
+    one.
 
     Args:
-        model: a file or a name, see `load`.
-        architecture: the Python file of a model of a user's own.
+        model: any model; or the file or the name of a saved one, see `load`.
+        architecture: the Python file of a saved model of a user's own.
         environment: see `load`.
         keys, units: see `FrameSet.read`; those of the training where none is given of a label.
 
@@ -41,8 +44,8 @@ def evaluate_files(
         ValueError, FileNotFoundError: as `load`, `FrameSet.read` and `check_set`, units that look wrong among them; no frame
             whose elements it knows, or no label.
     """
-    facts = metadata(model)
-    loaded = load(model, architecture, environment)
+    facts: dict[str, Any] = {"provenance": {}, "atoms": None} if isinstance(model, Model) else metadata(model)
+    made = model if isinstance(model, Model) else load(model, architecture, environment)
     data = facts["provenance"].get("config", {}).get("data", {})
     trained: dict[str, str] = data.get("keys") or {}
     frames = FrameSet.read(
@@ -52,21 +55,26 @@ def evaluate_files(
         charge=data.get("charge"),
         partial=trained.keys() - (keys or {}).keys(),
     )
-    frames = frames.defined_as(facts["provenance"].get("definition"))
-    environment = environment_of(loaded)
-    unknown = set(frames.elements) - set(environment.elements)
-    if unknown:
-        known = [k for k in range(len(frames)) if not unknown & set(frames[k].structure.symbols)]
-        told = f"{', '.join(sorted(unknown))}, which the model does not know (it knows {', '.join(environment.elements)})"
-        if not known:
-            raise ValueError(f"`data` must have a frame without {told}, got none")
-        warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 2)
-        frames = frames.subset(known)
+    frames, cutoff = frames.defined_as(facts["provenance"].get("definition")), SHORT
+    if not isinstance(model, Model):
+        known, cutoff = environment_of(made).elements, environment_of(made).cutoff
+        frames = _of_elements(frames, known)
     for note in check_set(frames, atomic_energies=facts["atoms"]):
         warnings.warn(note, stacklevel=2)
-    found = evaluate(loaded, batches(frames, BATCH, environment.cutoff, World(), shuffle=False))
+    found = evaluate(made, batches(frames, BATCH, cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
-        raise ValueError(
-            f"`data` must have labels, got none in {', '.join(map(str, paths))}: say their names by `keys` (--key LABEL=NAME)"
-        )
+        files = ", ".join(map(str, paths))
+        raise ValueError(f"`data` must have labels, got none in {files}: say their names by `keys` (--key LABEL=NAME)")
     return found
+
+
+def _of_elements(frames: FrameSet, elements: Sequence[str]) -> FrameSet:
+    unknown = set(frames.elements) - set(elements)
+    if not unknown:
+        return frames
+    known = [k for k in range(len(frames)) if not unknown & set(frames[k].structure.symbols)]
+    told = f"{', '.join(sorted(unknown))}, which the model does not know (it knows {', '.join(elements)})"
+    if not known:
+        raise ValueError(f"`data` must have a frame without {told}, got none")
+    warnings.warn(f"{len(frames) - len(known)} of {len(frames)} frames left out: they have {told}", OutsideTraining, 3)
+    return frames.subset(known)

@@ -163,7 +163,7 @@ def evaluate(
                 except Undefined as error:
                     if quantities is not None:
                         raise
-                    warnings.warn(f"not evaluated: {error}", stacklevel=2)
+                    warnings.warn(f"not evaluated of some frames: {error}", stacklevel=2)
                     for s in prediction.batch.having(name):
                         with suppress(Undefined):
                             _add(found, prediction, name, [s])

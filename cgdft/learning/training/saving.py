@@ -86,8 +86,14 @@ def features_of(environment: Environment) -> list[float]:
     helix = 0.3 * environment.cutoff * torch.stack([torch.cos(t), torch.sin(t), 0.7 * t], 1)
     structure = Structure(torch.tensor([atomic_numbers[symbol] for symbol in environment.elements]), helix)
     device = next((one.device for one in environment.parameters()), structure.positions.device)
-    with torch.no_grad():
-        features = environment.features(structure.to(device)).double().cpu()
+    training = [one for one in environment.modules() if one.training]
+    environment.eval()  # nothing of it is to change
+    try:
+        with torch.no_grad():
+            features = environment.features(structure.to(device)).double().cpu()
+    finally:
+        for module in training:
+            module.training = True
     found: list[float] = (features @ torch.cos(torch.arange(features.shape[1], dtype=torch.float64))).tolist()
     return found
 
