@@ -1,4 +1,4 @@
-"""Which pairs are found: those of a batch, and in cells of every shape."""
+"""Which pairs are found: those of a batch, in cells of every shape, and of sites beside the atoms."""
 
 import itertools
 
@@ -10,6 +10,10 @@ from ase.build import bulk, molecule
 
 from cgdft import Structure
 from cgdft.electrostatics import pairs
+from cgdft.electrostatics.compiled import CompiledCoulomb
+from cgdft.electrostatics.coulomb import Coulomb, Sites
+
+D = torch.float64
 
 
 @pytest.mark.parametrize("most", [0, 10**6], ids=["searched", "all"])
@@ -64,3 +68,24 @@ def test_each_pair_counts_once_in_cells_of_any_shape():
         both, once = pairs.near_pairs(cell, 16.0), pairs.near_pairs(cell, 16.0, both=False)
         assert len(both[0]) == 2 * len(once[0])
         assert len(pairs._images(cell, 0, 16.0, "ijS", both=False)[0]) == len(once[0])
+
+
+@pytest.mark.parametrize("pbc", [False, True, (True, True, False), (False, True, False)])
+def test_sites_beside_the_atoms(pbc):
+    """Cores and shells of two ions, in a batch with one ion, are as good as four atoms and two; points feel the same."""
+    cell = torch.tensor([[8.0, 0, 0], [1.0, 8.5, 0], [0, 0, 9.0]], dtype=D)
+    ions = torch.tensor([[0.0, 0, 0], [3.0, 1, 2], [1.0, 1, 1]], dtype=D)
+    shells = ions + torch.tensor([[0.3, 0.2, -0.1], [-0.2, 0.4, 0.1], [9.0, 0.0, 0.4]], dtype=D)
+    both, index = torch.stack([ions, shells], 1).reshape(-1, 3), torch.tensor([0, 0, 0, 0, 1, 1])
+    few = Structure.batch([Structure([11, 17], ions[:2], cell, pbc), Structure([11], ions[2:], cell, pbc)])
+    many = Structure.batch([Structure([1] * 4, both[:4], cell, pbc), Structure([1] * 2, both[4:], cell, pbc)])
+    p = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=D)
+    sites = Sites(both, index, torch.tensor([0.5, 0.6, 0.5, 0.6, 1.5, 0.7], dtype=D), 1)
+    points = Sites(ions + 1.0, torch.tensor([0, 0, 1]), torch.zeros(3, dtype=D), 0)
+    for self_interaction in (True, False):
+        one, two = (Coulomb(each, sites, self_interaction=self_interaction) for each in (few, many))
+        assert torch.allclose(one.energy(p), two.energy(p), rtol=1e-13)
+        assert torch.allclose(one.potential(p), two.potential(p), rtol=1e-12, atol=1e-13)
+    assert torch.allclose(Coulomb(few, sites, points).potential(p), Coulomb(many, sites, points).potential(p), atol=1e-12)
+    with pytest.raises(ValueError, match="must be the atoms"):
+        CompiledCoulomb(few, sites)

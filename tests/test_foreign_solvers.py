@@ -1,0 +1,87 @@
+"""What a user's solver returns is looked at: charges, gradient, potentials, the linear problem, starts."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import cgdft
+from cgdft import check_solver
+from cgdft.functionals import QEq
+from cgdft.solvers import Newton
+
+
+class Wrong(cgdft.Solver):
+    """Newton's result, changed by what a test wants."""
+
+    def __init__(self, change):
+        self.change = change
+
+    def minimise(self, problem, start=None):
+        return self.change(Newton().minimise(problem, start))
+
+    def linearise(self, problem, x):
+        return Newton().linearise(problem, x)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        (lambda m: (m.x, m.status), TypeError, "must return a cgdft.Minimum"),
+        (lambda m: replace(m, status=m.status[:-1]), TypeError, "must return x, multipliers and status of sizes"),
+        (lambda m: replace(m, x=m.x[:-1]), TypeError, "must return x, multipliers and status of sizes"),
+        (lambda m: replace(m, x=m.x + 0.1), ValueError, "must keep the charges that are fixed"),
+        (lambda m: replace(m, multipliers=-m.multipliers), ValueError, "must return the multipliers dE/dq"),
+        (lambda m: replace(m, multipliers=0 * m.multipliers), ValueError, "must return the multipliers dE/dq"),
+    ],
+)
+def test_what_solvers_return_is_looked_at(change, error, match, structures):
+    with pytest.raises(error, match=match):
+        QEq().replace(solver=Wrong(change))(structures["batch"])
+
+
+@pytest.mark.parametrize("wrong", [(1.1, 1.0), (1.0, 1.1), (0.0, 0.0), (-1.0, 1.0)])
+@pytest.mark.parametrize("name", ["water", "batch"])
+def test_linearisations_are_put_into_the_linear_problem(wrong, name, structures):
+    """A user's K^-1 that is none gives no response; a right one gives all of them."""
+
+    class Scaled(Wrong):
+        def linearise(self, problem, x):
+            inverse = Newton().linearise(problem, x)
+            return lambda rx, rl: tuple(factor * one for factor, one in zip(self.change, inverse(rx, rl), strict=True))
+
+        def minimise(self, problem, start=None):
+            return Newton().minimise(problem, start)
+
+    right, own, other = (QEq().replace(solver=one)(structures[name]) for one in (None, Scaled((1.0, 1.0)), Scaled(wrong)))
+    for ask in ("polarizability", "fukui", "hardness"):
+        if ask != "polarizability" or not structures[name].pbc.all(1).any():
+            assert torch.allclose(value(own, ask), value(right, ask), atol=1e-8)
+            with pytest.raises(ValueError, match="`linearise` of the solver must give"):
+                value(other, ask)
+    assert torch.allclose(other.forces(), right.forces(), atol=1e-9)  # of first order, without the inverse
+
+
+def value(solution, ask):
+    one = getattr(solution, ask)
+    return one() if callable(one) else one
+
+
+def test_a_solver_that_runs_away_is_not_blamed_on_a_term(structures):
+    with pytest.raises(ValueError, match="the solver must not leave all bounds"):
+        QEq().problem(structures["water"]).objective(torch.tensor([1e160, -1e160, 0.0], dtype=torch.float64))
+
+
+def test_starts_are_looked_at(structures):
+    """A start that does not have the charges asked for, taken as it is."""
+
+    class Trusting(cgdft.Solver):
+        def minimise(self, problem, start=None):
+            minimum = Newton().minimise(problem)
+            return minimum if start is None else replace(minimum, x=start)
+
+        def linearise(self, problem, x):
+            return Newton().linearise(problem, x)
+
+    with pytest.raises(AssertionError, match="from a start"):
+        check_solver(Trusting(), QEq().problem(structures["water"]))
