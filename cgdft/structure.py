@@ -288,7 +288,8 @@ class Structure:
 
         Raises:
             TypeError: something else than Atoms.
-            ValueError: two of these sources disagree, sites are occupied in part, or the structure is invalid.
+            ValueError: `atoms.info` disagrees with what is given or with the atoms' initial ones, sites are occupied in part, or
+                the structure is invalid.
         """
         if isinstance(atoms, Sequence) and not isinstance(atoms, str):
             return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])

@@ -132,7 +132,8 @@ def EEQ(coordination: nn.Module | None = None) -> Model:
     """E = sum_i (chi_i - kappa_i sqrt(CN_i)) q_i + gamma_i q_i^2 / 2 + Hartree, minimised at fixed total charge.
 
     The parameters reproduce Hirshfeld charges of PBE0. gamma may be negative (hydrogen); with the self-interaction of Hartree
-    it never is, so that both are one Hardness here.
+    it never is, so that both are one Hardness here. Only differences of chi matter to the charges: the chemical potential has a
+    zero of its own (-1.3 hartree for water).
 
     Args:
         coordination: a module structure -> CN, (n_atoms,); default: the paper's.
