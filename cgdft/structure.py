@@ -288,7 +288,7 @@ class Structure:
 
         Raises:
             TypeError: something else than Atoms.
-            ValueError: `atoms.info` disagrees with what is given or with the atoms' initial ones, sites are occupied in part, or
+            ValueError: `atoms.info` disagrees with what is given or with the atoms' initial ones, sites are partly occupied, or
                 the structure is invalid.
         """
         if isinstance(atoms, Sequence) and not isinstance(atoms, str):
