@@ -109,11 +109,11 @@ def test_far_charge_is_reported():
 
 APART = {
     "exchange charge": (
-        *("eeq", "energy-functional", "fixed-point-response", "fourth-generation", "integer-charges", "qeq", "qeq-dipoles"),
-        *("qtpie", "spin-equilibration", "truncated-recursion"),
+        *("eeq", "electrodes", "energy-functional", "fixed-point-response", "fourth-generation", "integer-charges", "qeq"),
+        *("qeq-dipoles", "qtpie", "spin-equilibration", "truncated-recursion"),
     ),
     "share an ion's charge": (
-        *("acks2", "electrodes", "fluctuating-dipoles", "latent-charges", "local-multipoles", "local-split-charges", "sqe"),
+        *("acks2", "fluctuating-dipoles", "latent-charges", "local-multipoles", "local-split-charges", "sqe"),
     ),
     "independent": ("les",),
 }
