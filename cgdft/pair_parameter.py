@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cgdft.parameter import as_number, as_tensor, check_range
+from cgdft.parameter import as_number, as_tensor, check_range, keep
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -40,9 +40,10 @@ class PairParameter(nn.Module):
         self.module: nn.Module | Callable[[Structure, Tensor], Tensor] | None = None
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
-        self.value: Tensor | None = None
+        self.value: Tensor | None
         given: Any = as_tensor(value)
         if isinstance(given, Mapping):
+            self.value = None
             learnt: dict[str, nn.Parameter] = {}
             for pair, one in given.items():
                 if not (isinstance(pair, tuple) and len(pair) == 2 and all(_is_element(symbol) for symbol in pair)):
@@ -54,27 +55,13 @@ class PairParameter(nn.Module):
                 self._check(as_number(one, f"`{name}` of {key}"), f"`{name}` of {key}")
             self.table = nn.ParameterDict(learnt) if learnt else None
         elif isinstance(given, Tensor):
-            if given.is_complex():
-                raise TypeError(f"`{name}` must be of real numbers, got {given.dtype}")
-            del self.value
-            if isinstance(given, nn.Parameter):
-                self.value = given
-            else:
-                self.register_buffer("value", given if given.is_floating_point() else given.double())
+            keep(self, given, name)
             self._check(given, f"`{name}`")
         elif callable(given):
-            self.module = given
+            self.value, self.module = None, given
         else:
-            try:
-                if isinstance(given, str):
-                    raise TypeError
-                number = torch.tensor(float(given), dtype=torch.float64)
-            except (TypeError, ValueError):
-                raise TypeError(
-                    f"`{name}` must be a number, a dict per pair of elements, a tensor per pair or a module, got {given!r}"
-                ) from None
+            number = as_number(given, f"`{name}`", "a number, a dict per pair of elements, a tensor per pair or a module")
             self._check(number, f"`{name}`")
-            del self.value
             self.register_buffer("value", number)
 
     def forward(self, structure: Structure, pairs: Int[Tensor, "n_pairs 2"]) -> Float[Tensor, " n_pairs"]:

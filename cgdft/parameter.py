@@ -65,22 +65,12 @@ class AtomParameter(nn.Module):
             for symbol, v in given.items():
                 self._check(as_number(v, f"`{name}` of {symbol}"), f"`{name}` of {symbol}")
         elif isinstance(given, Tensor):
-            if isinstance(given, nn.Parameter):
-                self.value = given
-            else:
-                self.register_buffer("value", given if given.is_floating_point() else given.double(), persistent=True)
+            keep(self, given, name)
             self._check(given, f"`{name}`")
         elif callable(given):
             self.value, self.module = None, given
         else:
-            try:
-                if isinstance(given, str):
-                    raise TypeError
-                number = torch.tensor(float(given), dtype=torch.float64)
-            except (TypeError, ValueError):
-                raise TypeError(
-                    f"`{name}` must be a number, a dict per element, a tensor per atom or a module, got {given!r}"
-                ) from None
+            number = as_number(given, f"`{name}`", "a number, a dict per element, a tensor per atom or a module")
             self._check(number, f"`{name}`")
             self.register_buffer("value", number)
 
@@ -148,19 +138,31 @@ class AtomParameter(nn.Module):
         return f"for {', '.join([*self.elements, *(self.table or {})])}"
 
 
-def as_number(value: Any, what: str) -> Tensor:
+def as_number(value: Any, what: str, wanted: str = "a real number") -> Tensor:
     """A real number as a tensor, ().
 
     Raises:
-        TypeError: something else.
+        TypeError: something else than what is `wanted`.
     """
     try:
-        number = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError):
+        if isinstance(value, str):
+            raise TypeError
+        number = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64)
+    except (TypeError, ValueError):
         number = torch.zeros(0)
     if number.ndim or number.is_complex():
-        raise TypeError(f"{what} must be a real number, got {value!r}")
+        raise TypeError(f"{what} must be {wanted}, got {value!r}")
     return number.double()
+
+
+def keep(module: nn.Module, value: Tensor, name: str) -> None:
+    """`module.value`: a parameter if it is one, else a buffer in floating point; a TypeError of complex numbers."""
+    if value.is_complex():
+        raise TypeError(f"`{name}` must be of real numbers, got {value.dtype}")
+    if isinstance(value, nn.Parameter):
+        module.value = value
+    else:
+        module.register_buffer("value", value if value.is_floating_point() else value.double())
 
 
 def check_range(value: Tensor, what: str, positive: bool, non_negative: bool) -> None:

@@ -27,15 +27,21 @@ def saved(tmp_path):
     return written_model(tmp_path)
 
 
+def trained_on(path, reading=""):
+    """An epoch of a small network, into the folder `run` beside the file."""
+    config = path.with_name("set.yaml")
+    config.write_text(
+        f"data: {{train: [{path}], validation: 0.34{reading}}}\n"
+        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
+        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {path.with_name('run')}\n"
+    )
+    train(config)
+
+
 @pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning", "ignore:labels are not read:UserWarning")
 def test_charges_of_another_definition_are_not_compared(tmp_path):
     """Nor found better or worse than they are."""
-    (tmp_path / "set.yaml").write_text(
-        f"data: {{train: [{written(tmp_path / 'a.xyz', [water(seed) for seed in range(6)])}], validation: 0.34}}\n"
-        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
-        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
-    )
-    train(tmp_path / "set.yaml")
+    trained_on(written(tmp_path / "a.xyz", [water(seed) for seed in range(6)]))
     model = tmp_path / "run" / "model.safetensors"
     others = [water(seed) for seed in range(10, 13)]
     for atoms in others:
@@ -64,12 +70,7 @@ def test_a_file_to_evaluate_on_may_lack_a_key_of_the_training(tmp_path):
     frames = [water(seed) for seed in range(6)]
     for atoms in frames:
         atoms.info["mine"] = atoms.calc.results.pop("dipole")
-    (tmp_path / "set.yaml").write_text(
-        f"data: {{train: [{written(tmp_path / 'a.xyz', frames)}], validation: 0.34, keys: {{dipole: mine}}}}\n"
-        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
-        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
-    )
-    train(tmp_path / "set.yaml")
+    trained_on(written(tmp_path / "a.xyz", frames), ", keys: {dipole: mine}")
     for atoms in frames:
         del atoms.info["mine"]
     with pytest.warns(UserWarning, match="`keys` of dipole must be a name in the files, got 'mine'"):
@@ -85,12 +86,7 @@ def test_arrays_of_multipoles_that_are_told_are_their_definition(tmp_path):
     for atoms in frames:
         atoms.arrays["q_mine"] = 0.5 * atoms.arrays["Test_charges"]
     path = written(tmp_path / "a.xyz", frames)
-    (tmp_path / "set.yaml").write_text(
-        f"data: {{train: [{path}], validation: 0.34, keys: {{multipoles: q_mine}}}}\n"
-        f"architecture: qeq\nenvironment: {{channels: 4, layers: 1}}\nschedule: {{implicit: 1}}\n"
-        f"atoms: {{H: -0.5, O: -75.0}}\noutput: {tmp_path / 'run'}\n"
-    )
-    train(tmp_path / "set.yaml")
+    trained_on(path, ", keys: {multipoles: q_mine}")
     model = tmp_path / "run" / "model.safetensors"
     assert metadata(model)["provenance"]["definition"] == "q_mine"
     plain, told = (evaluate_files(model, [path], keys=keys).to_dict()["errors"] for keys in (None, {"energy": "energy"}))

@@ -15,6 +15,17 @@ from cgdft.electrostatics.mesh_loops import compiled
 
 
 @compiled
+def _line(to_k: Any, shape: Any, x: int, y: int) -> tuple[float, float, float]:
+    """k of m_z = 0 at a point of the mesh along x and y."""
+    mx = x if 2 * x < shape[0] else x - shape[0]
+    my = y if 2 * y < shape[1] else y - shape[1]
+    a = mx * to_k[0, 0] + my * to_k[1, 0]
+    b = mx * to_k[0, 1] + my * to_k[1, 1]
+    c = mx * to_k[0, 2] + my * to_k[1, 2]
+    return a, b, c
+
+
+@compiled
 def influence(to_k: Any, ratio: Any, factor: float, w2: float, shape: Any, found: Any, start: int, stop: int) -> None:
     """found[start:stop] = G.
 
@@ -26,14 +37,9 @@ def influence(to_k: Any, ratio: Any, factor: float, w2: float, shape: Any, found
         found: (n_x, n_y, n_z / 2 + 1), real.
         start, stop: planes along x to treat.
     """
-    nx, ny = shape
     for x in range(start, stop):
-        mx = x if 2 * x < nx else x - nx
-        for y in range(ny):
-            my = y if 2 * y < ny else y - ny
-            a = mx * to_k[0, 0] + my * to_k[1, 0]
-            b = mx * to_k[0, 1] + my * to_k[1, 1]
-            c = mx * to_k[0, 2] + my * to_k[1, 2]
+        for y in range(shape[1]):
+            a, b, c = _line(to_k, shape, x, y)
             line = 4 * math.pi * factor * ratio[0][x] * ratio[1][y]
             for z in range(found.shape[2]):
                 kx, ky, kz = a + z * to_k[2, 0], b + z * to_k[2, 1], c + z * to_k[2, 2]
@@ -65,14 +71,9 @@ def strained(
         kernel, width: 1 and w^2 for the whole, or 0 for one part of it.
         found: (3, 3).
     """
-    nx, ny = shape
     for x in range(start, stop):
-        mx = x if 2 * x < nx else x - nx
-        for y in range(ny):
-            my = y if 2 * y < ny else y - ny
-            a = mx * to_k[0, 0] + my * to_k[1, 0]
-            b = mx * to_k[0, 1] + my * to_k[1, 1]
-            c = mx * to_k[0, 2] + my * to_k[1, 2]
+        for y in range(shape[1]):
+            a, b, c = _line(to_k, shape, x, y)
             total = xx = yy = zz = yz = zx = xy = 0.0
             for z in range(weight.shape[2]):
                 kx, ky, kz = a + z * to_k[2, 0], b + z * to_k[2, 1], c + z * to_k[2, 2]
