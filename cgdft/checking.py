@@ -106,12 +106,16 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     if not problem.explicit and not (isinstance(problem, ResponseProblem) and isinstance(problem.law, ResponseLaw)):
         answers = torch.linalg.eigvalsh(solution.susceptibility().detach())
         compare("susceptibility without a positive eigenvalue", answers, answers.clamp(max=0.0))
-    if not structure.pbc.any():
+    if not structure.pbc.any() or _has_polarization(solution):
         from cgdft.functionals import UniformField
 
-        alpha = solution.polarizability().detach()
-        fields = [(model + UniformField([0.0, 0.0, k * FIELD]))(structure).dipole.detach() for k in (1, -1, 2, -2)]
-        compare("polarizability", alpha[:, :, 2], (8 * (fields[0] - fields[1]) - (fields[2] - fields[3])) / (12 * FIELD))
+        def dipole(k: int) -> Tensor:
+            driven = (model + UniformField([0.0, 0.0, k * FIELD]))(structure)
+            return driven.polarization * structure.volume[:, None] if structure.pbc.any() else driven.dipole
+
+        alpha, sides = solution.polarizability().detach(), [dipole(k).detach() for k in (1, -1, 2, -2)]
+        compare("polarizability", alpha[:, :, 2], (8 * (sides[0] - sides[1]) - (sides[2] - sides[3])) / (12 * FIELD))
+    if not structure.pbc.any():
         errors["asymmetry of the polarizability"] = float((alpha - alpha.transpose(1, 2)).abs().max())
         try:
             together, lone = with_far_atom(model, structure)
@@ -120,6 +124,13 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         errors["size consistency"] = float(together.energy) - float(solution.energy) - float(lone.energy)
         errors["charge on a far atom"] = float(together.charges[-1])
     return errors
+
+
+def _has_polarization(solution: Solution) -> bool:
+    try:
+        return bool(solution.polarization.isfinite().all())
+    except ValueError:
+        return False
 
 
 def with_far_atom(model: Model, structure: Structure) -> tuple[Solution, Solution]:

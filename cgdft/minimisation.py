@@ -50,7 +50,8 @@ class Minimisation(Problem):
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """What is minimised: E, less the work of the batteries."""
         rho = self.density(x)
-        return self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
+        energy = self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
+        return energy if self.driven is None else sum(self.energies_of_crossing(self.functional, x).values(), energy)
 
     def lagrangian(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
@@ -62,10 +63,11 @@ class Minimisation(Problem):
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
     ) -> dict[str, Float[Tensor, " n_structures"]]:
         """The energy term by term, hartree; that of the ansatz as "Ansatz"; of the readout's terms where there is one."""
-        if self.readout is not None:
-            return self.readout.energies(self.density(x))
-        energies = self.functional.energies(self.density(x))
-        if self.space.stiffness is not None:
+        reported = self.functional if self.readout is None else self.readout
+        energies = reported.energies(self.density(x))
+        for name, energy in self.energies_of_crossing(reported, x).items():
+            energies[name] = energies[name] + energy
+        if self.readout is None and self.space.stiffness is not None:
             energies["Ansatz"] = self.space.energy(x, self.n)
         return energies
 
@@ -90,13 +92,12 @@ class Minimisation(Problem):
         """L, or the energy that is reported in its place, less the work of the batteries, hartree."""
         if self.readout is None:
             return self._probed(x, multipliers, probe)
-        rho = self.density(x)
-        return self.readout.energy(rho) - self.work(rho)
+        return sum(self.energies(x, multipliers).values()) - self.work(self.density(x))
 
     def determined(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]) -> list[Tensor]:
         """The energies, and what determines x: what the solution depends on, these do."""
         energies = [self.lagrangian(x, multipliers)]
-        return energies if self.readout is None else [*energies, self.readout.energy(self.density(x))]
+        return energies if self.readout is None else [*energies, *self.energies(x, multipliers).values()]
 
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
@@ -136,7 +137,8 @@ class Minimisation(Problem):
         assert stiffness is not None
         rho = Density(self.structure, self.basis, p.detach())
         slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
-        x = -self.space.pull(slope - self._given) / stiffness
+        pulled = self.space.pull(slope - self._given)
+        x = -(pulled if self.driven is None else pulled - self.driven) / stiffness
         if not active.any():
             return x, x.new_zeros(active.shape)
         c = torch.stack([self.space.pull(row.weights) for row in self.fixed])
@@ -161,6 +163,7 @@ class Minimisation(Problem):
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
         slope = self.space.pull(self.slope(x))
+        slope = slope if self.driven is None else slope - self.driven
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
 
     def slope(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:

@@ -17,6 +17,7 @@ from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
 from cgdft.space import Space
+from cgdft.terms import named
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 
 #: To what fixed charges must be kept, e.
 KEPT = 1e-6
+#: Of what is asked for along periodic axes.
+KNOWN_WAYS = (
+    "needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or modes whose Entries say what they "
+    "have `carried`, with reference charges that positions do not change"
+)
 
 
 class Residual(NamedTuple):
@@ -98,6 +104,28 @@ class Problem(ABC):
                 )
         self.index = self.space.index
         self.n = len(structure)
+        self.driven = self._driven(ansatz)
+
+    def _driven(self, ansatz: Ansatz) -> Float[Tensor, " n_x"] | None:
+        """What drives x by terms with an energy of charges that came through walls, (n_x,); None without any."""
+        if not any(term.crossing for term in (*self.functional, *(self.readout or ()))):
+            return None
+        self.require_known_ways("`field` along a periodic axis", ansatz)
+        with torch.enable_grad():
+            x = torch.zeros(len(self.index), dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
+            energies = self.energies_of_crossing(self.functional, x)
+            return -torch.autograd.grad(sum(energies.values(), x.sum() * 0.0).sum(), x)[0]
+
+    def require_known_ways(self, what: str, ansatz: Ansatz) -> None:
+        """Raise a ValueError if it is not known how charges come through the walls of a cell."""
+        with torch.enable_grad(), remembered():
+            moved = torch.zeros_like(self.structure.positions, requires_grad=True)
+            displaced = self.structure.deformed(moved, torch.zeros_like(self.structure.cell))
+            origin = ansatz.prepare(displaced, self.basis).origin[:, 0]
+            weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
+            (slope,) = torch.autograd.grad(origin @ weights, moved, allow_unused=True) if origin.requires_grad else (None,)
+        if self.space.carried is None or (slope is not None and slope.any()):
+            raise ValueError(f"{what} {KNOWN_WAYS}, got {type(ansatz).__name__}")
 
     def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
         """Whether the ansatz can change the linear charge a.p of these weights a."""
@@ -127,8 +155,20 @@ class Problem(ABC):
             return rho.dipole
         if carried is None:
             return (structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
-        before = structure.total(self.space.origin[:, :1] * structure.positions + rho.dipoles)
-        return before.index_add(0, self.index, x[:, None] * carried)
+        return self.of_charges(x) + structure.total(rho.dipoles)
+
+    def of_charges(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures 3"]:
+        """The dipole of charges: of the reference charges where they are, and of what x has carried."""
+        assert self.space.carried is not None
+        before = self.structure.total(self.space.origin[:, :1] * self.structure.positions)
+        return before.index_add(0, self.index, x[:, None] * self.space.carried)
+
+    def energies_of_crossing(
+        self, functional: Functional, x: Float[Tensor, " n_x"]
+    ) -> dict[str, Float[Tensor, " n_structures"]]:
+        """Those of charges that came through walls, hartree, by the names of terms."""
+        terms = {name: term for name, term in named(functional).items() if term.crossing}
+        return {name: term.energy_of_crossing(self.density(x), self.of_charges(x)) for name, term in terms.items()}
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""

@@ -26,6 +26,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from cgdft.counted import counted
 from cgdft.density import Density
+from cgdft.problem import KNOWN_WAYS
 from cgdft.solver import Inverse
 
 if TYPE_CHECKING:
@@ -278,10 +279,7 @@ class Probed:
     def _require_known_ways(self, what: str, which: Tensor | None, known: bool) -> None:
         bulk = self.problem.structure.pbc.all(1)
         if not known and bulk[slice(None) if which is None else which].any():
-            raise Undefined(
-                f"`{what}` of bulk needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or "
-                "modes whose Entries say what they have `carried`, with reference charges that positions do not change"
-            )
+            raise Undefined(f"`{what}` of bulk {KNOWN_WAYS}")
 
     def _slopes_of_dipole(self, by: str) -> Tensor:
         with torch.enable_grad():

@@ -116,6 +116,23 @@ class Solution:
         return self._derivatives.state.dipole
 
     @property
+    def polarization(self) -> Float[Tensor, "n_structures 3"]:
+        """P = D / V of cells, (n_structures, 3), e / bohr^2, itinerant: D counts charges where they have come and gone to.
+
+        Reference charges count where `positions` have them, images not wrapped; another image of one adds a multiple of its
+        charge times a lattice vector. Differences, as along a trajectory or of fields, are what is measured.
+
+        Raises:
+            ValueError: a structure without a periodic axis or without a volume; charges that move freely, or reference charges
+                that change with the positions.
+        """
+        self._require_volume("polarization")
+        self.problem.require_known_ways("`polarization`", self.model.ansatz)
+        state = self._derivatives.state
+        with self._derivatives.graph:
+            return self.problem.dipole(state.x, state.density) / self.structure.volume[:, None]
+
+    @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
         """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2.
 
@@ -205,11 +222,7 @@ class Solution:
         Raises:
             ValueError: a structure without a periodic axis or without a volume; see `virial`.
         """
-        if not self.structure.has_stress.all():
-            raise ValueError(
-                f"`stress` needs periodic cells with a volume, got pbc {self.structure.pbc.tolist()[:3]} and volumes "
-                f"{self.structure.volume.tolist()[:3]} bohr^3; `virial` is its product with the volume"
-            )
+        self._require_volume("stress", "; `virial` is its product with the volume")
         return self.virial() / self.structure.volume[:, None, None]
 
     # Response: derivatives of the density and of the chemical potential.
@@ -321,6 +334,13 @@ class Solution:
     def _require_open(self, what: str) -> None:
         if self.structure.pbc.all(1).any():
             raise ValueError(f"`{what}` is defined for structures with an open axis, got pbc {self.structure.pbc.tolist()[:3]}")
+
+    def _require_volume(self, what: str, instead: str = "") -> None:
+        if not self.structure.has_stress.all():
+            raise ValueError(
+                f"`{what}` needs periodic cells with a volume, got pbc {self.structure.pbc.tolist()[:3]} and volumes "
+                f"{self.structure.volume.tolist()[:3]} bohr^3{instead}"
+            )
 
     def _require_charge(self) -> None:
         names = [row.name for row in self.problem.fixed]

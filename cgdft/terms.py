@@ -43,6 +43,8 @@ class Term(nn.Module, ABC):
         explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
+        crossing: of a prepared term, whether it has an energy of charges that came through the walls of a cell: see
+            `energy_of_crossing`.
     """
 
     quadratic: bool = False
@@ -51,6 +53,7 @@ class Term(nn.Module, ABC):
     explicit: bool = True
     external: bool = False
     extensive: bool = True
+    crossing: bool = False
 
     @property
     def name(self) -> str:
@@ -78,6 +81,14 @@ class Term(nn.Module, ABC):
             for name, module in self._modules.items()
         }
         return prepared
+
+    def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
+        """What is to be added to `energy`, linear in both: no density of a cell says by which way charges came.
+
+        Args:
+            dipole: of the charges as they came, e bohr.
+        """
+        raise NotImplementedError(f"`{self.name}` is declared crossing: give it `energy_of_crossing`")
 
     def gradient(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
         """dE/dp, (n_atoms, size); default: by autograd. A term with a faster way overrides it and must pass `check_term`."""

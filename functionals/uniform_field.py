@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,10 @@ class UniformField(Term):
         field: the physical field F (it pushes positive charge along itself), (3,) or (n_structures, 3), hartree / (e bohr).
 
     Raises:
-        ValueError: another shape; at the call, a component along a periodic axis, where the potential -F . r has no meaning.
+        ValueError: another shape; at the call, a component along a periodic axis where it is not known how charges move there.
+
+    Along periodic axes F is the macroscopic field, and D counts charges as they came through the walls of the cell: see
+    `Solution.polarization`. Stress is the derivative at this F.
     """
 
     quadratic = True
@@ -42,22 +46,36 @@ class UniformField(Term):
         self.register_buffer("field", field)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """Checked against the periodic axes."""
+        """With what of the field is along periodic axes."""
         if self.field.ndim == 2 and len(self.field) != len(structure):
             raise ValueError(
                 f"`field` must be (3,), or (n_structures, 3) = ({len(structure)}, 3) here, got shape {tuple(self.field.shape)}"
             )
-        along = (structure.cell.detach() @ self.field.detach().expand(len(structure), 3)[..., None])[..., 0]
-        scale = structure.cell.detach().norm(dim=2) * self.field.detach().norm(dim=-1, keepdim=True) + 1e-300
-        wrong = torch.nonzero(structure.pbc & (along.abs() > 1e-10 * scale))
-        if len(wrong):
-            s, axis = wrong[0].tolist()
-            raise ValueError(
-                f"`field` must not point along a periodic axis, got {self.field.tolist()} with lattice vector {axis} = "
-                f"{structure.cell[s, axis].tolist()} in structure {s}; set pbc False along it or change the field"
-            )
-        return self
+        prepared = copy.copy(self)
+        prepared.crossing = self._along(structure) is not None
+        return prepared
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
-        """-F . D of each structure, hartree."""
-        return -(self.field * rho.dipole).sum(1)
+        """-F . D of each structure, hartree, without that of charges along periodic axes."""
+        along = self._along(rho.structure)
+        energy = -(self.field * rho.dipole).sum(1)
+        return energy if along is None else energy + (along * _dipole_within(rho)).sum(1)
+
+    def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
+        """-F . D of the charges along periodic axes, hartree."""
+        within, along = _dipole_within(rho), self._along(rho.structure)
+        crossed = -(self.field * (dipole - within)).sum(1)
+        return crossed if along is None else crossed - (along * within).sum(1)
+
+    def _along(self, structure: Structure) -> Tensor | None:
+        """What of the field is along periodic axes, (n_structures, 3); None where nothing is."""
+        if not structure.pbc.any():
+            return None
+        field = self.field.to(structure.positions).expand(len(structure), 3)
+        along = field - (structure.open_projector @ field[..., None])[..., 0]
+        return along if (along.norm(dim=1) > 1e-10 * field.norm(dim=1)).any() else None
+
+
+def _dipole_within(rho: Density) -> Float[Tensor, "n_structures 3"]:
+    """Of the charges where they are."""
+    return rho.structure.total(rho.charges[:, None] * rho.structure.positions)

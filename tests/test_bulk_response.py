@@ -10,10 +10,12 @@ from torch.autograd import gradcheck
 
 from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SolverError, SplitCharges, Structure
 from cgdft.ansatz import Entries
-from cgdft.functionals import ACKS2, SQE, BondSoftness, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals import ACKS2, SQE, Anharmonic, BondSoftness, Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.training.prediction import minimised
 from cgdft.response import Undefined
+from cgdft.solvers import CG
+from cgdft.testing import doubled
 
 D = torch.float64
 SIDE = 8.0
@@ -108,6 +110,90 @@ def test_bulk_is_differentiable(name):
 
     inputs = crystal().positions.clone().requires_grad_(), torch.tensor(0.1, dtype=D, requires_grad=True)
     assert gradcheck(found, inputs, fast_mode=True, atol=1e-5)
+
+
+IN_FIELDS = {
+    **BONDED,
+    "bonds by iteration": BONDED["split charges"].replace(solver=CG(tolerance=1e-12)),
+    "anharmonic": BONDED["response modes"] + Anharmonic(0.4),
+    "ions": ions({"Li": 2.0, "H": 9.0}, {"Li": 0.8, "H": -0.8}),
+    "read out": BONDED["split charges"].replace(readout=Hartree() + Electronegativity({"H": 0.1, "Li": 0.3})),
+}
+FIELD = torch.tensor([0.01, -0.02, 0.03], dtype=D)
+
+
+@pytest.mark.parametrize("name", IN_FIELDS)
+def test_fields_along_periodic_axes(name):
+    """Polarization, forces and virial in a field, by differences; the energy of a minimum falls by the dipole."""
+    model, structure = IN_FIELDS[name], crystal()
+    volume = float(structure.volume)
+    driven = (model + UniformField(FIELD))(structure)
+    assert torch.allclose(sum(driven.energies.values()), driven.energy, atol=1e-14)
+
+    def by_field(k):
+        solution = (model + UniformField(FIELD + k * 1e-3 * torch.tensor([0.6, 0.0, 0.8], dtype=D)))(structure)
+        return solution.polarization[0] * volume, solution.energy
+
+    def by_motion(dr, de):
+        return (model + UniformField(FIELD))(structure.deformed(dr, de)).energy
+
+    def slope(up, down, twice_up, twice_down, step):
+        return (8 * (up - down) - (twice_up - twice_down)) / (12 * step)
+
+    found = [slope(*one, 1e-3) for one in zip(*(by_field(k) for k in (1, -1, 2, -2)), strict=True)]
+    direction = torch.tensor([0.6, 0.0, 0.8], dtype=D)
+    assert torch.allclose(found[0], driven.polarizability()[0] @ direction, rtol=1e-6, atol=1e-9)
+    if model.readout is None:
+        assert torch.allclose(found[1], -driven.polarization @ direction * volume, rtol=1e-6, atol=1e-9)
+    generator = torch.Generator().manual_seed(0)
+    u, e = torch.randn(2, 3, generator=generator, dtype=D), torch.randn(1, 3, 3, generator=generator, dtype=D)
+    e = 0.2 * (e + e.transpose(1, 2))
+    force = slope(*(by_motion(k * 1e-3 * u, 0 * e) for k in (1, -1, 2, -2)), 1e-3)
+    assert torch.allclose(-(driven.forces() * u).sum()[None], force, rtol=1e-6, atol=1e-9)
+    strained = slope(*(by_motion(0 * u, k * 1e-3 * e) for k in (1, -1, 2, -2)), 1e-3)
+    assert torch.allclose((driven.virial() * e).sum()[None], strained, rtol=1e-6, atol=1e-9)
+
+
+def test_a_field_in_bulk_is_the_macroscopic_one():
+    """Clausius and Mossotti's dipoles in a field, one for each structure of a batch; cells of twice the size; forces Z F."""
+    cubic = Structure([1], [[0.0, 0, 0]], SIDE * torch.eye(3), True)
+    share = 4 * math.pi / 3 * 6.0 / SIDE**3
+    fields = torch.stack([FIELD, -2 * FIELD])
+    dipoles = (ions({"H": 6.0}, 0.0) + UniformField(fields))(Structure.batch([cubic, cubic])).dipoles
+    assert torch.allclose(dipoles, 6.0 / (1 - share) * fields, atol=1e-10)
+    salt = Structure([11, 17], [[0.0, 0, 0], [SIDE / 2] * 3], SIDE * torch.eye(3), True)
+    model = ions({"Na": 2.0, "Cl": 9.0}, {"Na": 0.8, "Cl": -0.8})
+    driven = (model + UniformField(FIELD))(salt)
+    assert torch.allclose(driven.forces(), torch.einsum("iab,a->ib", model(salt).born_charges(), FIELD), atol=1e-9)
+    twice = (model + UniformField(FIELD))(doubled(salt))
+    assert torch.allclose(twice.forces()[:2], driven.forces(), atol=1e-9)
+    assert torch.allclose(twice.dipoles[:2], driven.dipoles, atol=1e-10)
+
+
+def test_a_field_across_some_of_a_batch():
+    """A slab and an open structure feel it as they do alone; a wire as the middle of a long chain."""
+    model = BONDED["response modes"] + UniformField(FIELD)
+    slab = Structure(crystal().numbers, crystal().positions, crystal().cell, [True, True, False])
+    alone = Structure(crystal().numbers, crystal().positions)
+    both = model(Structure.batch([slab, alone]))
+    assert torch.allclose(both.charges, torch.cat([model(slab).charges, model(alone).charges]), atol=1e-12)
+    assert torch.allclose(both.energy, torch.cat([model(slab).energy, model(alone).energy]), atol=1e-12)
+    assert torch.allclose(both.forces()[:2], model(slab).forces(), atol=1e-10)
+    wire, long = model(chain(1, periodic=True)), model(chain(40, periodic=False))
+    assert torch.allclose(wire.charges, long.charges[40:42], atol=1e-5)
+    assert torch.allclose(wire.forces(), long.forces()[40:42], atol=1e-5)
+
+
+def test_fields_that_conductors_do_not_have():
+    moving = SplitCharges(hardness=0.7, reach=2.2, p0=lambda s: 0.1 * torch.stack([s.positions[1, 0], -s.positions[1, 0]]))
+    for model in (QEq(), BONDED["split charges"].replace(ansatz=moving)):
+        with pytest.raises(ValueError, match="`field` along a periodic axis needs charges that are fixed or move along bonds"):
+            (model + UniformField(FIELD))(crystal())
+        with pytest.raises(ValueError, match="`polarization` needs charges that are fixed"):
+            _ = model(crystal()).polarization
+    ring = BONDED["split charges"].replace(ansatz=SplitCharges(hardness=0.0, reach=2.2))
+    with pytest.raises(SolverError):
+        (ring + UniformField(FIELD))(crystal())
 
 
 def test_born_charges_are_those_of_what_moves():
