@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from cgdft.constraint import mask_of
 from cgdft.memo import once
 from cgdft.pair_parameter import PairParameter, PairParameterLike
 from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
@@ -17,7 +18,7 @@ from cgdft.space import Space
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
-    from cgdft.constraint import Constraint
+    from cgdft.constraint import Atoms, Constraint
     from cgdft.functional import Functional
     from cgdft.problem import Problem
     from cgdft.structure import Structure
@@ -95,12 +96,33 @@ def _registered(value: CoefficientsLike | None) -> CoefficientsLike | AtomParame
 
 
 class Free(Ansatz):
-    """p = x: every coefficient of the basis relaxes."""
+    """p = x: every coefficient of the basis relaxes, or those of some atoms, and the others have p0.
+
+    Args:
+        atoms: that relax, as for `FragmentCharge`; default: all.
+        p0: of the others, as for `Fixed`; default: zero.
+
+    Raises:
+        ValueError: p0 though all relax.
+    """
+
+    def __init__(self, atoms: Atoms | None = None, p0: CoefficientsLike | None = None) -> None:
+        super().__init__()
+        if atoms is None and p0 is not None:
+            raise ValueError(f"`p0` is of the atoms that do not relax, got {p0!r} without `atoms`")
+        self.atoms, self.p0 = atoms, _registered(0.0 if p0 is None else p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
-        """L = 1."""
-        origin = structure.positions.new_zeros(structure.n_atoms, basis.size)
-        return Space(origin, structure.index.repeat_interleave(basis.size))
+        """L = 1, or its columns of the atoms that relax."""
+        size = basis.size
+        if self.atoms is None:
+            origin = structure.positions.new_zeros(structure.n_atoms, size)
+            return Space(origin, structure.index.repeat_interleave(size))
+        relaxes = mask_of(self.atoms, structure) > 0
+        rows = torch.arange(structure.n_atoms * size, device=relaxes.device).reshape(-1, size)[relaxes].flatten()
+        origin = torch.where(relaxes[:, None], 0.0, coefficients_of(self.p0, structure, basis))
+        index = structure.index[relaxes].repeat_interleave(size)
+        return Space(origin, index, rows, torch.arange(len(rows), device=rows.device), origin.new_ones(len(rows)))
 
 
 class Fixed(Ansatz):

@@ -165,25 +165,38 @@ class PotentialDifference(Constraint):
         first, second: atoms, as for FragmentCharge.
         difference: V_first - V_second, hartree / e, one or per structure.
         charge: of both together, e, one or per structure; default: what other fixed charges leave of the structure's.
+        name: how `solution.potentials` calls the pair: "between NAME" is the difference, "both of NAME" the mean of both
+            potentials; default: after the atoms.
 
     Raises:
-        ValueError: at the call, fragments that share an atom.
+        ValueError: no difference; at the call, fragments without an atom or that share one.
     """
 
     first: Atoms
     second: Atoms
     difference: PerStructure
     charge: PerStructure | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.difference is None:
+            raise ValueError("`difference` must be given, V_first - V_second in hartree / e, got None")
 
     def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """The sum of both charges, fixed, and half of their difference, at a potential."""
         one, two = (basis.padded(mask_of(atoms, structure)[:, None]) for atoms in (self.first, self.second))
+        for name, mask in (("first", one), ("second", two)):
+            if (none := ~(structure.total(mask.sum(1)) > 0)).any():
+                raise ValueError(
+                    f"`{name}` must be some atoms in each structure, got none in structure {int(none.int().argmax())}"
+                )
         if (one * two).any():
             raise ValueError(f"`first` and `second` must not share atoms, got {_short(self.first)} and {_short(self.second)}")
-        pair = f"{_short(self.first)} and {_short(self.second)}"
+        pair = self.name or f"{_short(self.first)} and {_short(self.second)}"
+        difference = _per_structure(self.difference, "difference", structure)
         return [
             _row(f"both of {pair}", one + two, self.charge, None, structure),
-            _row(f"between {pair}", (one - two) / 2, None, self.difference, structure),
+            Row(f"between {pair}", (one - two) / 2, potential=difference),
         ]
 
 
@@ -191,8 +204,14 @@ def mask_of(atoms: Atoms, structure: Structure) -> Float[Tensor, " n_atoms"]:
     """1 on the atoms named, 0 elsewhere.
 
     Raises:
-        ValueError: none named, named twice, or out of range.
+        TypeError: atoms that are named otherwise.
+        ValueError: an empty list, a number twice or out of range.
     """
+    if isinstance(atoms, str | slice | set | dict):
+        raise TypeError(
+            f"`atoms` must be numbers of atoms, a mask or a function structure -> mask, got {atoms!r}; elements are chosen by "
+            "lambda structure: structure.numbers == 11"
+        )
     given = numbers_of("atoms", atoms(structure) if callable(atoms) else atoms, None, structure.index.device)
     if given.dtype == torch.bool:
         if given.shape != (structure.n_atoms,):
@@ -233,11 +252,12 @@ def _row(name: str, weights: Tensor, charge: PerStructure | None, potential: Per
     return Row(name, weights, **values)
 
 
-def settled(rows: Sequence[Row], structure: Structure, size: int) -> list[Row]:
+def settled(rows: Sequence[Row], structure: Structure, size: int, kept: Float[Tensor, " n_atoms"]) -> list[Row]:
     """Rows with names of their own, and those without a charge given what the other fixed charges leave of the structure's.
 
     Args:
         size: coefficients of an atom.
+        kept: charges that the ansatz does not change, e.
 
     Raises:
         TypeError, ValueError: a row that is none, or whose attributes are not what they must be.
@@ -253,7 +273,7 @@ def settled(rows: Sequence[Row], structure: Structure, size: int) -> list[Row]:
     if found:
         held = torch.stack([(row.weights != 0).flatten() for row in found])
         _check_places(found, held)
-        return _shared_out(found, held, structure)
+        return _shared_out(found, held, structure, kept)
     return found
 
 
@@ -277,6 +297,13 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
     """That no two charges of atoms overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
     if len(rows) < 2:
         return
+    at_potentials = [k for k, row in enumerate(rows) if row.potential is not None]
+    for k in (k for k in at_potentials if rows[k].plain):
+        if twice := [j for j in at_potentials if j != k and (held[j] & held[k]).any()]:
+            raise ValueError(
+                f"`constraints` must say of each atom one potential, got {rows[k].name} beside {rows[twice[0]].name}; give "
+                "disjoint fragments a potential each"
+            )
     plain = [k for k, row in enumerate(rows) if row.plain]
     rows, held = [rows[k] for k in plain], held[plain]
     shared, count = held.to(torch.float32) @ held.to(torch.float32).T, held.sum(1)
@@ -296,7 +323,7 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
             )
 
 
-def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row]:
+def _shared_out(rows: list[Row], held: Tensor, structure: Structure, kept: Tensor) -> list[Row]:
     """What the rows without a charge get, and whether fragments add up to the charge of the structure.
 
     A charge that is given for the whole takes the place of the structure's.
@@ -311,9 +338,10 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure) -> list[Row
     if len(left) > 1:
         names = " and ".join(rows[k].name for k in left)
         raise ValueError(f"`charge` must be given, of {names}: what is left of the structure's can be that of one of them only")
-    for k in left:
-        rows[k] = replace(rows[k], charge=structure.charge - told)
     of_charges = held.reshape(len(rows), *rows[0].weights.shape)[:, :, 0]
+    for k in left:
+        elsewhere = structure.total(torch.where(of_charges[whole].any(0), 0.0, kept))
+        rows[k] = replace(rows[k], charge=structure.charge - told - elsewhere)
     covered = of_charges[whole].any(0).all() and not of_charges[whole].all(1).any() if whole else False
     off = told.detach() - structure.charge.detach()
     wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()

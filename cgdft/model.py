@@ -327,6 +327,7 @@ def _check_covered(problem: Problem) -> None:
     weights[:, 0] = free.to(weights)
     if loose and problem.moves(weights):
         raise ValueError(
-            f"`constraints` must cover every atom whose charge may change, got none for atoms {loose[:6]}; add TotalCharge() "
-            f"or a FragmentCharge for them (constraints=[] leaves all charges to the functional)"
+            f"`constraints` must cover every atom whose charge may change, got none for atoms {loose[:6]}; add TotalCharge(), "
+            "a FragmentCharge of each ion or molecule, or charges by Free(atoms, p0) (constraints=[] leaves all charges to the "
+            "functional)"
         )

@@ -93,17 +93,13 @@ class Problem(ABC):
                     f"`rows` of {type(constraint).__name__} must give a list of cgdft.Row, got {type(given).__name__}"
                 )
             rows += given
-        rows = settled(rows, structure, self.basis.size)
+        rows = settled(rows, structure, self.basis.size, self.space.kept)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
-        for row in self.held:
-            if not self.moves(row.weights):
-                raise ValueError(
-                    f"`potential` must be of a charge that the ansatz can change, got {row.name} of {type(ansatz).__name__}, "
-                    "which keeps it; fix the charge instead"
-                )
         self.index = self.space.index
         self.n = len(structure)
+        for row in self.held:
+            self._require_change(row, type(ansatz).__name__)
         self.driven = self._driven(ansatz)
 
     def _driven(self, ansatz: Ansatz) -> Float[Tensor, " n_x"] | None:
@@ -131,6 +127,28 @@ class Problem(ABC):
         """Whether the ansatz can change the linear charge a.p of these weights a."""
         pulled = self.space.pull(weights)
         return bool(len(pulled)) and bool(pulled.detach().abs().max() > 1e-12)
+
+    def _require_change(self, row: Row, ansatz: str) -> None:
+        """Raise a ValueError if the charge of a row that is held at a potential cannot change, in each structure."""
+        named = self.structure.total((row.weights != 0).any(1).to(torch.int64))
+        if (named == 0).any():
+            raise ValueError(
+                f"`atoms` held at a potential must be some in each structure, got none of {row.name} in structure "
+                f"{int(named.argmin())}"
+            )
+        pulled = self.space.pull(row.weights.detach())
+        if not (self.rows.dot(pulled, pulled) > 1e-24).all():
+            raise ValueError(
+                f"`potential` must be of a charge that the ansatz can change, got {row.name} of {ansatz}, which keeps it; fix "
+                "the charge instead"
+            )
+        left = self.rows.project(pulled)
+        if not (self.rows.dot(left, left) > 1e-18 * self.rows.dot(pulled, pulled)).all():
+            fixed = ", ".join(one.name for one in self.fixed[:4]) + (", ..." if len(self.fixed) > 4 else "")
+            raise ValueError(
+                f"`potential` must be of a charge that other constraints let change, got {row.name}, which follows from the "
+                f"fixed charges of {fixed}; leave one of them out"
+            )
 
     def density(self, x: Float[Tensor, " n_x"]) -> Density:
         """The density of x."""
@@ -193,7 +211,7 @@ class Problem(ABC):
 
     def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
         """x to begin with where coefficients p are near to the solution; None where there is no telling."""
-        return (p - self.space.origin).reshape(-1) if self.space.values is None else None
+        return self.space.picked(p - self.space.origin)
 
     @cached_property
     def harmonic(self) -> Harmonic:

@@ -166,7 +166,7 @@ class Solution:
     @property
     def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one; dE/dS as
-        "spin".
+        "spin". Of what is within another fixed charge, such as the total one, V is less that of the rest of it.
 
         A charge that the ansatz cannot change has no potential: NaN beside structures of a batch that have one, else left out.
         """

@@ -59,6 +59,25 @@ class Space:
         assert self.columns is not None
         return p.new_zeros(len(self.index)).index_add(0, self.columns, self.values * flat[self.rows])
 
+    def picked(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
+        """x with L x = p wherever L picks coefficients; None of another L."""
+        if self.values is None:
+            return p.reshape(-1)
+        assert self.rows is not None
+        assert self.columns is not None
+        once = len(self.values) == len(self.index) == len(self.rows.unique()) == len(self.columns.unique())
+        return self.pull(p) if once and bool((self.values == 1).all()) else None
+
+    @property
+    def kept(self) -> Float[Tensor, " n_atoms"]:
+        """Charges that no x changes, e; zero of all other atoms."""
+        if self.values is None:
+            return torch.zeros_like(self.origin[:, 0])
+        assert self.rows is not None
+        moved = torch.zeros(self.origin.numel(), dtype=torch.bool, device=self.origin.device)
+        moved[self.rows[self.values.detach() != 0]] = True
+        return torch.where(moved.reshape(self.origin.shape)[:, 0], 0.0, self.origin[:, 0])
+
     def check(self, structure: Structure, basis: Multipoles) -> None:
         """See that attributes are what they must be, and modes carry charge along open axes to where it is.
 

@@ -18,11 +18,11 @@ class Hardness(Term):
     quadrupole polarizability alpha_2 (three times Buckingham's C).
 
     Args:
-        eta: hartree / e^2 (l = 0), 1 / bohr^3 (l = 1), 1 / bohr^5 (l = 2), > 0: a number, per element, per atom, or a module.
+        eta: hartree / e^2 (l = 0), 1 / bohr^3 (l = 1), 1 / bohr^5 (l = 2), >= 0: a number, per element, per atom, or a module.
         l: the multipoles it acts on.
 
     Raises:
-        ValueError: `eta` not positive; `l` not 0, 1, 2; at the call, a basis without multipoles of this l.
+        ValueError: `eta` negative; `l` not 0, 1, 2; at the call, a basis without multipoles of this l.
 
     Source: R. G. Parr, R. G. Pearson, J. Am. Chem. Soc. 105, 7512 (1983).
     """
@@ -36,7 +36,7 @@ class Hardness(Term):
         if l not in (0, 1, 2):
             raise ValueError(f"`l` must be 0, 1 or 2, got {l!r}")
         self.l = l
-        self.eta = AtomParameter(eta, "eta", positive=True)
+        self.eta = AtomParameter(eta, "eta", non_negative=True)
 
     @property
     def name(self) -> str:

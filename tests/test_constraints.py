@@ -85,11 +85,34 @@ def test_potentials_are_those_of_the_atoms():
         [TotalCharge(potential=0.1), FragmentCharge([0], potential=0.1)],
         [FragmentCharge([0], potential=0.1), FragmentCharge([0], potential=0.25), FragmentCharge([1], 0.0)],
         [FragmentCharge([0], potential=0.1), FragmentCharge([0], 1.0), FragmentCharge([1], 0.0)],
+        [FragmentCharge([0], potential=0.1), PotentialDifference([0], [1], 0.1)],
+        [TotalCharge(potential=0.1), PotentialDifference([0], [1], 0.1)],
     ],
 )
 def test_no_atom_has_two_potentials(constraints):
-    with pytest.raises(ValueError, match="must say of each atom one potential or one charge, got fragment"):
+    with pytest.raises(ValueError, match="must say of each atom one potential( or one charge)?, got (fragment|total)"):
         metal(*constraints)(PAIR)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        [PotentialDifference([0], [1], 0.1), FragmentCharge([0], charge=0.3)],
+        [TotalCharge(potential=0.1), FragmentCharge([0], charge=0.3), FragmentCharge([1], charge=-0.3)],
+        [TotalCharge(), FragmentCharge([0], charge=0.3), FragmentCharge([1], potential=0.1)],
+    ],
+)
+def test_a_potential_of_what_cannot_change(constraints):
+    """Charges would not depend on it, nor the potential difference be what was given."""
+    with pytest.raises(
+        ValueError, match="`potential` must be of a charge that other constraints let change, got .* which follows"
+    ):
+        metal(*constraints)(PAIR)
+
+
+def test_a_pair_has_a_name():
+    found = metal(PotentialDifference([0], [1], 0.1, name="plates"))(PAIR).potentials
+    assert set(found) == {"both of plates", "between plates"}
 
 
 def test_what_to_do_with_slabs_and_three_electrodes_is_said():

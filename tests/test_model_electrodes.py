@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from cgdft import FragmentCharge, Model, Multipoles, Structure
-from cgdft.functionals import Electrodes, Hartree
+from cgdft.functionals import Electrodes, Hardness, Hartree
 from cgdft.functionals.models.electrodes import WIDTH
+from cgdft.solvers import CG
 from cgdft.units import angstrom, volt
 
 D = torch.float64
@@ -84,5 +85,82 @@ def test_atoms_by_a_function():
     chosen = Electrodes(lambda s: s.positions[:, 2] < 0, lambda s: s.positions[:, 2] > 0, 1.0 * volt)(structure)
     assert torch.equal(numbers.charges, chosen.charges)
     assert float(numbers.charges[0]) > 0
-    with pytest.raises(ValueError, match="`length` must be zero or positive, and with a `volume`"):
-        Electrodes([0], [1], 0.0, length=1.0)
+
+
+IONS = [[2.0, 3.0, 4.0], [5.0, 1.0, -3.0]]
+
+
+def test_thomas_fermi_is_of_electrodes_alone():
+    """Ions and molecules have none of it, and terms of their own; each electrode may have its own."""
+    structure, n = plates(12 * angstrom, ions=IONS)
+    rest = [FragmentCharge([2 * n], charge=1.0, name="Na"), FragmentCharge([2 * n + 1], charge=-1.0, name="Cl")]
+
+    def model(*of_metal):
+        return Electrodes(range(n), range(n, 2 * n), 0.1, *of_metal, rest=rest)
+
+    held = model(2.0, 50.0)(structure)
+    felt = model()(structure).hardness_matrix()[0] @ held.charges  # Hartree's
+    assert float(held.potentials["Na"] - held.potentials["Cl"]) == pytest.approx(
+        float(felt[2 * n] - felt[2 * n + 1]), abs=1e-10
+    )
+    squares = (held.charges[: 2 * n] ** 2).sum()
+    assert float(held.energies["Hardness"]) == pytest.approx(float(2 * math.pi * 4.0 / 50.0 * squares), rel=1e-12)
+    more = model(2.0, 50.0) + Hardness({"Al": 0.0, "Na": 0.5, "Cl": 0.5})
+    assert torch.allclose(more(structure).charges, held.charges, atol=1e-10)
+    each = model((0.0, 3.0), (None, 50.0))(structure)
+    bare = each.hardness_matrix()[0] - model()(structure).hardness_matrix()[0]
+    expected = torch.tensor([0.0] * n + [4 * math.pi * 9.0 / 50.0] * n + [0.0, 0.0], dtype=D)
+    assert torch.allclose(bare, torch.diag(expected), atol=1e-10)
+
+
+def test_charges_of_what_is_between():
+    """As by a constraint for each, forces and stress too; and what the charges leave of the structure's is on the metal."""
+    structure, n = plates(12 * angstrom, ions=IONS)
+    rest = [FragmentCharge([2 * n], charge=1.0), FragmentCharge([2 * n + 1], charge=-0.7)]
+    each = Electrodes(range(n), range(n, 2 * n), 0.1, rest=rest)(structure)
+    given = Electrodes(range(n), range(n, 2 * n), 0.1, charges={"Al": 0.0, "Na": 1.0, "Cl": -0.7})
+    solution = given(structure)
+    assert float(solution.total_charge) == pytest.approx(0.0, abs=1e-10)
+    assert torch.allclose(solution.charges, each.charges, atol=1e-10)
+    assert torch.allclose(solution.grand_potential, each.grand_potential, atol=1e-10)
+    assert torch.allclose(solution.forces(), each.forces(), atol=1e-9)
+    assert torch.allclose(solution.virial(), each.virial(), atol=1e-8)
+    assert torch.allclose(solution.capacitance(), each.capacitance(), atol=1e-10)
+    moved = structure.deformed(0.01 * torch.cos(structure.positions), 0 * structure.cell)
+    iterative = given.replace(solver=CG(1e-10))
+    cold = iterative(moved).iterations
+    assert iterative(moved, start=solution).iterations < cold
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"length": 1.0}, "`length` and `volume` must be numbers greater than zero, or left out, got length=1.0, volume=None"),
+        ({"length": 1.0, "volume": 0.0}, "got length=1.0, volume=0.0"),
+        ({"length": 1.0, "volume": -50.0}, "got length=1.0, volume=-50.0"),
+        ({"length": math.nan, "volume": 50.0}, "got length=nan, volume=50.0"),
+        ({"volume": 50.0}, "got length=0.0, volume=50.0"),
+        ({"difference": None}, "`difference` must be given"),
+        ({"difference": math.nan}, "`difference` must be finite"),
+        ({"difference": [0.1, 0.2]}, r"`difference` must be one number or \(1,\)"),
+        (
+            {"first": lambda s: s.positions[:, 2] > 100.0},
+            "`first` must be some atoms in each structure, got none in structure 0",
+        ),
+        ({"charges": {"Na": 1.0, "Cl": -1.0}}, "`p0` must have a value for every element, got none for Al"),
+    ],
+)
+def test_wrong_electrodes(changes, message):
+    structure, n = plates(12 * angstrom, ions=IONS)
+    options = {"first": range(n), "second": range(n, 2 * n), "difference": 0.1, "rest": [], **changes}
+    if "charges" not in changes:
+        options["charges"] = {"Al": 0.0, "Na": 1.0, "Cl": -1.0}
+    with pytest.raises(ValueError, match=message):
+        Electrodes(**options)(structure)
+
+
+def test_rest_is_a_list():
+    with pytest.raises(TypeError, match="`rest` must be a list of Constraint objects"):
+        Electrodes([0], [1], 0.1, rest=FragmentCharge([2], charge=1.0))
+    with pytest.raises(TypeError, match="`atoms` must be numbers of atoms, a mask or a function structure -> mask, got 'Na'"):
+        Electrodes("Na", [1], 0.1)(plates(8.0)[0])

@@ -258,10 +258,10 @@ def test_parameters_by_one_rule(structures):
         Electronegativity({"H": 1.0}).energy(density)
     with pytest.raises(ValueError, match=r"`chi` must be \(n_atoms,\) = \(3,\), got shape \(4,\)"):
         Electronegativity(torch.ones(4)).energy(density)
-    with pytest.raises(ValueError, match="`eta` of H must be greater than zero, got -1.0"):
+    with pytest.raises(ValueError, match="`eta` of H must be at least zero, got -1.0"):
         Hardness({"H": -1.0, "O": 1.0})
-    with pytest.raises(ValueError, match="`eta` must be greater than zero"):
-        Hardness(0.0)
+    with pytest.raises(ValueError, match="`eta` must be at least zero"):
+        Hardness(-0.1)
     with pytest.raises(ValueError, match="keyed by chemical symbols, got 'Oxygen'"):
         Electronegativity({"Oxygen": 1.0})
     with pytest.raises(TypeError, match="`chi` must be a number, a dict per element"):
@@ -270,7 +270,7 @@ def test_parameters_by_one_rule(structures):
         Multipoles(width=0.0)
     with pytest.raises(ValueError, match="finite"):
         Hardness(float("nan"))
-    for wrong, match in ((-1.0, "greater than zero, got -1.0"), (float("nan"), "finite")):
+    for wrong, match in ((-1.0, "at least zero, got -1.0"), (float("nan"), "finite")):
         one = torch.nn.Parameter(torch.tensor(0.4, dtype=torch.float64))
         terms = Hardness(one), Hardness({"H": one, "O": 1.0})
         with torch.no_grad():  # a step of a training
