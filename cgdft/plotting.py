@@ -36,6 +36,8 @@ ACCURACY = 1e-6
 LABELLED = 40
 #: The longer side of a picture is at most so many times the shorter one.
 LONGEST = 2.5
+#: Up to this thickness, bohr, a slab is a sheet.
+SHEET = 4.0
 #: Width of a letter of a label and height of its two lines, as parts of the longer side of what is drawn.
 LETTER, LINES = 0.022, 0.075
 
@@ -73,9 +75,9 @@ class Plane:
 
 
 def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
-    """The principal plane of an open structure; that of the first two lattice vectors of bulk.
+    """The principal plane of an open structure; that of the first two lattice vectors of bulk; of a slab, upright along the first.
 
-    It passes through the centre, or in a cell through its most populated layer of atoms.
+    It passes through the centre, or in a cell through its most populated layer of atoms. A sheet of atoms is seen from above.
 
     Args:
         structure: one structure.
@@ -91,11 +93,13 @@ def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
     cell = structure.cell[0].detach().cpu().numpy()
     if structure.pbc.all():
         axes = _axes_of_cell(cell)
-        height = (positions @ axes[2]).round(1)
-        layers, counts = np.unique(height, return_counts=True)
-        origin = axes[2] * float(layers[counts.argmax()])
+        origin = _fullest_layer(positions, axes[2])
         corners = np.array([i * cell[0] + j * cell[1] for i in (0, 1) for j in (0, 1)]) @ axes[:2].T
         margin = 0.0
+    elif (upright := _axes_of_slab(structure, positions)) is not None:
+        axes = upright
+        origin = _fullest_layer(positions, axes[2])
+        corners = (positions - origin) @ axes[:2].T
     else:
         origin = positions.mean(0)
         spread = (positions - origin).T @ (positions - origin)
@@ -231,6 +235,25 @@ def _axes_of_cell(cell: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([first, np.cross(normal, first), normal])
 
 
+def _axes_of_slab(structure: Structure, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """First along a periodic axis, then the normal of a slab that is thicker than a sheet; None of anything else."""
+    periodic = structure.cell[0, structure.pbc[0]].detach().cpu().numpy()
+    if len(periodic) != 2:
+        return None
+    first, normal = periodic[0] / np.linalg.norm(periodic[0]), np.cross(periodic[0], periodic[1])
+    normal = normal / np.linalg.norm(normal)
+    normal = normal * np.sign(normal[np.abs(normal).argmax()])
+    thick = float(np.ptp(positions @ normal)) > SHEET
+    return np.array([first, normal, np.cross(first, normal)]) if thick else None
+
+
+def _fullest_layer(positions: NDArray[np.float64], normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A point in the most populated layer of atoms."""
+    layers, counts = np.unique((positions @ normal).round(1), return_counts=True)
+    point: NDArray[np.float64] = normal * float(layers[counts.argmax()])
+    return point
+
+
 def _tilt(right: float = 14.0, above: float = 11.0) -> NDArray[np.float64]:
     """Turns the view by these angles (degrees), so that rows of atoms do not hide each other."""
     b, a = np.radians(right), np.radians(above)
@@ -280,7 +303,7 @@ def _with_images(structure: Structure) -> NDArray[np.float64]:
 
 def decimals(most: float) -> int:
     """How many places after the point show values up to this one with two figures at least."""
-    return max(2, 1 + math.ceil(-math.log10(max(most, 1e-6))))
+    return max(2, 1 + math.ceil(-math.log10(most))) if most > 1e-6 else 2
 
 
 def _widened(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -81,3 +81,11 @@ def test_a_batch_is_refused_with_what_to_do():
         plot_solution(QEq()(batch))
     with pytest.raises(ValueError, match=r"structure\[0\]"):
         plane(batch)
+
+
+def test_slabs_stand_upright():
+    """Whichever side is longer; a sheet of atoms is seen from above."""
+    grid = [[4.0 * i, 4.0 * j, z] for z in (0.0, 8.0) for i in range(6) for j in range(6)]
+    plates = Structure([13] * 72, grid, np.diag([24.0, 24.0, 0.0]), [True, True, False])
+    assert np.allclose(plane(plates).axes[1], [0, 0, 1])
+    assert np.allclose(plane(Structure([13] * 36, grid[:36], plates.cell, plates.pbc)).axes[2], [0, 0, 1])
