@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.foreign import is_foreign
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -27,16 +28,16 @@ def check_declared(problem: Problem, x: Tensor) -> None:
     wrong = problem.harmonic.misses(rho)
     if wrong is not None:
         raise ValueError(_not_local(wrong) if couples_atoms(wrong, rho) else _not_quadratic(wrong))
+    for term in problem.readout or ():
+        if type(term).gradient is Term.gradient and hides(term, rho):
+            raise ValueError(_hidden(term))
     for term in problem.functional:
         plain = type(term).gradient is Term.gradient and not (term.local and term.quadratic)
         if plain and hides(term, rho):
-            raise ValueError(
-                f"`{term.name}` must be seen by torch, got an energy that changes with the density without a derivative: leave "
-                "numpy, detach() and item() out"
-            )
+            raise ValueError(_hidden(term))
         if term.local and not term.quadratic and type(term).blocks is Term.blocks and couples_atoms(term, rho):
             raise ValueError(_not_local(term))
-        if term.convex and not term.quadratic and bends_down(term, rho):
+        if term.convex and not (term.quadratic and not is_foreign(term)) and bends_down(term, rho):
             raise ValueError(
                 f"`{term.name}` is declared convex, but bends downwards where the solver ended, which may be no minimum: leave "
                 "convex=True out, or see cgdft.check_term"
@@ -99,6 +100,13 @@ def couples_atoms(term: Term, rho: Density) -> bool:
         for one in (v, weight * v)
     ]
     return not bool(((both[1] - weight * both[0]).abs() <= 1e-8 * (1.0 + both[0].abs().max())).all())
+
+
+def _hidden(term: Term) -> str:
+    return (
+        f"`{term.name}` must be seen by torch, got an energy that changes with the density without a derivative: leave numpy, "
+        "detach() and item() out"
+    )
 
 
 def _not_local(term: Term) -> str:

@@ -6,26 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.foreign import is_foreign
 from cgdft.minimisation import Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
-from cgdft.solver import Status, is_foreign, verified
+from cgdft.settings import same, settings
+from cgdft.solver import Status, verified
 
 if TYPE_CHECKING:
     from cgdft.model import Model
     from cgdft.problem import Problem
     from cgdft.solver import Inverse, Minimum, Solver
     from cgdft.structure import Structure
-
-#: Types of which nothing depends on a gradient.
-PLAIN = frozenset((float, int, bool, str, type(None)))
-#: What torch keeps in any module.
-OF_MODULES = frozenset(vars(torch.nn.Module()))
 
 
 class Parameters:
@@ -116,7 +113,7 @@ class Derivatives:
 
     def __post_init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
-        self.parameters, self._parts, self._settings = Parameters(self.model), self._current_parts(), self._current_settings()
+        self.parameters, self._parts, self._settings = Parameters(self.model), self._current_parts(), settings(self.model)
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 
@@ -227,29 +224,9 @@ class Derivatives:
         """What the model is made of."""
         return [id(one) for one in (*self.model.modules(), *self.model.constraints)]
 
-    def _current_settings(self) -> dict[tuple[str, str], Any]:
-        """Plain numbers and words, alone and in dicts, of terms, ansatz and basis; names with _ are their own."""
-        model, found = self.model, {}
-        terms = (*model.functional, *(model.readout or ()))
-        for k, part in enumerate((*terms, model.ansatz, model.basis)):
-            for name, value in vars(part).items():
-                if name[0] == "_" or name in OF_MODULES:
-                    continue
-                if type(value) in PLAIN:
-                    found[f"{type(part).__name__} {k}", name] = value
-                elif type(value) is dict and all(type(one) in PLAIN for one in value.values()):
-                    found[f"{type(part).__name__} {k}", name] = dict(value)
-        return found
-
     def _other_settings(self) -> list[tuple[str, str]]:
-        """Those that are no longer what they were; what has been added to a dict, as to a memory, is none of them."""
-        now = self._current_settings()
-
-        def same(then: Any, value: Any) -> bool:
-            if isinstance(then, dict) and isinstance(value, dict):
-                return all(one in value and value[one] == what for one, what in then.items())
-            return bool(then is value or then == value)
-
+        """Those that are no longer what they were."""
+        now = settings(self.model)
         return [where for where, then in self._settings.items() if not same(then, now.get(where))]
 
     def _current_versions(self) -> list[tuple[int, int]]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from types import CellType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cgdft.accepting import accepted
 from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
-from cgdft.derivatives import OF_MODULES, PLAIN, Derivatives
+from cgdft.derivatives import Derivatives
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.minimisation import RUNAWAY, Minimisation
-from cgdft.problem import KEPT, Problem
+from cgdft.problem import Problem
 from cgdft.response import Prepared, forbid_inference
+from cgdft.settings import OF_MODULES, PLAIN
 from cgdft.solution import Solution
-from cgdft.solver import LEFT, Minimum, Solver, SolverError, Status, beginning, is_foreign, norm_scale
+from cgdft.solver import Minimum, Solver, SolverError, Status
+from cgdft.stated import check_stated
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 
@@ -173,9 +175,10 @@ class Model(nn.Module):
                 minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
             else:
                 minimum = solver.minimise(problem, start)
-                minimum = _checked(minimum, problem, solver)
+                minimum = accepted(minimum, problem, solver)
             if finite(minimum.x):
                 check_declared(problem, minimum.x)
+                check_stated(problem, minimum)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:
             s = failed[0]
@@ -258,56 +261,6 @@ def _behind(function: Any) -> list[Tensor]:
 
 def _names(term: Term | Functional) -> str:
     return term.name if isinstance(term, Term) else " + ".join(one.name for one in term)
-
-
-def _checked(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
-    """What any solver must return, a user's too; charges too large for their sum to mean anything are no minimum.
-
-    Raises:
-        TypeError: something else than a minimum of this problem.
-        ValueError: where it is said to have converged, charges that are fixed and are not kept, or a gradient that is left.
-    """
-    if not isinstance(minimum, Minimum):
-        raise TypeError(f"`solver` must return a cgdft.Minimum, got {minimum!r} of {solver!r}")
-    sizes = tuple(minimum.x.shape), tuple(minimum.multipliers.shape), len(minimum.status)
-    expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
-    if sizes != expected:
-        raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
-    if isinstance(problem, Minimisation) and is_foreign(solver):
-        _check_stationary(minimum, problem, solver)
-    if not problem.fixed:
-        return minimum
-    off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
-    size = off.new_zeros(problem.n).scatter_reduce(0, problem.index, minimum.x.abs(), "amax")
-    wrong = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=off.device) & ~(off <= KEPT)
-    if (wrong & ~(size > RUNAWAY)).any():
-        raise ValueError(
-            f"`solver` must keep the charges that are fixed, got {float(off[wrong].max()):.2e} e away by {solver!r}; see "
-            "cgdft.check_solver"
-        )
-    ends = zip(minimum.status, wrong.tolist(), strict=True)
-    return replace(minimum, status=[Status.UNBOUNDED if bad else status for status, bad in ends])
-
-
-def _check_stationary(minimum: Minimum, problem: Minimisation, solver: Solver) -> None:
-    _, gradient, cold = beginning(problem, minimum.x)
-    norm, floor = norm_scale(problem, gradient)
-    claimed = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=norm.device)
-    wrong = torch.nonzero(claimed & ~(norm <= LEFT * cold + 1e3 * floor)).flatten().tolist()
-    if wrong:
-        raise ValueError(
-            f"`solver` must end where the projected gradient vanishes, or say that it did not, got {float(norm[wrong[0]]):.1e} "
-            f"hartree/e, of {float(cold[wrong[0]]):.1e} at first, left as CONVERGED by {solver!r}; see cgdft.check_solver"
-        )
-    right = problem.rows.multipliers(gradient)
-    off = torch.where(problem.rows.active & claimed[:, None], (minimum.multipliers - right).abs(), 0.0)
-    if (far := ~(off <= LEFT * (right.abs() + cold[:, None]) + 1e3 * floor[:, None])).any():
-        s, k = torch.nonzero(far)[0].tolist()
-        raise ValueError(
-            f"`solver` must return the multipliers dE/dq of the fixed charges, problem.rows.multipliers(gradient), got "
-            f"{float(minimum.multipliers[s, k]):.6g} in place of {float(right[s, k]):.6g} hartree/e of {solver!r}; see "
-            "cgdft.check_solver"
-        )
 
 
 def _check_covered(problem: Problem) -> None:

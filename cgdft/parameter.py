@@ -58,7 +58,8 @@ class AtomParameter(nn.Module):
             self.value = None
             unknown = [symbol for symbol in given if symbol not in atomic_numbers or symbol == "X"]
             if unknown:
-                raise ValueError(f"`{name}` must be keyed by chemical symbols, got {unknown[0]!r}")
+                pairs = "; values per pair of elements are those of a PairParameter" if isinstance(unknown[0], tuple) else ""
+                raise ValueError(f"`{name}` must be keyed by chemical symbols, got {unknown[0]!r}{pairs}")
             self.elements = {s: v for s, v in given.items() if not isinstance(v, nn.Parameter)}
             learnt = {s: v for s, v in given.items() if isinstance(v, nn.Parameter)}
             self.table = nn.ParameterDict(learnt) if learnt else None
@@ -68,6 +69,10 @@ class AtomParameter(nn.Module):
             keep(self, given, name)
             self._check(given, f"`{name}`")
         elif callable(given):
+            if type(given).__hash__ is None:
+                raise TypeError(
+                    f"`{name}` must be hashable, as functions are; of a dataclass say @dataclass(eq=False), got {given!r}"
+                )
             self.value, self.module = None, given
         else:
             number = as_number(given, f"`{name}`", "a number, a dict per element, a tensor per atom or a module")

@@ -75,7 +75,7 @@ class Plane:
 
 
 def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
-    """The principal plane of an open structure; that of the first two lattice vectors of bulk; of a slab, upright along the first.
+    """The principal plane of an open structure, that of two lattice vectors of bulk, one upright along the first of a slab.
 
     It passes through the centre, or in a cell through its most populated layer of atoms. A sheet of atoms is seen from above.
 

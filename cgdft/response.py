@@ -26,6 +26,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from cgdft.counted import counted
 from cgdft.density import Density
+from cgdft.finite import finite
 from cgdft.problem import KNOWN_WAYS
 from cgdft.solver import Inverse
 
@@ -274,7 +275,24 @@ class Probed:
             return [torch.zeros_like(change) for change in changes]
         weight = torch.ones_like(value) if weight is None else weight
         options = {"create_graph": torch.is_grad_enabled(), "retain_graph": True, "materialize_grads": True}
-        return [slope + 0.0 for slope in torch.autograd.grad(value, changes, weight, allow_unused=True, **options)]
+        slopes = [slope + 0.0 for slope in torch.autograd.grad(value, changes, weight, allow_unused=True, **options)]
+        if not all(finite(slope) for slope in slopes):
+            self._blame(changes, " and ".join({"displacement": "positions", "strain": "cell"}.get(one, one) for one in by))
+        return slopes
+
+    def _blame(self, changes: list[Tensor], by: str) -> None:
+        """Raise a ValueError that names the first term whose derivative by some changes is no number."""
+        rho, names = Density(self.density.structure, self.density.basis, self.density.coefficients.detach()), []
+        for term in self.problem.readout or self.problem.functional:
+            with torch.enable_grad():
+                energy = term.energy(rho).sum()
+            if energy.requires_grad:
+                found = torch.autograd.grad(energy, changes, retain_graph=True, allow_unused=True, materialize_grads=True)
+                names += [] if all(map(finite, found)) else [f"of `{term.name}` "]
+        raise ValueError(
+            f"the derivative of the energy {''.join(names[:1])}by {by} must be finite, got NaN or infinity: a root or norm at "
+            "zero, or an angle of a line; make it smooth there"
+        )
 
     def _require_known_ways(self, what: str, which: Tensor | None, known: bool) -> None:
         bulk = self.problem.structure.pbc.all(1)

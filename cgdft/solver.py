@@ -131,11 +131,6 @@ class Solver(ABC):
         return CG().linearise(problem, x)
 
 
-def is_foreign(solver: Solver) -> bool:
-    """Whether a solver is a user's own: what it returns is looked at."""
-    return not type(solver).__module__.startswith("cgdft.")
-
-
 def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver) -> Inverse:
     """The K^-1 of a user's solver, of which each answer is put into K = [[H, -C^T], [-C, 0]]; a ValueError where it is none."""
     rows, product, slope = problem.rows, problem.curvature(x), problem.slope(x)
@@ -214,7 +209,10 @@ def require_quadratic(problem: Minimisation, solver: Solver) -> None:
 def require_stationary(problem: Minimisation, x: Tensor, met: Tensor) -> None:
     """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
     if not met.all():
+        from cgdft.stated import check_terms
+
         check_declared(problem, x)
+        check_terms(problem, x)
         check_quadratic(problem, x)
         names = ", ".join(term.name for term in problem.functional)
         raise ValueError(

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cgdft.accepting import check_types
 from cgdft.basis import Multipoles
 from cgdft.density import Density
 from cgdft.electrostatics.multipole import rotation
+from cgdft.finite import finite
 from cgdft.minimisation import Minimisation
 from cgdft.parameter import AtomParameter
 from cgdft.solver import Solver
@@ -25,6 +27,7 @@ TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1],
 
 #: What to do where a check of this name, or one that begins so, fails.
 REMEDIES = {
+    "repetition": "a term must give the same each time; draw random numbers once, in its __init__",
     "translation": "a term with a place or a direction of its own says external = True",
     "rotation": "a term with a place or a direction of its own says external = True",
     "atoms in other cells": "periodic structures need differences to the nearest images, as near_pairs gives them",
@@ -35,6 +38,7 @@ REMEDIES = {
     "curvature": "leave a curvature of its own out, or make it the second derivative of the energy",
     "first derivative": "torch must see all of the energy: no numpy, no detach, no operation in place",
     "kink": "the energy must be smooth where there is no density",
+    "continuity of the density": "what begins or ends at a density must do so smoothly",
     "continuity": "what ends at a distance must go to zero there",
     "declared": "leave the declaration out",
 }
@@ -47,7 +51,8 @@ def check_term(
 
     Args:
         term: the term.
-        structure: one structure to try it on; its density gets random coefficients, so that nothing is zero by accident.
+        structure: one structure to try it on; its density gets random coefficients, so that nothing is zero by accident. What
+            depends on distances, or on the charge of the structure, is seen only where there are some.
         basis: default: l <= 2, width 1 bohr, with spin for a term that is zero without.
         tolerance: largest allowed error, relative to the size of what is compared.
 
@@ -55,7 +60,7 @@ def check_term(
         The relative error of each check.
 
     Raises:
-        AssertionError: naming the check, what was expected and what was got.
+        AssertionError: naming the check, what was expected and what was got; an energy that is zero there altogether.
         TypeError, ValueError: no term; an energy of the wrong shape.
     """
     if not isinstance(term, Term):
@@ -70,7 +75,7 @@ def check_term(
         basis = Multipoles(2, width=1.0)
         some = Density(structure, basis.prepare(structure), random(structure.n_atoms, basis.size))
         basis = basis if checked_energy(term, some).any() else Multipoles(2, width=1.0, spin=True)
-    p = random(structure.n_atoms, basis.size)
+    p = _within(term, structure, basis, random(structure.n_atoms, basis.size))
     rho = Density(structure, basis.prepare(structure), p)
     errors: dict[str, float] = {}
 
@@ -80,11 +85,13 @@ def check_term(
         errors[what] = error
         if not error <= allowed:
             remedy = next((f"; {text}" for name, text in REMEDIES.items() if what.startswith(name)), "")
+            remedy = remedy if finite(got) else "; there is a root or norm at zero, or an angle of a line: make it smooth there"
             raise AssertionError(
                 f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e}){remedy}"
             )
 
     energy = checked_energy(term, rho)
+    compare("repetition", term.energy(rho), energy, 1e-12)
     per_atom = any(isinstance(m, AtomParameter) and m.value is not None and m.value.ndim == 1 for m in term.modules())
     if not term.external:
         moved = structure.deformed(torch.full_like(structure.positions, 1.7), torch.zeros_like(structure.cell))
@@ -125,9 +132,14 @@ def check_term(
             alone = torch.cat([energy, term.energy(Density(more, basis, q))])
             compare(what, term.energy(Density(both, basis, torch.cat([p, q]))), alone)
 
+    gradient = Term.gradient(term, rho)
+    if not energy.any() and not gradient.any():
+        raise AssertionError(
+            f"{term.name}: nothing to check: its energy is zero on {structure!r}, whatever the density; try a structure where "
+            "it is not (nearer atoms, a net charge)"
+        )
     prepared = term.prepare(structure, rho.basis)
     compare("prepared energy", prepared.energy(rho), energy)
-    gradient = Term.gradient(term, rho)
     for name, one in (("term", term), ("prepared term", prepared)):
         compare(f"gradient of the {name}", one.gradient(rho), gradient)
         v = random(*p.shape)
@@ -157,6 +169,8 @@ def check_term(
         there = basis.prepare(at)
         return term.prepare(at, there).energy(Density(at, there, p + t * dp)).sum()
 
+    jump = _largest_jump(lambda t: term.energy(Density(structure, basis, (1 + t) * p)).sum(), reach=0.95, points=41)
+    compare("continuity of the density", energy.sum() + jump, energy.sum())
     _check_line("term", along, compare)
     _check_line("prepared term", prepared_along, compare)
     if not per_atom and not term.external:
@@ -190,6 +204,14 @@ def check_term(
             values = torch.linalg.eigvalsh(change @ (hessian - part) @ change)
             compare("stated least", values.clamp(max=0.0), torch.zeros_like(values))
     return errors
+
+
+def _within(term: Term, structure: Structure, basis: Multipoles, p: Tensor) -> Tensor:
+    """Coefficients, made smaller as far as needed to be where the term has an energy."""
+    for size in (1.0, 0.1, 0.01):
+        if finite(term.energy(Density(structure, basis.prepare(structure), size * p))):
+            return size * p
+    return p
 
 
 def inversion(structure: Structure) -> Structure:
@@ -287,6 +309,7 @@ def check_solver(solver: Solver, problem: Minimisation, tolerance: float = 1e-10
     with torch.no_grad():
         rows = problem.rows
         minimum = solver.minimise(problem)
+        check_types(minimum, problem, solver)
         x, multipliers = minimum.x, minimum.multipliers
         expected = (minimum.iterations + 1, problem.n)
         if tuple(minimum.history.shape) != expected:

@@ -239,11 +239,20 @@ def test_what_is_not_said_is_refused():
     assert torch.allclose(z[:, 2, 2], moving(layer).charges)
     with pytest.raises(ValueError, match="`dielectric_tensor` needs bulk"):
         QEq()(chain(1, periodic=True)).dielectric_tensor()
-    said = Entries(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, -1.0], dtype=D), 1, torch.ones(1, 3, dtype=D))
+    way = (structure.positions[0] - structure.positions[1] + structure.cell[0, 1])[None]
+    said, short = (
+        Entries(torch.tensor([0, 1]), torch.tensor([0, 0]), torch.tensor([1.0, -1.0], dtype=D), 1, one)
+        for one in (way, 0.5 * way)
+    )
     alpha = dense.replace(ansatz=ResponseModes(said))(structure).polarizability()[0]
-    assert float(alpha[0, 1]) == pytest.approx(float(alpha[0, 0])) != 0.0
+    assert torch.allclose(alpha, alpha[0, 0] * way.T @ way / way[0, 0] ** 2)
+    assert float(alpha[0, 0]) > 0.0
+    with pytest.raises(
+        ValueError, match="`carried` must be, in a cell, the dipole .* but for whole lattice vectors times the charge"
+    ):
+        dense.replace(ansatz=ResponseModes(short))(structure)
     with pytest.raises(ValueError, match="`carried` must be, along open axes, the dipole of the charge that a mode moves"):
-        dense.replace(ansatz=ResponseModes(said))(layer)
+        dense.replace(ansatz=ResponseModes(short))(layer)
 
 
 def test_charge_that_goes_around_a_cell_at_no_cost_has_no_response():

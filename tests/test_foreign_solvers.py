@@ -30,6 +30,9 @@ class Wrong(cgdft.Solver):
         (lambda m: (m.x, m.status), TypeError, "must return a cgdft.Minimum"),
         (lambda m: replace(m, status=m.status[:-1]), TypeError, "must return x, multipliers and status of sizes"),
         (lambda m: replace(m, x=m.x[:-1]), TypeError, "must return x, multipliers and status of sizes"),
+        (lambda m: replace(m, status=["fine"] * len(m.status)), TypeError, "must return a list of cgdft.Status, got 'fine'"),
+        (lambda m: replace(m, x=m.x.numpy()), TypeError, "must return `x` as a tensor, .* got a ndarray"),
+        (lambda m: replace(m, x=m.x.float()), TypeError, "must return `x` as a tensor, torch.float64 .* got torch.float32"),
         (lambda m: replace(m, x=m.x + 0.1), ValueError, "must keep the charges that are fixed"),
         (lambda m: replace(m, multipliers=-m.multipliers), ValueError, "must return the multipliers dE/dq"),
         (lambda m: replace(m, multipliers=0 * m.multipliers), ValueError, "must return the multipliers dE/dq"),
@@ -85,3 +88,43 @@ def test_starts_are_looked_at(structures):
 
     with pytest.raises(AssertionError, match="from a start"):
         check_solver(Trusting(), QEq().problem(structures["water"]))
+
+
+class Stationary(cgdft.Solver):
+    """Newton's method for the root of the projected gradient, wherever that is."""
+
+    def minimise(self, problem, start=None):
+        rows = problem.rows
+        x = rows.particular(rows.target)
+        for _ in range(30):
+            pseudo = torch.linalg.pinv(tangent(problem, x))
+            x = x - rows.project(pseudo @ rows.project(problem.gradient(x)))
+        multipliers = rows.multipliers(problem.gradient(x))
+        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], 1, torch.zeros(2, 1, dtype=x.dtype))
+
+
+def tangent(problem, x):
+    kept = torch.eye(len(x), dtype=x.dtype) - problem.rows.basis.T @ problem.rows.basis
+    return kept @ problem.hessian(x)[0] @ kept
+
+
+@cgdft.term(local=True)
+def double_well(rho):
+    """Two minima for each charge, and none between."""
+    return rho.total(0.8 * (rho.charges**2 - 0.25) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"), [(QEq() + double_well(), [8, 1]), (QEq(), [1, 1])], ids=["double well", "no minimum"]
+)
+def test_saddles_are_not_minima(model, numbers):
+    structure = cgdft.Structure(numbers, [[0, 0, 0], [0, 0, 1.4]])
+    with pytest.raises(ValueError, match="`solver` must not call a saddle point CONVERGED"):
+        model.replace(solver=Stationary())(structure)
+    above = cgdft.Structure([8, 1], [[0, 0, 0], [0, 0, 1.8]])
+    assert QEq().replace(solver=Stationary())(above).charges.tolist() == pytest.approx(QEq()(above).charges.tolist())
+
+
+def test_what_a_check_is_given_is_told(structures):
+    with pytest.raises(TypeError, match="must return a cgdft.Minimum, got None"):
+        check_solver(Wrong(lambda m: None), QEq().problem(structures["water"]))

@@ -5,11 +5,12 @@ import pytest
 import torch
 from ase.build import molecule
 
-from cgdft import FragmentCharge, Model, Multipoles, Structure, Term, TotalCharge
+from cgdft import FragmentCharge, Model, Multipoles, Structure, Term, TotalCharge, term
 from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
 from cgdft.ase import CGDFT
 from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
 from cgdft.functionals.hartree import Operator
+from cgdft.units import eV
 
 D = torch.float64
 WATER = Structure.from_ase(molecule("H2O"))
@@ -112,6 +113,83 @@ def test_plain_settings_are_watched(setting):
     with pytest.raises(RuntimeError, match=named):
         solution.forces()
     assert abs(atoms.get_potential_energy() - before) > 1e-6
+
+
+FACTOR, CALLS, SEEN = 0.1, 0, []
+
+
+@term(local=True)
+def by_a_global(rho):
+    global CALLS
+    CALLS += 1
+    SEEN.append(1)
+    return FACTOR * rho.total(rho.charges**4)
+
+
+class Shifted:
+    """A callable object with a number of its own."""
+
+    def __init__(self):
+        self.shift = 0.1
+
+    def __call__(self, structure):
+        return self.shift + 0.2 * (structure.numbers == 8)
+
+
+def of_list():
+    quartic = Quartic(0.1)
+    quartic.more = [0.1, 0.2]
+    return QEq() + quartic, lambda: quartic.more.__setitem__(0, 0.5), "more"
+
+
+def of_array():
+    quartic = Quartic(0.1)
+    quartic.more = np.array([0.1, 0.2])
+    return QEq() + quartic, lambda: quartic.more.fill(0.5), "more"
+
+
+def of_closure():
+    factor = 0.1
+
+    @term(local=True)
+    def closed(rho):
+        return factor * rho.total(rho.charges**4)
+
+    def change():
+        nonlocal factor
+        factor = 0.5
+
+    return QEq() + closed(), change, "factor"
+
+
+def of_global():
+    return QEq() + by_a_global(), lambda: globals().update(FACTOR=FACTOR + 0.3), "FACTOR"
+
+
+def of_callable():
+    chi = Shifted()
+    return (
+        Model(Hartree() + Electronegativity(chi) + Hardness(0.5), Multipoles(width=1.0)),
+        lambda: setattr(chi, "shift", 1),
+        "shift",
+    )
+
+
+@pytest.mark.parametrize("make", [of_list, of_array, of_closure, of_global, of_callable])
+def test_what_functions_name_is_watched(make):
+    """But for what they set themselves, and for what is added to lists."""
+    model, change, name = make()
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(model)
+    atoms.get_potential_energy()
+    solution = model(WATER)
+    assert solution.forces().isfinite().all()
+    assert solution.polarizability().isfinite().all()
+    change()
+    assert solution.outdated
+    with pytest.raises(RuntimeError, match=f"{name} of"):
+        solution.polarizability()
+    assert atoms.get_potential_energy() * eV == pytest.approx(float(model(WATER).energy), abs=1e-9)
 
 
 def test_a_network_that_a_function_names_is_seen():

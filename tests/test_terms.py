@@ -284,3 +284,39 @@ def test_parameters_by_one_rule(structures):
 def test_lmax(bad):
     with pytest.raises(ValueError, match="`lmax` must be 0, 1 or 2"):
         Multipoles(bad, width=1.0)
+
+
+@cgdft.term
+def step(rho):
+    """With a jump at a charge."""
+    return rho.total(torch.where(rho.charges > 0.3, rho.charges**2, 0.0))
+
+
+@cgdft.term
+def within_reach(rho):
+    """Of pairs nearer than any."""
+    i, j, away = near_pairs(rho.structure, 0.5)
+    return rho.total(rho.charges * 0.0).index_add(0, rho.structure.index[i], rho.charges[i] * rho.charges[j] * away.norm(dim=1))
+
+
+@cgdft.term
+def noise(rho):
+    """Another value each time."""
+    return rho.total(rho.charges**2 * (1 + 0.1 * torch.rand(())))
+
+
+@cgdft.term(local=True)
+def logarithm(rho):
+    """Only of charges above -1/2."""
+    return rho.total(torch.log(rho.charges + 0.5) ** 2)
+
+
+def test_what_a_check_says(structures):
+    for term, match in (
+        (step(), "continuity of the density"),
+        (within_reach(), "nothing to check: its energy is zero"),
+        (noise(), "repetition"),
+    ):
+        with pytest.raises(AssertionError, match=match):
+            check_term(term, structures["water"])
+    assert check_term(logarithm(), structures["water"])

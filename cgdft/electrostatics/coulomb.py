@@ -105,6 +105,11 @@ class Coulomb:
         periodic = structure.pbc.any(1)
         self.accuracy = accuracy
         self._range = decay(accuracy, self.sources.lmax + self.targets.lmax)
+        for name, sites in (("sources", self.sources), ("targets", self.targets)):
+            if (sites.index.diff() < 0).any():
+                raise ValueError(
+                    f"`{name}` must have the sites of each structure beside each other, got an index that descends; sort them"
+                )
         self._check_size(periodic)
         pairs, images = [self._open_pairs(periodic)], []
         self.waves: list[_Waves] = []

@@ -1,0 +1,95 @@
+"""What a solver returned, looked at before it is believed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cgdft.foreign import is_foreign
+from cgdft.minimisation import RUNAWAY, Minimisation
+from cgdft.problem import KEPT, Problem
+from cgdft.solver import LEFT, Minimum, Solver, Status, beginning, norm_scale
+
+
+def accepted(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
+    """What any solver must return, a user's too; charges too large for their sum to mean anything are no minimum.
+
+    Raises:
+        TypeError: something else than a minimum of this problem.
+        ValueError: where it is said to have converged, charges that are fixed and are not kept, a gradient that is left, or a
+            saddle point.
+    """
+    check_types(minimum, problem, solver)
+    claimed = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=minimum.x.device)
+    if isinstance(problem, Minimisation) and is_foreign(solver):
+        _check_stationary(minimum, problem, solver, claimed)
+        _check_curvature(minimum, problem, solver, claimed)
+    if not problem.fixed:
+        return minimum
+    off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
+    size = off.new_zeros(problem.n).scatter_reduce(0, problem.index, minimum.x.abs(), "amax")
+    wrong = claimed & ~(off <= KEPT)
+    if (wrong & ~(size > RUNAWAY)).any():
+        raise ValueError(
+            f"`solver` must keep the charges that are fixed, got {float(off[wrong].max()):.2e} e away by {solver!r}; see "
+            "cgdft.check_solver"
+        )
+    ends = zip(minimum.status, wrong.tolist(), strict=True)
+    return replace(minimum, status=[Status.UNBOUNDED if bad else status for status, bad in ends])
+
+
+def check_types(minimum: Any, problem: Problem, solver: Solver) -> None:
+    """Raise a TypeError of something else than a minimum of this problem."""
+    if not isinstance(minimum, Minimum):
+        raise TypeError(f"`solver` must return a cgdft.Minimum, got {minimum!r} of {solver!r}")
+    like = problem.space.origin
+    for name in ("x", "multipliers", "history"):
+        one = getattr(minimum, name)
+        if not isinstance(one, Tensor) or (one.dtype, one.device) != (like.dtype, like.device):
+            got = f"{one.dtype} on {one.device}" if isinstance(one, Tensor) else f"a {type(one).__name__}"
+            raise TypeError(
+                f"`solver` must return `{name}` as a tensor, {like.dtype} on {like.device}, got {got} of {solver!r}"
+            )
+    for one in minimum.status:
+        if not isinstance(one, Status):
+            raise TypeError(f"`solver` must return a list of cgdft.Status, got {one!r} in it of {solver!r}")
+    sizes = tuple(minimum.x.shape), tuple(minimum.multipliers.shape), len(minimum.status)
+    expected = tuple(problem.index.shape), (problem.n, len(problem.fixed)), problem.n
+    if sizes != expected:
+        raise TypeError(f"`solver` must return x, multipliers and status of sizes {expected}, got {sizes} of {solver!r}")
+
+
+def _check_stationary(minimum: Minimum, problem: Minimisation, solver: Solver, claimed: Tensor) -> None:
+    _, gradient, cold = beginning(problem, minimum.x)
+    norm, floor = norm_scale(problem, gradient)
+    wrong = torch.nonzero(claimed & ~(norm <= LEFT * cold + 1e3 * floor)).flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"`solver` must end where the projected gradient vanishes, or say that it did not, got {float(norm[wrong[0]]):.1e} "
+            f"hartree/e, of {float(cold[wrong[0]]):.1e} at first, left as CONVERGED by {solver!r}; see cgdft.check_solver"
+        )
+    right = problem.rows.multipliers(gradient)
+    off = torch.where(problem.rows.active & claimed[:, None], (minimum.multipliers - right).abs(), 0.0)
+    if (far := ~(off <= LEFT * (right.abs() + cold[:, None]) + 1e3 * floor[:, None])).any():
+        s, k = torch.nonzero(far)[0].tolist()
+        raise ValueError(
+            f"`solver` must return the multipliers dE/dq of the fixed charges, problem.rows.multipliers(gradient), got "
+            f"{float(minimum.multipliers[s, k]):.6g} in place of {float(right[s, k]):.6g} hartree/e of {solver!r}; see "
+            "cgdft.check_solver"
+        )
+
+
+def _check_curvature(minimum: Minimum, problem: Minimisation, solver: Solver, claimed: Tensor) -> None:
+    from cgdft.solvers.curvature import negative_curvature
+
+    if not claimed.any():
+        return
+    wrong = torch.nonzero(claimed & negative_curvature(problem, minimum.x)[0]).flatten().tolist()
+    if wrong:
+        raise ValueError(
+            f"`solver` must not call a saddle point CONVERGED, got negative curvature where {solver!r} ended in structure "
+            f"{wrong[0]}; ask negative_curvature of cgdft.solvers.curvature, or choose Newton()"
+        )

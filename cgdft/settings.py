@@ -1,0 +1,84 @@
+"""Plain numbers and words that a model depends on, which nothing else would show to have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dis import get_instructions
+from functools import lru_cache
+from types import CellType, CodeType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+if TYPE_CHECKING:
+    from cgdft.model import Model
+
+#: Types of which nothing depends on a gradient.
+PLAIN = frozenset((float, int, bool, str, type(None)))
+#: What torch keeps in any module.
+OF_MODULES = frozenset(vars(nn.Module()))
+
+
+def settings(model: Model) -> dict[tuple[str, str], Any]:
+    """Of terms, ansatz and basis: attributes, and what functions and callable objects that are given for parameters name.
+
+    Numbers, words, arrays, and dicts and sequences of numbers and words; attributes with _ are a part's own.
+    """
+    found = {}
+    for k, part in enumerate((*model.functional, *(model.readout or ()), model.ansatz, model.basis)):
+        owner = f"{type(part).__name__} {k}"
+        for name, value in _attributes(part):
+            if name[0] != "_" and (kept := _kept(value)) is not None:
+                found[owner, name] = kept
+        functions = [value for _, value in _attributes(part) if callable(value)]
+        functions += [one.module for one in part._modules.values() if callable(getattr(one, "module", None))]  # of parameters
+        for function in functions:
+            if not isinstance(function, nn.Module):
+                found |= {(owner, name): kept for name, value in _named_by(function) if (kept := _kept(value)) is not None}
+    return found
+
+
+def same(then: Any, value: Any) -> bool:
+    """Whether a setting is what it was; what has been added to a dict or list, as to a memory, does not count."""
+    if isinstance(then, tuple) and isinstance(value, tuple):
+        return value[: len(then)] == then
+    if isinstance(then, dict) and isinstance(value, dict):
+        return all(one in value and value[one] == what for one, what in then.items())
+    return bool(then is value or then == value)
+
+
+def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
+    return ((name, value) for name, value in vars(part).items() if name not in OF_MODULES)
+
+
+def _kept(value: Any) -> Any:
+    """A copy that does not change with the value; None of what is not plain, and of None."""
+    if type(value) in PLAIN:
+        return value
+    if type(value) is dict and all(type(one) in PLAIN for one in value.values()):
+        return dict(value)
+    if type(value) in (list, tuple) and all(type(one) in PLAIN for one in value):
+        return tuple(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return {"shape": value.shape, "values": value.tobytes()}
+    return None
+
+
+def _named_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+    """What the code of a function names outside of it and does not set, or the attributes of a callable object."""
+    function = getattr(function, "__wrapped__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        yield from vars(function).items() if hasattr(function, "__dict__") else ()
+        return
+    known, own = getattr(function, "__globals__", {}), _set_by(code)
+    yield from ((name, known[name]) for name in code.co_names if name in known and name not in own)
+    cells = zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False)
+    yield from ((name, cell.cell_contents) for name, cell in cells if cell != CellType() and name not in own)
+
+
+@lru_cache(maxsize=1000)
+def _set_by(code: CodeType) -> frozenset[str]:
+    """Names outside of a function that its code sets: counters and the like."""
+    return frozenset(one.argval for one in get_instructions(code) if one.opname in ("STORE_GLOBAL", "STORE_DEREF"))

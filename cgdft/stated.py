@@ -1,0 +1,112 @@
+"""Whether derivatives that users state are those of the energies that they state, seen near a solution by differences."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from cgdft.density import Density
+from cgdft.finite import finite
+from cgdft.foreign import is_foreign
+from cgdft.response_problem import GrandPotential, ResponseProblem
+from cgdft.terms import Term
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cgdft.problem import Problem
+    from cgdft.solver import Minimum
+
+#: How far from the solution, where no kink is, and step of differences, both as parts of a coefficient or potential of one.
+ASIDE, STEP = 1e-2, 1e-4
+#: What derivatives may differ by, beside what differences leave.
+OFF = 1e-3
+
+
+def check_stated(problem: Problem, minimum: Minimum) -> None:
+    """Raise a ValueError that names a user's term with a `gradient`, `curvature`, `blocks` or `hessian` that is not that of its
+    energy, or a user's response law with an answer that torch does not see whole.
+    """
+    check_terms(problem, minimum.x)
+    if isinstance(problem, ResponseProblem) and is_foreign(problem.law):
+        _check_law(problem, minimum)
+
+
+def check_terms(problem: Problem, x: Tensor) -> None:
+    """Raise a ValueError that names a user's term with derivatives of its own that are not those of its energy near x."""
+    terms = [term for term in (*problem.functional, *(problem.readout or ())) if is_foreign(term)]
+    if terms:
+        rho = problem.density(x)
+        way = _direction(rho.coefficients)
+        aside = rho.coefficients + ASIDE * way.flip(0)
+        for term in terms:
+            _check_term(term, Density(rho.structure, rho.basis, aside), way)
+
+
+def _check_term(term: Term, rho: Density, way: Tensor) -> None:
+    own = [
+        name for name in ("gradient", "curvature", "blocks", "hessian") if getattr(type(term), name) is not getattr(Term, name)
+    ]
+    if not own:
+        return
+
+    def at(t: float) -> Density:
+        return Density(rho.structure, rho.basis, rho.coefficients + t * way)
+
+    if "gradient" in own:
+        slope = _difference(lambda t: term.energy(at(t)).sum())
+        _compare(term.name, "gradient", (term.gradient(rho) * way).sum(), slope)
+    bent = _difference(lambda t: term.gradient(at(t)))
+    if "curvature" in own:
+        _compare(term.name, "curvature", term.curvature(rho)(way), bent)
+    if "blocks" in own and term.local:
+        _compare(term.name, "blocks", torch.einsum("iab,ib->ia", term.blocks(rho), way), bent)
+    if "hessian" in own and term.explicit:
+        size, structure = rho.basis.size, rho.structure
+        padded = way.new_zeros(len(structure), int(structure.counts.max()), size)
+        padded[structure.index, structure.local] = way
+        product = (term.hessian(rho) @ padded.flatten(1)[..., None]).reshape(padded.shape)
+        _compare(term.name, "hessian", product[structure.index, structure.local], bent)
+
+
+def _check_law(problem: ResponseProblem, minimum: Minimum) -> None:
+    """dOmega/dv against the answer, or the answer's derivative against its differences."""
+    law, name = problem.law, type(problem.law).__name__
+    with torch.enable_grad():
+        v = problem.potentials(problem.space.coefficients(minimum.x), minimum.multipliers).detach()
+        way = _direction(v)
+        v = (v + ASIDE * way.flip(0)).requires_grad_()
+        value = law(problem.structure, v)
+        value = value.sum() if isinstance(law, GrandPotential) else (value * way.flip(0)).sum()
+        options: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
+        slope = torch.autograd.grad(value, v, **options)[0] if value.requires_grad else torch.zeros_like(v)
+
+    def at(t: float) -> Tensor:
+        found = law(problem.structure, v.detach() + t * way)
+        return found.sum() if isinstance(law, GrandPotential) else (found * way.flip(0)).sum()
+
+    _compare(name, "derivative by potentials, as torch sees it,", (slope * way).sum(), _difference(at))
+
+
+def _direction(like: Tensor) -> Tensor:
+    return torch.cos(torch.arange(like.numel(), dtype=like.dtype, device=like.device)).reshape(like.shape)
+
+
+def _difference(along: Callable[[float], Tensor]) -> Tensor:
+    """By two steps of different size: what both do not agree on is no derivative, and is NaN."""
+    one, two = ((along(k * STEP).detach() - along(-k * STEP).detach()) / (2 * k * STEP) for k in (1, 2))
+    return torch.where((one - two).abs() <= 0.1 * OFF * (1e-3 + one.abs().max()), (4 * one - two) / 3, torch.nan)
+
+
+def _compare(who: str, what: str, got: Tensor, expected: Tensor) -> None:
+    if not finite(expected):
+        return  # a kink, or a step out of where it is defined
+    off = float((got.detach() - expected).abs().max())
+    if not off <= OFF * (1e-3 + float(expected.abs().max())):
+        raise ValueError(
+            f"the {what} of `{who}` must be that of its energy, got one that is off by {off:.1e} of "
+            f"{float(expected.abs().max()):.1e} near the solution: leave it out to have it derived, and numpy, detach() and "
+            "item() as well; see cgdft.check_term"
+        )
