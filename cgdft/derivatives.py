@@ -34,7 +34,7 @@ class Parameters:
     @property
     def exchanged(self) -> bool:
         """Whether the model holds others by now."""
-        return any(of.get(name) is not one for of, name, one in self._held)
+        return any(name not in of or of[name] is not one for of, name, one in self._held)
 
     @property
     def have_places(self) -> bool:

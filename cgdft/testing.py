@@ -73,9 +73,12 @@ def check_term(
 
     if basis is None:
         basis = Multipoles(2, width=1.0)
-        some = Density(structure, basis.prepare(structure), random(structure.n_atoms, basis.size))
-        basis = basis if checked_energy(term, some).any() else Multipoles(2, width=1.0, spin=True)
-    p = _within(term, structure, basis, random(structure.n_atoms, basis.size))
+        some = _within(term, structure, basis, random(structure.n_atoms, basis.size))
+        energy = checked_energy(term, Density(structure, basis.prepare(structure), some))
+        basis = basis if energy.any() else Multipoles(2, width=1.0, spin=True)
+    one = random(structure.n_atoms, basis.size)
+    p = _within(term, structure, basis, one)
+    extent = float(p.abs().max() / one.abs().max()) if len(one) else 1.0
     rho = Density(structure, basis.prepare(structure), p)
     errors: dict[str, float] = {}
 
@@ -128,7 +131,7 @@ def check_term(
         compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
         other = structure.deformed(0.1 * random(structure.n_atoms, 3), torch.zeros_like(structure.cell))
         for what, more in (("batch", other), ("batch of unlike structures", doubled(other))):
-            both, q = Structure.batch([structure, more]), random(more.n_atoms, basis.size)
+            both, q = Structure.batch([structure, more]), extent * random(more.n_atoms, basis.size)
             alone = torch.cat([energy, term.energy(Density(more, basis, q))])
             compare(what, term.energy(Density(both, basis, torch.cat([p, q]))), alone)
 
@@ -157,7 +160,7 @@ def check_term(
     compare("kink without density", slopes[2] - slopes[0] - 2 * h * bent + slopes[1], slopes[1], 1e-3)
 
     # first and second derivatives along a line through coefficients, positions and cell
-    dp, dr, de = random(*p.shape), random(structure.n_atoms, 3), random(len(structure), 3, 3)
+    dp, dr, de = extent * random(*p.shape), random(structure.n_atoms, 3), random(len(structure), 3, 3)
     dr, de = 0.3 * dr, 0.1 * (de + de.transpose(1, 2)) * structure.pbc.any(1)[:, None, None]
 
     def along(t: Tensor) -> Tensor:
@@ -180,14 +183,14 @@ def check_term(
         compare("continuity", energy.sum() + jump, energy.sum())
 
     if term.quadratic:
-        compare("declared quadratic", prepared.hessian(Density(structure, rho.basis, random(*p.shape))), hessian)
+        compare("declared quadratic", prepared.hessian(Density(structure, rho.basis, extent * random(*p.shape))), hessian)
     if term.local:
         blocks = hessian.reshape(len(structure), -1, basis.size, hessian.shape[1] // basis.size, basis.size)
         whole = Term.hessian(_by_autograd(term), rho).reshape(blocks.shape)
         compare("declared local", whole, blocks)
     if prepared.convex or (term.convex and bool((structure.pbc.all(1) | ~structure.pbc.any(1)).all())):
         for _ in range(3):
-            values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, random(*p.shape))))
+            values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, extent * random(*p.shape))))
             compare("declared convex", values.clamp(max=0.0), torch.zeros_like(values))
     for neutral in () if term.local else (False, True):
         least = prepared.least(rho, neutral)
@@ -207,9 +210,9 @@ def check_term(
 
 
 def _within(term: Term, structure: Structure, basis: Multipoles, p: Tensor) -> Tensor:
-    """Coefficients, made smaller as far as needed to be where the term has an energy."""
+    """Coefficients, made smaller as far as needed for the term to have an energy there and at twice as much."""
     for size in (1.0, 0.1, 0.01):
-        if finite(term.energy(Density(structure, basis.prepare(structure), size * p))):
+        if all(finite(term.energy(Density(structure, basis.prepare(structure), k * size * p))) for k in (-2, -1, 1, 2)):
             return size * p
     return p
 
