@@ -110,7 +110,7 @@ class Free(Ansatz):
         super().__init__()
         if atoms is None and p0 is not None:
             raise ValueError(f"`p0` is of the atoms that do not relax, got {p0!r} without `atoms`")
-        self.atoms, self.p0 = atoms, _registered(0.0 if p0 is None else p0)
+        self.atoms, self.p0 = atoms, _registered(0.0 if p0 is None and atoms is not None else p0)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
         """L = 1, or its columns of the atoms that relax."""

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+#: From a whole number, what the sum of charges of atoms may be away by the digits they are written with.
+ROUNDED = 0.01
+
+
 def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
     """Total charge, e: `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else None.
 
@@ -30,11 +34,22 @@ def stated_spin(atoms: Atoms, spin: float | None) -> float | None:
     return _agreed("spin", spin, atoms, ("spin",), "initial_magmoms")
 
 
+def check_parity(atoms: Atoms, charge: float, spin: float) -> None:
+    """Raise a ValueError of whole numbers of unpaired electrons that the number of electrons does not allow."""
+    electrons = int(atoms.numbers.sum()) - charge
+    if spin == round(spin) and electrons == round(electrons) and (electrons - spin) % 2:
+        raise ValueError(
+            f"`spin` must be the number of unpaired electrons, which {electrons:g} electrons cannot have, got {spin:g}; of a "
+            "multiplicity 2S + 1 give one less"
+        )
+
+
 def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ...], initial: str) -> float | None:
     given = {f"`{name}`": argument, **{f"atoms.info[{key!r}]": atoms.info.get(key) for key in keys}}
     if argument is None and initial in atoms.arrays:
         total = atoms.arrays[initial].sum(0)
-        given[f"the sum of the {initial.replace('_', ' ')}"] = total if initial == "initial_charges" else np.linalg.norm(total)
+        size = float(total if initial == "initial_charges" else np.linalg.norm(total))
+        given[f"the sum of the {initial.replace('_', ' ')}"] = round(size) if abs(size - round(size)) < ROUNDED else size
     values: dict[str, float] = {}
     for source, value in given.items():
         if value is not None:

@@ -76,9 +76,9 @@ def check_term(
         some = _within(term, structure, basis, random(structure.n_atoms, basis.size))
         energy = checked_energy(term, Density(structure, basis.prepare(structure), some))
         basis = basis if energy.any() else Multipoles(2, width=1.0, spin=True)
-    one = random(structure.n_atoms, basis.size)
-    p = _within(term, structure, basis, one)
-    extent = float(p.abs().max() / one.abs().max()) if len(one) else 1.0
+    drawn = random(structure.n_atoms, basis.size)
+    p = _within(term, structure, basis, drawn)
+    extent = float(p.abs().max() / drawn.abs().max()) if len(drawn) else 1.0
     rho = Density(structure, basis.prepare(structure), p)
     errors: dict[str, float] = {}
 

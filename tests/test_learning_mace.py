@@ -20,6 +20,7 @@ with warnings.catch_warnings():
 from e3nn import o3
 
 from cgdft import Model, Multipoles, Structure, check_model
+from cgdft.ase import CGDFT
 from cgdft.functionals import Electronegativity, Hardness, Hartree
 from cgdft.learning import Coefficients, Frame, Scalar
 from cgdft.learning.architectures import make
@@ -228,3 +229,32 @@ def test_what_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "mace.modules", None)
     with pytest.raises(ImportError, match=r"cgdft\[mace\]"):
         MACEFeatures("saved.model")
+
+
+def test_molecular_dynamics(environment):
+    """Networks with TorchScript in them are watched as others are; forces are slopes."""
+    model = make("local", environment, dict.fromkeys(environment.elements, 0.0)).requires_grad_(requires_grad=False)
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(model)
+    energies = []
+    for sign in (1, -1):
+        atoms.positions[0, 2] += sign * 1e-3
+        energies.append(atoms.get_potential_energy())
+        atoms.positions[0, 2] -= sign * 1e-3
+    assert atoms.get_forces()[0, 2] == pytest.approx((energies[1] - energies[0]) / 2e-3, abs=1e-4)
+
+
+def test_an_environment_with_other_numbers_is_refused(tmp_path):
+    """Though weights fit: what divides sums over neighbours is none."""
+    given = dict.fromkeys(("H", "C", "N", "O", "Na", "Cl"), 0.0)
+    save(make("qeq", MACEFeatures(network()), given), tmp_path / "a.safetensors", architecture="qeq", atoms=given)
+    assert load(tmp_path / "a.safetensors", environment=MACEFeatures(network()))
+    with pytest.raises(ValueError, match="features differ by .* numbers that are no weights"):
+        load(tmp_path / "a.safetensors", environment=MACEFeatures(network(avg_num_neighbors=9.0)))
+
+
+def test_far_from_the_origin_in_single_precision():
+    water = displaced("H2O")
+    far = water.deformed(torch.full_like(water.positions, 2000.0), torch.zeros_like(water.cell))
+    features = MACEFeatures(network(torch.float32))
+    torch.testing.assert_close(features(far), features(water), rtol=0, atol=1e-5)

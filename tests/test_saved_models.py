@@ -242,3 +242,9 @@ def test_a_trained_model_solves_on_the_command_line(tmp_path, capsys):
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert main(["solve", str(tmp_path / "water.xyz"), "--model", str(tmp_path / "none.safetensors")]) == 2
     assert "no file" in capsys.readouterr().err
+
+
+def test_energies_of_free_atoms_are_those_of_the_model(tmp_path):
+    model = make("qeq", MessagePassing(["H", "O"], channels=4), {"H": -0.5, "O": -75.0})
+    with pytest.raises(ValueError, match="`atoms` must be what the model was made with, .*-0.5.*, got .*-0.6"):
+        save(model, tmp_path / "a.safetensors", architecture="qeq", atoms={"H": -0.6, "O": -75.0})

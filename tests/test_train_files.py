@@ -45,7 +45,7 @@ def test_names_that_speak_of_labels_and_are_read_as_none_are_told(tmp_path):
         atoms.arrays["my_forces"] = atoms.calc.results.pop("forces")
         atoms.info |= {"REF_virials": np.eye(3), "config_energy_weight": 0.0, "config_type": "liquid", "step": k}
     path = written(tmp_path / "set.xyz", frames)
-    told = "labels are not read from REF_virials, config_energy_weight, my_forces: name them by `keys`"
+    told = "labels are not read from REF_virials, my_forces: name them by `keys`"
     assert told in check_set(FrameSet.read(path), atomic_energies=ATOMS)
     known = FrameSet.read(path, keys={"forces": "my_forces"})
     assert told.replace(", my_forces", "") in check_set(known, atomic_energies=ATOMS)

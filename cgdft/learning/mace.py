@@ -79,8 +79,9 @@ class MACEFeatures(Environment):
         i, j, shift = neighbour_list(self.cutoff, structure)
         moved = (shift[:, None] @ structure.cell[structure.index[i]])[:, 0]
         element = self.place[structure.numbers]  # type: ignore[index]
+        centres = structure.total(structure.positions.detach()) / structure.counts[:, None]  # digits of float32 are few
         return {
-            "positions": (structure.positions / angstrom).to(dtype),
+            "positions": ((structure.positions - centres[structure.index]) / angstrom).to(dtype),
             "cell": (structure.cell / angstrom).to(dtype).flatten(0, 1),
             "edge_index": torch.stack([i, j]),
             "shifts": (moved / angstrom).to(dtype),

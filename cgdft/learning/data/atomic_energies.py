@@ -23,9 +23,9 @@ def atomic_energies(
         given: element -> hartree.
         method: "xc/basis" of PySCF, such as that of the frames: compute the free atoms that are not given.
 
-    Of neutral single atoms among the frames the lowest energy counts. The remaining elements get what fits the energies
-    per atom of all other frames best, by least squares over their compositions; where those do not determine it, the
-    smallest such numbers, with a warning. Without any energy all are zero, with a warning.
+    Of neutral single atoms among the frames, in no cell, the lowest energy counts. The remaining elements get what fits the
+    energies per atom of all other frames best, by least squares over their compositions; where those do not determine it,
+    the smallest such numbers, with a warning. Without any energy all are zero, with a warning.
 
     Raises:
         ValueError: an element of which no frame has an energy.
@@ -39,7 +39,7 @@ def atomic_energies(
         if "energy" not in frame.labels:
             continue
         energy = float(frame.labels["energy"])
-        if len(symbols) > 1:
+        if len(symbols) > 1 or frame.structure.pbc.any():
             totals.append((Counter(symbols), energy))
         elif not frame.structure.charge.any():
             single[symbols[0]] = min(energy, single.get(symbols[0], np.inf))

@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cgdft.charge_state import stated_charge, stated_spin
+from cgdft.charge_state import check_parity, stated_charge, stated_spin
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.quantities import QUANTITIES, UNITS, parts_of
 from cgdft.learning.data.units import multiplier
@@ -24,8 +24,8 @@ STATED = {"charge": ("charge", "total_charge"), "spin": ("spin",)}
 #: What an array of charges by some definition is called.
 CHARGES = "_charges"
 #: What names of labels are made of, and names in ASE's files that are of none.
-SPEAKING = ("energy", "force", "stress", "virial", "dipole", "quadrupole", "charge", "polariz", "weight")
-OTHERS = frozenset({"initial_charges", "free_energy", "energies", "stresses"})
+SPEAKING = ("energy", "force", "stress", "virial", "dipole", "quadrupole", "charge", "polariz", "spin", "multiplicity")
+OTHERS = frozenset({"initial_charges", "energies", "stresses"})
 #: Arrays of multipoles that do not say by which definition.
 UNNAMED = ("multipoles", "charges")
 
@@ -50,6 +50,11 @@ class Reading:
             for quantity in told:
                 if quantity not in known:
                     raise ValueError(f"`{name}` must be of {', '.join(known)}, got one of {quantity!r}")
+        if "virial" in self.keys.get("stress", "").lower():
+            raise ValueError(
+                f"`keys` must name stresses for stress, eV/angstrom^3, got {self.keys['stress']}: virials are stresses times "
+                "the volume of the cell, most with the other sign; write stress = -virial / volume into the file"
+            )
         for quantity, unit in self.units.items():
             multiplier(unit, quantity)
 
@@ -67,14 +72,15 @@ class Reading:
         """Of the names in files those that speak of labels and are those of none."""
         usual = {name for one in QUANTITIES.values() for name in one.names}.union(*STATED.values())
         known = {name for label in (*UNITS, *STATED) for name in self.names(label)} | usual | OTHERS
-        prefixes = tuple(f"{one}_" for one in definitions)
-        found = {name for name in names if any(word in name.lower() for word in SPEAKING)}
-        return sorted(name for name in found - known if name not in definitions and not name.startswith(prefixes))
+        parts = {f"{one}_{part}" for one in definitions for part in parts_of("multipoles")}
+        found = {name for name in names if any(word in name.lower() for word in SPEAKING) and "weight" not in name.lower()}
+        energies = found & {*self.names("energy")}
+        return sorted(found - known - parts - {*definitions} - ({"free_energy"} if energies else set()))
 
     def stated(self, atoms: Atoms, what: str) -> float | None:
         """Total charge or spin that a frame states, else None; raises ValueError where it states two."""
         rule = stated_charge if what == "charge" else stated_spin
-        told: list[float | None] = [float(atoms.info[key]) for key in self.names(what) if atoms.info.get(key) is not None]
+        told: list[float | None] = [atoms.info[key] for key in self.names(what) if atoms.info.get(key) is not None]
         found = {rule(atoms, value) for value in (told if what in self.keys and told else [None])}
         if len(found) > 1:
             raise ValueError(
@@ -91,6 +97,8 @@ class Reading:
         try:
             charge, spin = self.stated(atoms, "charge"), self.stated(atoms, "spin")
             structure = Structure.from_ase(atoms, self.charge if charge is None else charge, spin)
+            if spin is not None and any(atoms.info.get(key) is not None for key in self.names("spin")):
+                check_parity(atoms, float(structure.charge), spin)
             labels = {}
             for quantity, one in QUANTITIES.items():
                 raw = self._multipoles(atoms, definition) if quantity == "multipoles" else self._value(atoms, quantity)
@@ -115,8 +123,8 @@ class Reading:
         for key, one in found.items():
             if (
                 one is not first
-                and np.shape(one) == np.shape(first)
-                and not np.allclose(one, first, rtol=1e-9, atol=0, equal_nan=True)
+                and np.shape(one := shaped(one, quantity, len(atoms))) == np.shape(known := shaped(first, quantity, len(atoms)))
+                and not np.allclose(one, known, rtol=1e-9, atol=0, equal_nan=True)
             ):
                 raise ValueError(
                     f"`{quantity}` must be told once, got different values in {', '.join(found)}; tell which with "

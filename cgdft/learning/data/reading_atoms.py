@@ -80,7 +80,8 @@ class AtomsFile:
         self._found = 0
         for place, info, columns, atoms, fact in self._walk():
             number, self._found = self._found, self._found + 1
-            if any(np.any(np.asarray(info.get(name, 0.0)) != 0) for name in FIELDS):
+            fields = [value for name, value in info.items() if name.lower().removeprefix("ref_") in FIELDS]
+            if any(np.any(np.asarray(value) != 0) for value in fields):
                 continue
             names.update(dict.fromkeys([*columns, *info]))
             places.append((place, number))

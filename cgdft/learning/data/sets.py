@@ -51,9 +51,11 @@ class FrameSet(Dataset[Frame]):
         self.definitions = tuple(dict.fromkeys(one for source in sources for one in source.definitions))
         names = frozenset[str]().union(*(source.names for source in sources))
         unread = reading.unread(names, self.definitions)
+        weights = sorted(name for name in names if "weight" in name.lower())
         self.notes = (
             *(note for source in sources for note in source.notes),
             *([f"labels are not read from {', '.join(unread)}: name them by `keys`"] if unread else []),
+            *([f"weights of frames are not read, {', '.join(weights)}: all count alike"] if weights else []),
         )
 
     @classmethod
@@ -192,7 +194,9 @@ class FrameSet(Dataset[Frame]):
             raise ValueError(f"`fractions` must be positive and add up to at most 1, got {list(fractions)}")
         order = np.random.default_rng(seed).permutation(len(self))
         facts = self.facts[order]
-        order = order[np.argsort((facts["size"] > 1) | (np.nan_to_num(facts["charge"]) != 0), kind="stable")]
+        order = order[
+            np.argsort((facts["size"] > 1) | facts["periodic"] | (np.nan_to_num(facts["charge"]) != 0), kind="stable")
+        ]
         ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         if (np.diff(ends) < 1).any():
             raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}")

@@ -23,6 +23,7 @@ from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.domain import Guard, Ranges
+from cgdft.learning.training.untrained import numbers_of_elements
 from cgdft.model import Model
 from cgdft.structure import Structure
 from cgdft.writing import write_whole
@@ -52,16 +53,22 @@ def save(
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
-        ValueError: a model without an environment, or with several; one that is not of this architecture.
+        ValueError: a model without an environment, or with several; one that is not of this architecture, or has other E0.
         OSError: the file cannot be written.
     """
     environment = environment_of(model)
-    weights, expected = _distinct(model), _distinct(build(architecture, environment, atoms))
+    again = build(architecture, environment, atoms)
+    weights, expected = _distinct(model), _distinct(again)
     unlike = [name for name in expected.keys() | weights.keys() if _shape(expected, name) != _shape(weights, name)]
     if unlike:
         raise ValueError(
             f"`architecture` must be that of the model, got {architecture}, of which {min(unlike)} has shape "
             f"{_shape(expected, min(unlike))} in place of {_shape(weights, min(unlike))}"
+        )
+    if (other := numbers_of_elements(again)) != (own := numbers_of_elements(model)):
+        name = next(one for one in own.keys() | other.keys() if own.get(one) != other.get(one))
+        raise ValueError(
+            f"`atoms` must be what the model was made with, {own.get(name)}, got {other.get(name)} by {dict(atoms)} (hartree)"
         )
     facts = {
         "format": FORMAT,
@@ -226,7 +233,10 @@ def _environment(path: Path, facts: dict[str, Any], given: Environment | None) -
         return MessagePassing(**{**facts, "dtype": getattr(torch, facts["dtype"])})
     if given is None or described(given) != facts:
         got = "none" if given is None else described(given)
-        raise ValueError(f"`environment` must be like that of {path}, {facts}, got {got}; code is not in the file")
+        raise ValueError(
+            f"`environment` must be like that of {path}, {facts}, got {got}; code is not in the file (the commands take "
+            "a file of one line, model = cgdft.learning.load(FILE, environment=...), in place of the model)"
+        )
     return copy.deepcopy(given)
 
 
@@ -285,9 +295,9 @@ def _compatible(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _require_same_features(path: Path, facts: Mapping[str, Any], environment: Environment) -> None:
-    """Another version of e3nn must give the features that there were when the file was written."""
-    now, then = importlib.metadata.version("e3nn"), facts["versions"]["e3nn"]
-    if now == then:
+    """Another version of e3nn, and an environment that is given, must have the features of when the file was written."""
+    now, then, given = importlib.metadata.version("e3nn"), facts["versions"]["e3nn"], "kind" in facts["environment"]
+    if now == then and not (given and facts["features"] is not None):
         return
     if facts["features"] is None:
         raise ValueError(
@@ -296,6 +306,12 @@ def _require_same_features(path: Path, facts: Mapping[str, Any], environment: En
         )
     wanted, found = np.array(facts["features"]), np.array(features_of(environment))
     if not np.allclose(found, wanted, rtol=0, atol=ALIKE * np.abs(wanted).max()):
+        if given:
+            raise ValueError(
+                f"`environment` must be like that of {path}, got one of which, with the weights of the file, features differ "
+                f"by {np.abs(found - wanted).max():.1e} of {np.abs(wanted).max():.1e}: numbers that are no weights, such as "
+                f"MACE's average number of neighbours, are others, or it was written with e3nn {then} and this is {now}"
+            )
         raise ValueError(
             f"{path} must be read with e3nn {then}, with which it was written, got {now}, of which features differ by "
             f"{np.abs(found - wanted).max():.1e} of {np.abs(wanted).max():.1e}; install e3nn=={then}"

@@ -28,6 +28,7 @@ from cgdft.learning.training.saving import described
 from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
+from cgdft.learning.training.untrained import untrained
 from cgdft.model import Model
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
@@ -262,7 +263,7 @@ class Trainer:
             "settings": {**settings, "schedule": list(map(list, settings["schedule"].items()))},
             "data": f"{self.train.hash} {self.validation.hash}",
             "processes": self.world.size,
-            "origin": {**described(self.environment), **self.origin},
+            "origin": {**described(self.environment), **self.origin, **untrained(self.model)},
         }
 
     def _state(self) -> dict[str, Any]:
