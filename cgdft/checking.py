@@ -118,7 +118,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     if not structure.pbc.any():
         errors["asymmetry of the polarizability"] = float((alpha - alpha.transpose(1, 2)).abs().max())
         try:
-            together, lone = with_far_atom(model, structure)
+            together, lone = model(with_far_atom(structure)), model(far_atom(structure))
         except ValueError:  # its charges are not those of a neutral atom
             return errors
         errors["size consistency"] = float(together.energy) - float(solution.energy) - float(lone.energy)
@@ -133,7 +133,11 @@ def _has_polarization(solution: Solution) -> bool:
         return False
 
 
-def with_far_atom(model: Model, structure: Structure) -> tuple[Solution, Solution]:
-    """A structure beside a neutral atom of its first element, and that atom alone."""
-    lone = Structure(structure.numbers[:1], structure.positions[:1])
-    return model(beside(structure, lone, [FAR, 0.0, 0.0])), model(lone)
+def far_atom(structure: Structure) -> Structure:
+    """A neutral atom of the first element of a structure, alone."""
+    return Structure(structure.numbers[:1], structure.positions[:1])
+
+
+def with_far_atom(structure: Structure) -> Structure:
+    """A structure beside that atom."""
+    return beside(structure, far_atom(structure), [FAR, 0.0, 0.0])

@@ -12,7 +12,7 @@ import typer
 
 from cgdft import __version__
 from cgdft.commands import listing, solve, training, validation
-from cgdft.commands.terminal import EXPECTED, complain
+from cgdft.commands.terminal import EXPECTED, OF_LIBRARIES, complain
 
 #: The base of wrong options and arguments, in click or in typer's own copy of it.
 USAGE: type[Exception] = typer.BadParameter.__mro__[2]
@@ -79,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with warnings.catch_warnings():
             if not debug:
+                warnings.filterwarnings("ignore", message=OF_LIBRARIES)
                 warnings.showwarning = lambda message, *_, **__: complain(str(message))
             code = int(app(given, prog_name="cgdft", standalone_mode=False) or 0)
     except (KeyboardInterrupt, typer.Abort):

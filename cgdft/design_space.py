@@ -93,13 +93,17 @@ def far_apart(model: Model, structure: Structure) -> str:
         structure is an ion; "independent": each is as alone, and the energies add up but for Coulomb's law between net charges;
         "not additive": the charges are as alone, the energies do not add up; "not tried": of a periodic structure.
     """
-    from cgdft.checking import FAR, with_far_atom
+    from cgdft.checking import FAR, far_atom, with_far_atom
 
     if structure.pbc.any():
         return "not tried"
     for charge, found in ((structure.charge, "exchange charge"), (structure.charge + 1, "share an ion's charge")):
         here = replace(structure, charge=charge)
-        alone, (together, lone) = model(here), with_far_atom(model, here)
+        alone, together = model(here), model(with_far_atom(here))
+        try:
+            lone = model(far_atom(here))
+        except ValueError:  # no atom alone, as of two electrodes: it would be neutral
+            return found if abs(float(together.charges[-1])) > FAR_TOLERANCE else "not tried"
         if abs(float(together.charges[-1] - lone.charges[-1])) > FAR_TOLERANCE:
             return found
         coulomb = alone.total_charge * lone.total_charge / FAR

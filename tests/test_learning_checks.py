@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from springs import FREE, water, written
@@ -226,6 +227,12 @@ def test_duplicates(tmp_path, trajectory):
 
 
 # Atomic energies
+
+
+def test_free_atoms_may_be_in_both_sets(tmp_path):
+    free = Atoms("H", info={"charge": 0, "energy": -13.6})
+    first, second = (FrameSet.read(written(tmp_path / f"{k}.xyz", [water(k), free])) for k in (0, 1))
+    assert not any("twice" in note for note in check_set(first, second, atomic_energies=FREE))
 
 
 def test_atomic_energies_of_single_atoms_given_ones_and_fits(trajectory):

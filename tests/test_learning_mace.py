@@ -6,6 +6,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,8 @@ from cgdft.learning import Coefficients, Frame, Scalar
 from cgdft.learning.architectures import make
 from cgdft.learning.mace import MACEFeatures
 from cgdft.learning.training.config import Settings
+from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, save
 from cgdft.learning.training.trainer import Trainer
 from cgdft.units import angstrom
@@ -258,3 +261,27 @@ def test_far_from_the_origin_in_single_precision():
     far = water.deformed(torch.full_like(water.positions, 2000.0), torch.zeros_like(water.cell))
     features = MACEFeatures(network(torch.float32))
     torch.testing.assert_close(features(far), features(water), rtol=0, atol=1e-5)
+
+
+def test_trained_by_a_file(tmp_path, monkeypatch):
+    """What YAML states of it, and what it must leave out; the result is read with a network like it."""
+    monkeypatch.chdir(tmp_path)
+    torch.save(network(torch.float32), "saved.model")
+    frames = []
+    for k in range(6):
+        atoms = molecule("H2O", info={"charge": 0})
+        atoms.rattle(0.05, seed=k)
+        atoms.info["energy"] = -2000.0 + 3.0 * (atoms.get_distance(0, 1) - 0.97) ** 2
+        frames.append(atoms)
+    ase.io.write("set.xyz", frames)
+    stated = "data: {train: [set.xyz], validation: 0.34}\narchitecture: qeq\nenvironment: {mace: saved.model}\n"
+    Path("set.yaml").write_text(stated + "schedule: {implicit: 1}\natoms: {H: -0.5, O: -72.5}\nweights: {energy: 1.0}\n")
+    trained = train("set.yaml")
+    again = load("run/model.safetensors", environment=MACEFeatures("saved.model"))
+    water = Structure.from_ase(frames[0])
+    torch.testing.assert_close(again(water).energy, trained.model(water).energy.detach(), rtol=0, atol=1e-6)
+    Path("set.yaml").write_text(stated.replace("saved.model}", "saved.model, channels: 3}"))
+    with pytest.raises(
+        ValueError, match="set.yaml:3: environment: must leave out what the network of `mace` has, got channels"
+    ):
+        read_config("set.yaml")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What a wrong input or a failed calculation raises; anything else is a mistake of ours and keeps its traceback.
 EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryError)
+#: What begins warnings of libraries that mean nothing to a user: torch's of e3nn 0.4.4.
+OF_LIBRARIES = "The TorchScript type system"
 #: What `--model` takes.
 OF_MODEL = (
     "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from cgdft.commands.terminal import EXPECTED, complain
+from cgdft.commands.terminal import EXPECTED, OF_LIBRARIES, complain
 
 
 def train(
@@ -90,6 +90,7 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str] | None:
 def _warnings_in_a_line() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
+        warnings.filterwarnings("ignore", message=OF_LIBRARIES)
         warnings.showwarning = lambda message, *_: complain(str(message)) if _speaks() else None
         yield
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -106,13 +107,10 @@ def _hardness(length: float, volume: float | None) -> float:
 
 
 def example(structure: Structure) -> Model:
-    """Hydrogen as one electrode, all other elements as the other, 0.1 hartree / e apart."""
-    return Electrodes(_hydrogen, _others, 0.1, length=1.0, volume=50.0, width=1.0)
+    """The lightest element as one electrode, all other elements as the other, 0.1 hartree / e apart."""
+    lightest = int(structure.numbers.min())
+    return Electrodes(partial(_of, lightest, True), partial(_of, lightest, False), 0.1, length=1.0, volume=50.0, width=1.0)
 
 
-def _hydrogen(structure: Structure) -> Tensor:
-    return structure.numbers == 1
-
-
-def _others(structure: Structure) -> Tensor:
-    return structure.numbers != 1
+def _of(number: int, which: bool, structure: Structure) -> Tensor:
+    return (structure.numbers == number) == which

@@ -23,6 +23,10 @@ CHARGE_OFF = 0.1
 Frames = FrameSet | Sequence[Frame]
 
 
+#: Of energies that nothing is subtracted from.
+UNREFERENCED = "energies have no atomic reference: give `atomic_energies`, or the model must learn the energies of atoms"
+
+
 @dataclass
 class _Survey:
     """What one pass over a set keeps."""
@@ -74,7 +78,7 @@ def check_set(
         if isinstance(survey.frames, FrameSet):
             told += [*survey.frames.notes, *(_of_definitions(survey.frames) if weights is not None else [])]
     if atomic_energies is None and surveys[0].energies:
-        told.append("energies have no atomic reference: give `atomic_energies`, or the model must learn the energies of atoms")
+        told.append(UNREFERENCED)
     if len(surveys) > 1 and (new := surveys[1].elements - surveys[0].elements):
         told.append(f"validation has elements that training has not: {', '.join(sorted(new))}")
     if weights is not None:
@@ -185,6 +189,8 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
         if not same(one, other):
             continue
         if a < first <= b:
+            if one.structure.n_atoms == 1 and not one.structure.pbc.any():
+                continue  # E0, which validates nothing
             raise ValueError(
                 f"`validation` must have no structure of `train`, got frame {other.name}, which is {one.name}; leave one out"
             )

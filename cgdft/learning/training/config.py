@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from ase.data import chemical_symbols
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.quantities import QUANTITIES
@@ -100,13 +100,30 @@ class Data(_Strict):
 
 
 class Network(_Strict):
-    """The environment of `MessagePassing`; the cutoff in angstrom."""
+    """The environment: of `MessagePassing`, the cutoff in angstrom; or `MACEFeatures` of a file of mace-torch.
+
+    Args:
+        mace: the file, a pickle, which runs code; it has all but trainable and dtype.
+        trainable: whether its weights are trained too.
+        dtype: of the weights; default: float32, or that of the file.
+    """
 
     channels: Count = 32
     lmax: Annotated[int, Field(ge=0, le=3)] = 1
     layers: Count = 2
     cutoff: Positive = 5.0
-    dtype: Literal["float32", "float64"] = "float32"
+    mace: Path | None = None
+    trainable: bool = False
+    dtype: Literal["float32", "float64"] | None = None
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Network:
+        with_mace, told = {"mace", "trainable", "dtype"}, self.model_fields_set
+        if self.mace is not None and (own := sorted(told - with_mace)):
+            raise ValueError(f"must leave out what the network of `mace` has, got {', '.join(own)}")
+        if self.mace is None and self.trainable:
+            raise ValueError("must have `trainable` with `mace` alone: other networks are trained")
+        return self
 
 
 class Config(Settings):

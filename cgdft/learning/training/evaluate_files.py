@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cgdft.learning.data.checks import check_set
+from cgdft.learning.data.checks import UNREFERENCED, check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
@@ -60,7 +60,8 @@ def evaluate_files(
         known, cutoff = environment_of(made).elements, environment_of(made).cutoff
         frames = _of_elements(frames, known)
     for note in check_set(frames, atomic_energies=facts["atoms"]):
-        warnings.warn(note, stacklevel=2)
+        if note != UNREFERENCED:  # nothing is learnt here
+            warnings.warn(note, stacklevel=2)
     found = evaluate(made, batches(frames, BATCH, cutoff, World(), shuffle=False))
     if not found.errors and not found.failed:
         files = ", ".join(map(str, paths))

@@ -12,6 +12,7 @@ import torch
 from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.config import Config, Network
@@ -86,7 +87,7 @@ def _train(config: Config, processes: World) -> Trained:
         config.settings,
         config.output,
         origin={
-            "network": (config.environment or Network()).model_dump(),
+            "network": (config.environment or Network()).model_dump(mode="json"),
             "atoms": atoms,
             "code": code_of(config.architecture),
             "start": began.get("hash", ""),
@@ -118,16 +119,23 @@ def _begin(config: Config, frames: FrameSet) -> tuple[Model, dict[str, float], d
             )
         return model, facts["atoms"], facts
 
-    network = config.environment or Network()
+    return build(config.architecture, _environment(config.environment or Network(), frames), atoms), atoms, {}
+
+
+def _environment(network: Network, frames: FrameSet) -> Environment:
+    dtype = getattr(torch, network.dtype) if network.dtype is not None else None
+    if network.mace is not None:
+        from cgdft.learning.mace import MACEFeatures
+
+        return MACEFeatures(network.mace, network.trainable, dtype)
     cutoff = network.cutoff * angstrom
     near = [surroundings(frames[k].structure, cutoff)[0].double() for k in range(min(len(frames), SAMPLE))]
-    environment = MessagePassing(
+    return MessagePassing(
         frames.elements,
         network.channels,
         network.lmax,
         network.layers,
         cutoff,
         max(1.0, float(torch.cat(near).mean())),
-        getattr(torch, network.dtype),
+        dtype or torch.float32,
     )
-    return build(config.architecture, environment, atoms), atoms, {}
