@@ -222,11 +222,9 @@ class Problem(ABC):
     def rows(self) -> ConstraintRows:
         """The fixed charges as rows acting on x, made orthonormal."""
         with torch.no_grad():
-            zero = self.space.origin.new_zeros(len(self.index))
-            matrix = zero.new_zeros(len(self.fixed), len(zero))
-            for k, row in enumerate(self.fixed):
-                matrix[k] = self.space.pull(row.weights)
-            return ConstraintRows.build(matrix, self.index, self.n, -self.excess(zero), [row.name for row in self.fixed])
+            zero, names = self.space.origin.new_zeros(len(self.index)), [row.name for row in self.fixed]
+            rows = [self.space.pull(row.weights) for row in self.fixed]
+            return ConstraintRows.build(rows, self.index, self.n, -self.excess(zero), names, like=zero)
 
     @cached_property
     def neutral(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,21 +13,32 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ConstraintRows:
-    """C = T B with B orthonormal in each structure, T lower triangular.
+    """C = T B with B orthonormal in each structure, T lower triangular, rows in an order of their own.
 
-    A row that the ansatz cannot change (C_k = 0) is inactive: B_k = 0, T_kk = 1, its multiplier is not determined.
+    Most rows are apart: no x is in two of them, so that B has them as they are, but for their lengths, and T is diagonal there.
+    Those that overlap, such as the total charge beside fragments, come last and are made orthogonal to all before. A row that
+    the ansatz cannot change (C_k = 0) is inactive: B_k = 0, T_kk = 1, its multiplier is not determined.
 
     Attributes:
-        basis: B, (n_rows, n_x).
-        triangle: T, (n_structures, n_rows, n_rows).
+        order: which constraint is each row of B, (n_rows,).
+        owner: of which row apart each x is, (n_x,); as many as there are of these: of none.
+        share: its entry of B there, (n_x,).
+        length: T_kk of rows apart, (n_structures, n_apart).
+        overlapping: B of the others, (n_overlapping, n_x).
+        lower, triangle: T of the others with rows apart and among themselves, (n_structures, n_overlapping, ...).
         target: c, (n_structures, n_rows).
         active: (n_structures, n_rows).
         index, local: structure of each x and its place there, (n_x,).
         longest: most x of a structure.
     """
 
-    basis: Float[Tensor, "n_rows n_x"]
-    triangle: Float[Tensor, "n_structures n_rows n_rows"]
+    order: Int[Tensor, " n_rows"]
+    owner: Int[Tensor, " n_x"]
+    share: Float[Tensor, " n_x"]
+    length: Float[Tensor, "n_structures n_apart"]
+    overlapping: Float[Tensor, "n_overlapping n_x"]
+    lower: Float[Tensor, "n_structures n_overlapping n_apart"]
+    triangle: Float[Tensor, "n_structures n_overlapping n_overlapping"]
     target: Float[Tensor, "n_structures n_rows"]
     active: Bool[Tensor, "n_structures n_rows"]
     index: Int[Tensor, " n_x"]
@@ -33,37 +46,52 @@ class ConstraintRows:
     longest: int
 
     @classmethod
-    def build(cls, matrix: Tensor, index: Tensor, n: int, target: Tensor, names: list[str]) -> ConstraintRows:
-        """Orthonormalise C (n_rows, n_x) in each structure.
+    def build(
+        cls, rows: Sequence[Tensor], index: Tensor, n: int, target: Tensor, names: Sequence[str], like: Tensor
+    ) -> ConstraintRows:
+        """Orthonormalise the rows of C, (n_x,) each, in each structure.
+
+        Args:
+            like: a tensor of their dtype and device.
 
         Raises:
             ValueError: a constraint that follows from the others or contradicts them, or that the ansatz cannot meet.
         """
-        n_rows = len(matrix)
-        triangle = torch.eye(n_rows, dtype=matrix.dtype, device=matrix.device).repeat(n, 1, 1)
-        length = matrix.new_zeros(n, n_rows).index_add(0, index, (matrix * matrix).T).sqrt()
-        active = length > 1e-12
-        basis = torch.zeros_like(matrix)
-
-        def dot(u: Tensor, v: Tensor) -> Tensor:
-            """Of rows u, (k, n_x), and v, (n_x,), in each structure, (n_structures, k)."""
-            return (u @ v)[None] if n == 1 else u.new_zeros(n, len(u)).index_add(0, index, (u * v).T)
-
-        for k in range(n_rows):
-            rest = matrix[k]
-            for _ in range(2 if k else 0):  # twice is enough for orthogonality to rounding
-                overlap = dot(basis[:k], rest)
-                triangle[:, k, :k] += overlap
-                rest = rest - (overlap[0] @ basis[:k] if n == 1 else (overlap[index] * basis[:k].T).sum(1))
-            norm = dot(rest[None], rest)[:, 0].sqrt()
-            triangle[:, k, k] = torch.where(active[:, k], norm, 1.0)
-            basis[k] = torch.where(active[index, k], rest / norm.clamp(min=1e-300)[index], 0.0)
-        dependent = active & (triangle.diagonal(dim1=1, dim2=2) < 1e-8 * length)
+        parts = [torch.nonzero(row).flatten() for row in rows]
+        width = len(index)
+        squares = [like.new_zeros(n).index_add(0, index[k], row[k] ** 2) for row, k in zip(rows, parts, strict=True)]
+        lengths = torch.stack(squares, 1).sqrt() if rows else like.new_zeros(n, 0)
+        active = lengths > 1e-12
+        taken = torch.zeros(width, dtype=torch.bool, device=index.device)
+        apart: list[int] = []
+        for k in sorted(range(len(rows)), key=lambda k: len(parts[k])):
+            if not taken[parts[k]].any():
+                apart.append(k)
+                taken[parts[k]] = True
+        others = sorted(set(range(len(rows))) - set(apart))
+        order = torch.tensor([*apart, *others], dtype=torch.int64, device=index.device)
+        owner, share = torch.full_like(index, len(apart)), like.new_zeros(width)
+        for place, k in enumerate(apart):
+            owner[parts[k]] = place
+            share[parts[k]] = rows[k][parts[k]]
+        length = torch.where(active, lengths, 1.0)[:, order[: len(apart)]]
+        share = torch.where(owner < len(apart), share / torch.cat([length, length.new_ones(n, 1)], 1)[index, owner], 0.0)
+        count = len(others)
+        made = cls(
+            *(order, owner, share, length, like.new_zeros(count, width), like.new_zeros(n, count, len(apart))),
+            torch.eye(count, dtype=like.dtype, device=like.device).repeat(n, 1, 1),
+            *(target, active, index, *_places(index, n)),
+        )
+        for place, k in enumerate(others):
+            made._orthogonalise(place, rows[k], active[:, k])
+        dependent = active[:, others] & (made.triangle.diagonal(dim1=1, dim2=2) < 1e-8 * lengths[:, others])
         if dependent.any():
-            k, s = torch.nonzero(dependent.T)[0].tolist()
+            place, s = torch.nonzero(dependent.T)[0].tolist()
+            k = others[place]
+            known = [other for other in [*apart, *others[:place]] if (rows[other] * rows[k]).any()]
             raise ValueError(
                 f"`constraints` must be independent, got '{names[k]}', which follows from or contradicts "
-                f"{', '.join(repr(name) for name in names[:k])} in structure {s}; remove one of them"
+                f"{', '.join(repr(names[one]) for one in sorted(known))} in structure {s}; remove one of them"
             )
         wrong = ~active & (target.abs() > 1e-6)
         if wrong.any():
@@ -73,17 +101,40 @@ class ConstraintRows:
                 f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
                 f"density or the charge, or give constraints=[] to leave it"
             )
-        target = torch.where(active, target, 0.0)
-        counts = torch.bincount(index, minlength=n)
-        local = torch.empty_like(index)
-        order = torch.argsort(index, stable=True)
-        local[order] = torch.arange(len(index), device=index.device) - (counts.cumsum(0) - counts)[index[order]]
-        return cls(basis, triangle, target, active, index, local, int(counts.max()) if len(counts) else 0)
+        target.masked_fill_(~active, 0.0)
+        return made
+
+    def _orthogonalise(self, place: int, row: Tensor, active: Tensor) -> None:
+        """Fill in an overlapping row; twice is enough for orthogonality to rounding."""
+        rest = row
+        for _ in range(2):
+            known = self.coordinates(rest)  # those to come are still zero
+            self.lower[:, place] += known[:, : self.length.shape[1]]
+            self.triangle[:, place, :place] += known[:, self.length.shape[1] :][:, :place]
+            rest = rest - self.along(known)
+        norm = self.dot(rest, rest).sqrt()
+        self.triangle[:, place, place] = torch.where(active, norm, 1.0)
+        self.overlapping[place] = torch.where(self.each(active), rest / self.each(norm.clamp(min=1e-300)), 0.0)
 
     @property
     def n(self) -> int:
         """Number of structures."""
-        return self.triangle.shape[0]
+        return self.length.shape[0]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @cached_property
+    def basis(self) -> Float[Tensor, "n_rows n_x"]:
+        """B as a matrix."""
+        apart = self.share.new_zeros(self.length.shape[1] + 1, len(self.share))
+        apart[self.owner, torch.arange(len(self.share), device=self.share.device)] = self.share
+        return torch.cat([apart[:-1], self.overlapping])
+
+    @property
+    def idle(self) -> Bool[Tensor, "n_structures n_rows"]:
+        """Which rows of B are zero."""
+        return ~self.active[:, self.order]
 
     def dot(self, u: Float[Tensor, " n_x"], v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """u . v of each structure."""
@@ -97,26 +148,81 @@ class ConstraintRows:
 
     def coordinates(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """B v."""
+        apart = self.length.shape[1]
+        found = v.new_zeros(self.n * (apart + 1)).index_add(0, self.index * (apart + 1) + self.owner, self.share * v)
+        found = found.reshape(self.n, apart + 1)[:, :apart]
+        if not len(self.overlapping):
+            return found
         if self.n == 1:
-            return (self.basis @ v)[None]
-        return v.new_zeros(self.n, len(self.basis)).index_add(0, self.index, (self.basis * v).T)
+            return torch.cat([found, (self.overlapping @ v)[None]], 1)
+        return torch.cat(
+            [found, v.new_zeros(self.n, len(self.overlapping)).index_add(0, self.index, (self.overlapping * v).T)], 1
+        )
 
     def along(self, c: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
         """B^T c."""
-        return c[0] @ self.basis if self.n == 1 else (self.basis * c[self.index].T).sum(0)
+        apart = self.length.shape[1]
+        known = torch.cat([c[:, :apart], c.new_zeros(self.n, 1)], 1)
+        found = self.share * known[self.index, self.owner]
+        if not len(self.overlapping):
+            return found
+        left = c[:, apart:]
+        return found + (left[0] @ self.overlapping if self.n == 1 else (self.overlapping * left[self.index].T).sum(0))
 
     def project(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """(1 - B^T B) v: the part that changes no constrained charge."""
-        return v - self.along(self.coordinates(v)) if len(self.basis) else v
+        return v - self.along(self.coordinates(v)) if len(self) else v
+
+    def charges(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
+        """C v."""
+        c, apart = self.coordinates(v), self.length.shape[1]
+        rest = self.lower @ c[:, :apart, None] + self.triangle @ c[:, apart:, None]
+        return self._asked(torch.cat([self.length * c[:, :apart], rest[..., 0]], 1))
+
+    def forces(self, multipliers: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
+        """C^T lambda."""
+        c, apart = multipliers[:, self.order], self.length.shape[1]
+        rest = c[:, apart:, None]
+        first = self.length * c[:, :apart] + (self.lower.transpose(1, 2) @ rest)[..., 0]
+        return self.along(torch.cat([first, (self.triangle.transpose(1, 2) @ rest)[..., 0]], 1))
 
     def particular(self, c: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
         """The shortest x with C x = c."""
-        return self.along(torch.linalg.solve_triangular(self.triangle, c[..., None], upper=False)[..., 0])
+        c, apart = c[:, self.order], self.length.shape[1]
+        first = c[:, :apart] / self.length
+        rest = c[:, apart:, None] - self.lower @ first[..., None]
+        return self.along(torch.cat([first, torch.linalg.solve_triangular(self.triangle, rest, upper=False)[..., 0]], 1))
 
     def multipliers(self, g: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """lambda with C^T lambda = B^T B g."""
-        c = self.coordinates(g)[..., None]
-        return torch.linalg.solve_triangular(self.triangle.transpose(1, 2), c, upper=True)[..., 0]
+        c, apart = self.coordinates(g), self.length.shape[1]
+        rest = torch.linalg.solve_triangular(self.triangle.transpose(1, 2), c[:, apart:, None], upper=True)
+        first = (c[:, :apart] - (self.lower.transpose(1, 2) @ rest)[..., 0]) / self.length
+        return self._asked(torch.cat([first, rest[..., 0]], 1))
+
+    def weighted(self, d: Float[Tensor, " n_x"]) -> Callable[[Tensor], Tensor]:
+        """c -> (B D B^T)^-1 c with D diagonal and positive, (n_structures, n_rows) to the same."""
+        apart = self.length.shape[1]
+        one = self.idle.to(d)
+        flat = d.new_zeros(self.n * (apart + 1)).index_add(0, self.index * (apart + 1) + self.owner, self.share**2 * d)
+        own = flat.reshape(self.n, apart + 1)[:, :apart] + one[:, :apart]
+        if not len(self.overlapping):
+            return lambda c: c / own
+        felt = torch.stack([self.coordinates(d * row) for row in self.overlapping], 2)
+        crossed = felt[:, :apart]
+        small = felt[:, apart:] + torch.diag_embed(one[:, apart:]) - crossed.transpose(1, 2) @ (crossed / own[..., None])
+        factor = torch.linalg.cholesky(small)
+
+        def solve(c: Tensor) -> Tensor:
+            first = c[:, :apart] / own
+            rest = torch.cholesky_solve(c[:, apart:, None] - crossed.transpose(1, 2) @ first[..., None], factor)
+            return torch.cat([first - (crossed @ rest)[..., 0] / own, rest[..., 0]], 1)
+
+        return solve
+
+    def _asked(self, c: Tensor) -> Tensor:
+        """From the order of B to that of the constraints."""
+        return torch.empty_like(c).index_copy(1, self.order, c)
 
     def pad(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures longest"]:
         """Vector per structure, padded with zeros."""
@@ -125,3 +231,12 @@ class ConstraintRows:
     def unpad(self, v: Float[Tensor, "n_structures longest"]) -> Float[Tensor, " n_x"]:
         """The reverse of `pad`."""
         return v[self.index, self.local]
+
+
+def _places(index: Tensor, n: int) -> tuple[Tensor, int]:
+    """Place of each x in its structure, and most x of one."""
+    counts = torch.bincount(index, minlength=n)
+    local = torch.empty_like(index)
+    order = torch.argsort(index, stable=True)
+    local[order] = torch.arange(len(index), device=index.device) - (counts.cumsum(0) - counts)[index[order]]
+    return local, int(counts.max()) if len(counts) else 0

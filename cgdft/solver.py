@@ -142,8 +142,7 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
     def answer(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
         dx, dl = inverse(rx, rl)
         bent, wanted = product(dx), torch.where(rows.active, rl, 0.0)
-        pulled = rows.along((rows.triangle.transpose(1, 2) @ torch.where(rows.active, dl, 0.0)[..., None])[..., 0])
-        moved = (rows.triangle @ rows.coordinates(dx)[..., None])[..., 0]
+        pulled, moved = rows.forces(torch.where(rows.active, dl, 0.0)), rows.charges(dx)
         nonlocal largest
         largest = torch.maximum(largest, norm(rx))
         off = norm(bent - pulled - rx), (moved + wanted).norm(dim=1)
@@ -182,7 +181,7 @@ def saddle_point_inverse(
         nonlocal largest
         largest = torch.maximum(largest, rows.dot(whole, whole).sqrt())
         dx = along + tangent_solve(rows.project(whole), ROUNDING * rows.dot(whole, whole).sqrt(), NOISE * largest)
-        dl = rows.multipliers(product(dx) - rx) if len(rows.basis) else rl
+        dl = rows.multipliers(product(dx) - rx) if len(rows) else rl
         return dx, dl
 
     return inverse

@@ -17,7 +17,7 @@ def tangent_hessian(problem: Minimisation, x: Tensor) -> Tensor:
     """P H P + B^T B, padded with ones on the diagonal: positive definite exactly where x is a strict minimum."""
     rows = problem.rows
     hessian = problem.hessian(x)
-    if len(rows.basis):
+    if len(rows):
         basis = torch.stack([rows.pad(row) for row in rows.basis], 1)
         along = basis @ hessian
         half = along - 0.5 * (along @ basis.transpose(1, 2) + torch.eye(len(rows.basis)).to(x)) @ basis

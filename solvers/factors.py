@@ -54,10 +54,10 @@ class ModeFactors:
         self.failed = bool(info.any())
         self.rough = bool((self.inner.diagonal(dim1=1, dim2=2) > ROUGH).any())
         self.upper = lower.transpose(1, 2).contiguous()
-        self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows.basis) else None
+        self.moved = torch.stack([self._unconstrained(row) for row in self.rows.basis]) if len(self.rows) else None
         if self.moved is not None:
             met = torch.stack([self.rows.coordinates(one) for one in self.moved], 2)
-            met.diagonal(dim1=1, dim2=2).add_(~self.rows.active)
+            met.diagonal(dim1=1, dim2=2).add_(self.rows.idle)
             self.met = met
 
     @classmethod

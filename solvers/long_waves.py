@@ -109,17 +109,13 @@ def _softness(
 
 def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
     """z = D r - D B^T (B D B^T)^-1 B D r, D diagonal: what each x answers by itself, with every fixed charge kept."""
-    if not len(rows.basis):
+    if not len(rows):
         return lambda r: inverse * r
-    along = inverse * rows.basis
-    small = along @ rows.basis.T if rows.n == 1 else torch.stack([rows.coordinates(one) for one in along], 2)
-    small = small.reshape(rows.n, *small.shape[-2:]) + torch.diag_embed((~rows.active).to(along))
-    factor = torch.linalg.cholesky(small)
+    solve = rows.weighted(inverse)
 
     def constrained(r: Tensor) -> Tensor:
         z = inverse * r
-        w = torch.cholesky_solve(rows.coordinates(z)[..., None], factor)[..., 0]
-        return z - (w[0] @ along if rows.n == 1 else (along * w[rows.index].T).sum(0))
+        return z - inverse * rows.along(solve(rows.coordinates(z)))
 
     return constrained
 
