@@ -104,6 +104,8 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         result["spin_moments"] = solution.spin_moments.tolist()
     if "total" in solution.potentials:
         result["chemical_potential"] = float(solution.chemical_potential[0].detach())
+    if solution.problem.held:
+        result["capacitance"] = solution.capacitance()[0].tolist()
     if structure.has_stress[0]:
         result["stress"] = solution.stress()[0].tolist()
     if not structure.pbc.all():

@@ -213,6 +213,9 @@ def test_cite(capsys, tmp_path):
     _, out, _ = run(capsys, "cite")
     assert out.count("@") == 1
     assert f"version = {{{cgdft.__version__}}}" in out
+    (tmp_path / "mine.py").write_text("from cgdft.functionals import QEq\nmodel = QEq()\n")
+    _, out, _ = run(capsys, "cite", tmp_path / "mine.py")
+    assert "@article{rappe1991" in out
     _, out, _ = run(capsys, "cite", "qeq-dipoles", "qeq", "pyscf2020", "--output", tmp_path / "a.bib")
     assert out == ""
     text = (tmp_path / "a.bib").read_text()

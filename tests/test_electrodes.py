@@ -63,6 +63,7 @@ def test_capacitance(axis):
         inverse.append(1 / float(slope))
         structure, n = electrodes(gap * angstrom, axis=axis)
         assert float(model(n, 1.0 * volt)(structure).capacitance()) == pytest.approx(float(slope), rel=1e-12)
+        assert model(n, 1.0 * volt)(structure).to_dict()["capacitance"] == [[pytest.approx(float(slope), rel=1e-12)]]
         assert float(slope) == pytest.approx(float(charge(gap, 1.0 * volt) - charge(gap, 0.0)) / volt, rel=1e-9)
     assert (inverse[1] - inverse[0]) / (3 * angstrom) == pytest.approx(4 * math.pi / EDGE**2, rel=1e-8)
 

@@ -55,10 +55,10 @@ def cite(
         raise ValueError(f"`--output` must be a new file, got {output}, which exists; append what is printed to it")
     keys = ["cgdft"]
     for name in model or []:
-        if name in pretrained.names() or name.endswith(".safetensors"):
-            from cgdft.learning import load
+        if name in pretrained.names() or name.endswith((".safetensors", ".py")):
+            from cgdft.making import Choice
 
-            keys += load(name).references
+            keys += Choice(name).for_all().references
         else:
             keys += [name] if name in references() else keys_of(name)
     text = bibtex(keys)
