@@ -46,7 +46,7 @@ def check_types(minimum: Any, problem: Problem, solver: Solver) -> None:
     if not isinstance(minimum, Minimum):
         raise TypeError(f"`solver` must return a cgdft.Minimum, got {minimum!r} of {solver!r}")
     like = problem.space.origin
-    for name in ("x", "multipliers", "history"):
+    for name in ("x", "multipliers"):
         one = getattr(minimum, name)
         if not isinstance(one, Tensor) or (one.dtype, one.device) != (like.dtype, like.device):
             got = f"{one.dtype} on {one.device}" if isinstance(one, Tensor) else f"a {type(one).__name__}"

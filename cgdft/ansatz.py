@@ -31,7 +31,8 @@ class Entries(NamedTuple):
     """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns.
 
     Of modes that move charge, `carried` may say how far, (width, 3): the dipole of the charge that one x moves, e bohr, without
-    the atomic dipoles that it changes. In periodic structures it is needed for polarizability and Born charges.
+    the atomic dipoles that it changes. In periodic structures polarizability, Born charges and fields need it, and believe
+    it along periodic axes: no one else knows through which walls charges came.
     """
 
     rows: Int[Tensor, " n_entries"]

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-#: From a whole number, what the sum of charges of atoms may be away by the digits they are written with.
-ROUNDED = 0.01
+#: From a whole number, what the sum of charges may be away, for each atom, by the digits they are written with.
+ROUNDED = 1e-3
 
 
 def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
@@ -49,7 +49,9 @@ def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ..
     if argument is None and initial in atoms.arrays:
         total = atoms.arrays[initial].sum(0)
         size = float(total if initial == "initial_charges" else np.linalg.norm(total))
-        given[f"the sum of the {initial.replace('_', ' ')}"] = round(size) if abs(size - round(size)) < ROUNDED else size
+        given[f"the sum of the {initial.replace('_', ' ')}"] = (
+            round(size) if abs(size - round(size)) < ROUNDED * len(atoms) else size
+        )
     values: dict[str, float] = {}
     for source, value in given.items():
         if value is not None:

@@ -42,6 +42,12 @@ class Row:
         """Whether it is the charge of some atoms, or their spin: each weight is 0 or 1."""
         return bool(((self.weights == 0) | (self.weights == 1)).all())
 
+    @property
+    def of_atoms(self) -> bool:
+        """Whether it is a sum or difference of charges of atoms: all weights but zeros are of one size."""
+        sizes = self.weights.detach().abs()
+        return bool(((sizes == 0) | (sizes == sizes.max())).all())
+
 
 class Constraint(ABC):
     """Says which linear charges of a structure are fixed, or held at a potential."""
@@ -297,7 +303,7 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
     """That no two charges of atoms overlap in part, and none has two potentials; `held` (n_rows, n) says what is in which."""
     if len(rows) < 2:
         return
-    at_potentials = [k for k, row in enumerate(rows) if row.potential is not None]
+    at_potentials = [k for k, row in enumerate(rows) if row.potential is not None and row.of_atoms]
     for k in (k for k in at_potentials if rows[k].plain):
         if twice := [j for j in at_potentials if j != k and (held[j] & held[k]).any()]:
             raise ValueError(

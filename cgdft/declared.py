@@ -22,7 +22,7 @@ FEW = 100
 def check_declared(problem: Problem, x: Tensor) -> None:
     """Raise a ValueError that names a term declared local, quadratic or convex that, seen at x (n_x,), is not, or hides.
 
-    Terms with `blocks` of their own are taken at their word.
+    Derivatives of their own that users state are looked at in `stated`.
     """
     rho = problem.density(x)
     wrong = problem.harmonic.misses(rho)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from cgdft.density import Density
 from cgdft.foreign import is_foreign
 from cgdft.minimisation import Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
-from cgdft.settings import same, settings
+from cgdft.settings import lasting, same, settings
 from cgdft.solver import Status, verified
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Derivatives:
     Args:
         model, structure, problem, solver, minimum: of the solution.
         prepared: the problem with a graph to displacement, strain and charge, where it is at hand.
+        before: settings before the solve, where they are at hand.
     """
 
     model: Model
@@ -110,10 +111,13 @@ class Derivatives:
     solver: Solver
     minimum: Minimum
     prepared: Prepared | None = None
+    before: dict[tuple[str, str], Any] | None = None
 
     def __post_init__(self) -> None:
         self.grad_mode = torch.is_grad_enabled()
-        self.parameters, self._parts, self._settings = Parameters(self.model), self._current_parts(), settings(self.model)
+        self.parameters, self._parts = Parameters(self.model), self._current_parts()
+        now = settings(self.model)
+        self._settings = now if self.before is None else lasting(self.before, now)
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 

@@ -111,8 +111,9 @@ class Minimisation(Problem):
 
         Of free coefficients the slope that no constraint takes up, hartree / (e bohr^l); else what `answered` gives, less p.
         """
-        if self.space.values is None:
-            x = p.reshape(-1).requires_grad_()
+        picked = self.space.picked(p - self.space.origin)
+        if picked is not None:
+            x = picked.requires_grad_()
             return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
         return (self.space.coefficients(self.answered(p)[0]) - p).reshape(-1)
 

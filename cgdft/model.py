@@ -20,7 +20,7 @@ from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problem import Problem
 from cgdft.response import Prepared, forbid_inference
-from cgdft.settings import OF_MODULES, PLAIN
+from cgdft.settings import OF_MODULES, PLAIN, settings
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.stated import check_stated
@@ -155,10 +155,11 @@ class Model(nn.Module):
         """
         require_structure(structure)
         forbid_inference()
+        before = settings(self)
         prepared = Prepared.of(self, structure) if torch.is_grad_enabled() else None
         problem = self.problem(structure) if prepared is None else prepared.problem
         solver, minimum = self.solve(problem, None if start is None else _begun(problem, start), throw)
-        return Solution(Derivatives(self, structure, problem, solver, minimum, prepared))
+        return Solution(Derivatives(self, structure, problem, solver, minimum, prepared, before))
 
     def solve(self, problem: Problem, start: Tensor | None = None, throw: bool = True) -> tuple[Solver, Minimum]:
         """The minimum of this model's problem, from x = `start` (n_x,), and the solver that found it; without a graph.

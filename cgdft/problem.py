@@ -100,13 +100,14 @@ class Problem(ABC):
         self.n = len(structure)
         for row in self.held:
             self._require_change(row, type(ansatz).__name__)
-        self.driven = self._driven(ansatz)
+        crossing = [term for term in (*self.functional, *(self.readout or ())) if term.crossing]
+        if any(term.needs_ways for term in crossing):
+            self.require_known_ways("`field` along a periodic axis", ansatz)
+        #: Whether charges that come through walls have an energy, and what drives x by it, (n_x,).
+        self.crossing = bool(crossing) and self.knows_ways(ansatz)
+        self.driven = self._driven() if self.crossing else None
 
-    def _driven(self, ansatz: Ansatz) -> Float[Tensor, " n_x"] | None:
-        """What drives x by terms with an energy of charges that came through walls, (n_x,); None without any."""
-        if not any(term.crossing for term in (*self.functional, *(self.readout or ()))):
-            return None
-        self.require_known_ways("`field` along a periodic axis", ansatz)
+    def _driven(self) -> Float[Tensor, " n_x"]:
         with torch.enable_grad():
             x = torch.zeros(len(self.index), dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
             energies = self.energies_of_crossing(self.functional, x)
@@ -114,14 +115,23 @@ class Problem(ABC):
 
     def require_known_ways(self, what: str, ansatz: Ansatz) -> None:
         """Raise a ValueError if it is not known how charges come through the walls of a cell."""
-        with torch.enable_grad(), remembered():
-            moved = torch.zeros_like(self.structure.positions, requires_grad=True)
-            displaced = self.structure.deformed(moved, torch.zeros_like(self.structure.cell))
-            origin = ansatz.prepare(displaced, self.basis).origin[:, 0]
-            weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
-            (slope,) = torch.autograd.grad(origin @ weights, moved, allow_unused=True) if origin.requires_grad else (None,)
-        if self.space.carried is None or (slope is not None and slope.any()):
+        if not self.knows_ways(ansatz):
             raise ValueError(f"{what} {KNOWN_WAYS}, got {type(ansatz).__name__}")
+
+    def knows_ways(self, ansatz: Ansatz) -> bool:
+        """Whether the ansatz says how charges come through walls, and reference charges stay where positions change."""
+        if self.space.carried is None:
+            return False
+        with torch.enable_grad(), remembered():
+            at = self.structure.positions.detach()
+            moved = (0.05 * torch.cos(torch.arange(at.numel()).to(at))).reshape(at.shape).requires_grad_()  # no symmetry
+            strain = torch.zeros_like(self.structure.cell, requires_grad=True)
+            origin = ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
+            weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
+            if not origin.requires_grad:
+                return True
+            slopes = torch.autograd.grad(origin @ weights, (moved, strain), allow_unused=True, materialize_grads=True)
+        return not any(bool(slope.any()) for slope in slopes)
 
     def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
         """Whether the ansatz can change the linear charge a.p of these weights a."""
@@ -130,20 +140,17 @@ class Problem(ABC):
 
     def _require_change(self, row: Row, ansatz: str) -> None:
         """Raise a ValueError if the charge of a row that is held at a potential cannot change, in each structure."""
-        named = self.structure.total((row.weights != 0).any(1).to(torch.int64))
-        if (named == 0).any():
-            raise ValueError(
-                f"`atoms` held at a potential must be some in each structure, got none of {row.name} in structure "
-                f"{int(named.argmin())}"
-            )
+        named = self.structure.total((row.weights != 0).any(1).to(torch.int64)) > 0
+        if not named.any():
+            raise ValueError(f"`atoms` held at a potential must be some, got none of {row.name}")
         pulled = self.space.pull(row.weights.detach())
-        if not (self.rows.dot(pulled, pulled) > 1e-24).all():
+        if not (self.rows.dot(pulled, pulled) > 1e-24)[named].all():
             raise ValueError(
                 f"`potential` must be of a charge that the ansatz can change, got {row.name} of {ansatz}, which keeps it; fix "
                 "the charge instead"
             )
         left = self.rows.project(pulled)
-        if not (self.rows.dot(left, left) > 1e-18 * self.rows.dot(pulled, pulled)).all():
+        if not (self.rows.dot(left, left) > 1e-18 * self.rows.dot(pulled, pulled))[named].all():
             fixed = ", ".join(one.name for one in self.fixed[:4]) + (", ..." if len(self.fixed) > 4 else "")
             raise ValueError(
                 f"`potential` must be of a charge that other constraints let change, got {row.name}, which follows from the "
@@ -185,6 +192,8 @@ class Problem(ABC):
         self, functional: Functional, x: Float[Tensor, " n_x"]
     ) -> dict[str, Float[Tensor, " n_structures"]]:
         """Those of charges that came through walls, hartree, by the names of terms."""
+        if not self.crossing:
+            return {}
         terms = {name: term for name, term in named(functional).items() if term.crossing}
         return {name: term.energy_of_crossing(self.density(x), self.of_charges(x)) for name, term in terms.items()}
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Types of which nothing depends on a gradient.
 PLAIN = frozenset((float, int, bool, str, type(None)))
+#: Longer tables and arrays are not looked at.
+LONG = 1000
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
 
@@ -23,7 +25,8 @@ OF_MODULES = frozenset(vars(nn.Module()))
 def settings(model: Model) -> dict[tuple[str, str], Any]:
     """Of terms, ansatz and basis: attributes, and what functions and callable objects that are given for parameters name.
 
-    Numbers, words, arrays, and dicts and sequences of numbers and words; attributes with _ are a part's own.
+    Numbers, words, arrays, and dicts and sequences of numbers and words; attributes with _ are a part's own. What a solve
+    itself changes, such as a counter, is none: see `lasting`.
     """
     found = {}
     for k, part in enumerate((*model.functional, *(model.readout or ()), model.ansatz, model.basis)):
@@ -39,13 +42,23 @@ def settings(model: Model) -> dict[tuple[str, str], Any]:
     return found
 
 
+def lasting(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    """Settings that a solve left as they were."""
+    return {where: value for where, value in after.items() if where in before and before[where] == value}
+
+
 def same(then: Any, value: Any) -> bool:
     """Whether a setting is what it was; what has been added to a dict or list, as to a memory, does not count."""
     if isinstance(then, tuple) and isinstance(value, tuple):
         return value[: len(then)] == then
     if isinstance(then, dict) and isinstance(value, dict):
-        return all(one in value and value[one] == what for one, what in then.items())
-    return bool(then is value or then == value)
+        return all(one in value and _alike(what, value[one]) for one, what in then.items())
+    return _alike(then, value)
+
+
+def _alike(then: Any, value: Any) -> bool:
+    """NaN is what it was."""
+    return bool(then is value or then == value or (then != then and value != value))
 
 
 def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
@@ -53,9 +66,14 @@ def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def _kept(value: Any) -> Any:
-    """A copy that does not change with the value; None of what is not plain, and of None."""
+    """A copy that does not change with the value; None of what is not plain, is long, and of None."""
     if type(value) in PLAIN:
         return value
+    if (
+        isinstance(value, dict | list | tuple | np.ndarray)
+        and (value.size if isinstance(value, np.ndarray) else len(value)) > LONG
+    ):
+        return None
     if type(value) is dict and all(type(one) in PLAIN for one in value.values()):
         return dict(value)
     if type(value) in (list, tuple) and all(type(one) in PLAIN for one in value):
@@ -70,15 +88,18 @@ def _named_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)
     if code is None:
-        yield from vars(function).items() if hasattr(function, "__dict__") else ()
+        given = vars(function) if hasattr(function, "__dict__") else {}
+        yield from ((name, value) for name, value in given.items() if name[0] != "_")
         return
-    known, own = getattr(function, "__globals__", {}), _set_by(code)
-    yield from ((name, known[name]) for name in code.co_names if name in known and name not in own)
+    known, (loaded, own) = getattr(function, "__globals__", {}), _outside(code)
+    yield from ((name, known[name]) for name in loaded if name in known)
     cells = zip(code.co_freevars, getattr(function, "__closure__", None) or (), strict=False)
     yield from ((name, cell.cell_contents) for name, cell in cells if cell != CellType() and name not in own)
 
 
 @lru_cache(maxsize=1000)
-def _set_by(code: CodeType) -> frozenset[str]:
-    """Names outside of a function that its code sets: counters and the like."""
-    return frozenset(one.argval for one in get_instructions(code) if one.opname in ("STORE_GLOBAL", "STORE_DEREF"))
+def _outside(code: CodeType) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Globals that a function reads and does not set, and what it sets outside of itself: counters and the like."""
+    steps = list(get_instructions(code))
+    own = frozenset(one.argval for one in steps if one.opname in ("STORE_GLOBAL", "STORE_DEREF"))
+    return tuple(dict.fromkeys(one.argval for one in steps if one.opname == "LOAD_GLOBAL" and one.argval not in own)), own

@@ -44,7 +44,8 @@ class Term(nn.Module, ABC):
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
         crossing: of a prepared term, whether it has an energy of charges that came through the walls of a cell: see
-            `energy_of_crossing`.
+            `energy_of_crossing`, which counts where it is known how they came.
+        needs_ways: whether there is no energy where that is not known.
     """
 
     quadratic: bool = False
@@ -54,6 +55,7 @@ class Term(nn.Module, ABC):
     external: bool = False
     extensive: bool = True
     crossing: bool = False
+    needs_ways: bool = False
 
     @property
     def name(self) -> str:

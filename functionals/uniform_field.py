@@ -52,28 +52,26 @@ class UniformField(Term):
                 f"`field` must be (3,), or (n_structures, 3) = ({len(structure)}, 3) here, got shape {tuple(self.field.shape)}"
             )
         prepared = copy.copy(self)
-        prepared.crossing = self._along(structure) is not None
+        prepared.crossing = bool(structure.pbc.any())
+        prepared.needs_ways = prepared.crossing and bool(
+            (self._along(structure).norm(dim=1) > 1e-10 * self.field.expand(len(structure), 3).norm(dim=1)).any()
+        )
         return prepared
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """-F . D of each structure, hartree, without that of charges along periodic axes."""
-        along = self._along(rho.structure)
         energy = -(self.field * rho.dipole).sum(1)
-        return energy if along is None else energy + (along * _dipole_within(rho)).sum(1)
+        return energy + (self._along(rho.structure) * _dipole_within(rho)).sum(1) if rho.structure.pbc.any() else energy
 
     def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
         """-F . D of the charges along periodic axes, hartree."""
-        within, along = _dipole_within(rho), self._along(rho.structure)
-        crossed = -(self.field * (dipole - within)).sum(1)
-        return crossed if along is None else crossed - (along * within).sum(1)
+        within = _dipole_within(rho)
+        return -(self.field * (dipole - within)).sum(1) - (self._along(rho.structure) * within).sum(1)
 
-    def _along(self, structure: Structure) -> Tensor | None:
-        """What of the field is along periodic axes, (n_structures, 3); None where nothing is."""
-        if not structure.pbc.any():
-            return None
+    def _along(self, structure: Structure) -> Float[Tensor, "n_structures 3"]:
+        """What of the field is along periodic axes; zero in value may still change where a cell is sheared."""
         field = self.field.to(structure.positions).expand(len(structure), 3)
-        along = field - (structure.open_projector @ field[..., None])[..., 0]
-        return along if (along.norm(dim=1) > 1e-10 * field.norm(dim=1)).any() else None
+        return field - (structure.open_projector @ field[..., None])[..., 0]
 
 
 def _dipole_within(rho: Density) -> Float[Tensor, "n_structures 3"]:

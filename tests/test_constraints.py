@@ -5,9 +5,9 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from cgdft import FragmentCharge, Model, Multipoles, PotentialDifference, SolverError, Structure, TotalCharge
+from cgdft import Constraint, FragmentCharge, Model, Multipoles, PotentialDifference, Row, SolverError, Structure, TotalCharge
 from cgdft.ase import CGDFT
-from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq, UniformField
 
 D = torch.float64
 PAIR = Structure([79, 79], [[0, 0, 0], [0, 0, 200.0]])
@@ -127,3 +127,17 @@ def test_what_to_do_with_slabs_and_three_electrodes_is_said():
     both = [PotentialDifference([0], [1], 0.1), PotentialDifference([2], [3], 0.1)]
     with pytest.raises(ValueError, match=r"`charge` must be given, of both of \[0\] and \[1\] and both of \[2\] and \[3\]"):
         metal(*both)(slab(4))
+
+
+def test_a_linear_charge_beside_a_potential():
+    """The dipole of a structure held at a field, and its charge at a potential, are different things: as in the field."""
+
+    class Field(Constraint):
+        def rows(self, structure, basis):
+            weights = basis.padded(structure.positions[:, 2:].clone())
+            return [Row("dipole", weights, potential=structure.charge.new_full((len(structure),), 0.01))]
+
+    water = Structure.from_ase(molecule("H2O"))
+    held = QEq().replace(constraints=[TotalCharge(potential=0.1), Field()])(water)
+    driven = (QEq().at_potential(0.1) + UniformField([0.0, 0.0, 0.01]))(water)
+    assert torch.allclose(held.charges, driven.charges, atol=1e-12)

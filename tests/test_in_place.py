@@ -192,6 +192,26 @@ def test_what_functions_name_is_watched(make):
     assert atoms.get_potential_energy() * eV == pytest.approx(float(model(WATER).energy), abs=1e-9)
 
 
+def test_what_a_solve_itself_changes_does_not_count():
+    """Counters, caches and lists; nor do globals that are called as what a function takes from others."""
+    calls, stats = [0], {"n": 0}
+
+    @term(local=True)
+    def counted(rho):
+        calls[0] += 1
+        stats["n"] += 1
+        return 0.1 * rho.total(rho.charges**4)
+
+    globals().update(total=0.0, charges=[0.0])
+    try:
+        solution = (QEq() + counted())(WATER)
+        globals().update(total=float(solution.energy), charges=solution.charges.tolist())
+        assert not solution.outdated
+        assert solution.forces().isfinite().all()
+    finally:
+        del globals()["total"], globals()["charges"]
+
+
 def test_a_network_that_a_function_names_is_seen():
     network = torch.nn.Linear(3, 1, dtype=D)
     solution = learnt(network)(WATER)

@@ -314,6 +314,10 @@ def test_cells_of_one_atom_are_no_free_atoms(tmp_path):
     larger.info |= {"energy": -14.4, "charge": 0}
     frames = FrameSet.read(written(tmp_path / "a.xyz", [*cells, larger]))
     assert atomic_energies(frames)["Al"] / units.eV == pytest.approx(np.mean([-3.7, -3.6, -3.6]), abs=0.02)
+    wide = Atoms("Al", cell=[12.0] * 3, pbc=True, info={"energy": -0.2, "charge": 0})
+    frames = FrameSet.read(written(tmp_path / "b.xyz", [*cells, larger, wide]))
+    assert atomic_energies(frames)["Al"] / units.eV == pytest.approx(-0.2)
+    assert frames.split([0.3, 0.7])[0][0].structure.cell[0, 0, 0] > 20.0
 
 
 def test_names_beside_those_of_charges_are_told(tmp_path):

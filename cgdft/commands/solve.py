@@ -41,7 +41,7 @@ def solve(
     spin: Annotated[float | None, typer.Option(help="Number of unpaired electrons; default: that in the file, else 0.")] = None,
     field: Annotated[
         tuple[float, float, float] | None,
-        typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom, along axes that are not periodic."),
+        typer.Option(metavar="FX FY FZ", help="Uniform external field, V/angstrom."),
     ] = None,
     potential: Annotated[
         float | None,

@@ -5,12 +5,18 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import product
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers
 
 from cgdft.learning.data.frames import Frame
+from cgdft.structure import Structure
+from cgdft.units import angstrom
+
+#: From its images in a cell, an atom that is further away than this, bohr, is free: no crystal is as wide.
+APART = 7.0 * angstrom
 
 
 def atomic_energies(
@@ -23,7 +29,7 @@ def atomic_energies(
         given: element -> hartree.
         method: "xc/basis" of PySCF, such as that of the frames: compute the free atoms that are not given.
 
-    Of neutral single atoms among the frames, in no cell, the lowest energy counts. The remaining elements get what fits the
+    Of free atoms among the frames, see `is_free_atom`, the lowest energy counts. The remaining elements get what fits the
     energies per atom of all other frames best, by least squares over their compositions; where those do not determine it,
     the smallest such numbers, with a warning. Without any energy all are zero, with a warning.
 
@@ -39,10 +45,10 @@ def atomic_energies(
         if "energy" not in frame.labels:
             continue
         energy = float(frame.labels["energy"])
-        if len(symbols) > 1 or frame.structure.pbc.any():
-            totals.append((Counter(symbols), energy))
-        elif not frame.structure.charge.any():
+        if is_free_atom(frame.structure):
             single[symbols[0]] = min(energy, single.get(symbols[0], np.inf))
+        elif len(symbols) > 1 or frame.structure.pbc.any():
+            totals.append((Counter(symbols), energy))
     if not (totals or single or given or method):
         warnings.warn("no frame has an energy: those of free atoms are taken to be zero", stacklevel=2)
         return dict.fromkeys(sorted(elements, key=atomic_numbers.__getitem__), 0.0)
@@ -52,6 +58,15 @@ def atomic_energies(
     known = {**single, **known}
     known |= _fitted(sorted(elements - set(known), key=atomic_numbers.__getitem__), known, totals)
     return {symbol: known[symbol] for symbol in sorted(elements, key=atomic_numbers.__getitem__)}
+
+
+def is_free_atom(structure: Structure) -> bool:
+    """Whether it is one neutral atom, in a cell further than `APART` from its images."""
+    if structure.n_atoms != 1 or structure.charge.any():
+        return False
+    vectors = structure.cell[0, structure.pbc[0]].detach().cpu().numpy()
+    images = (np.array(one) @ vectors for one in product((-1, 0, 1), repeat=len(vectors)) if any(one))
+    return all(np.linalg.norm(image) > APART for image in images)
 
 
 def free_atoms(elements: Iterable[str], method: str) -> dict[str, float]:

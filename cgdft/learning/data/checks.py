@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cgdft.learning.data.atomic_energies import is_free_atom
 from cgdft.learning.data.duplicates import Mark, candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
@@ -189,7 +190,7 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
         if not same(one, other):
             continue
         if a < first <= b:
-            if one.structure.n_atoms == 1 and not one.structure.pbc.any():
+            if is_free_atom(one.structure):
                 continue  # E0, which validates nothing
             raise ValueError(
                 f"`validation` must have no structure of `train`, got frame {other.name}, which is {one.name}; leave one out"

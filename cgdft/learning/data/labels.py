@@ -50,7 +50,7 @@ class Reading:
             for quantity in told:
                 if quantity not in known:
                     raise ValueError(f"`{name}` must be of {', '.join(known)}, got one of {quantity!r}")
-        if "virial" in self.keys.get("stress", "").lower():
+        if "virial" in (key := self.keys.get("stress", "").lower()) and "stress" not in key:
             raise ValueError(
                 f"`keys` must name stresses for stress, eV/angstrom^3, got {self.keys['stress']}: virials are stresses times "
                 "the volume of the cell, most with the other sign; write stress = -virial / volume into the file"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from cgdft.learning.data.atomic_energies import is_free_atom
 from cgdft.learning.data.facts import Missing, Source, symbols
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import UNNAMED, Reading
@@ -185,7 +186,7 @@ class FrameSet(Dataset[Frame]):
     def split(self, fractions: Sequence[float], seed: int = 0) -> list[FrameSet]:
         """Disjoint sets at random, of these fractions of the frames, which add up to at most 1.
 
-        Neutral single atoms, of which E0 are read, come first.
+        Free atoms, of which E0 are read, come first.
 
         Raises:
             ValueError: fractions out of range, or one too small for a frame.
@@ -194,9 +195,10 @@ class FrameSet(Dataset[Frame]):
             raise ValueError(f"`fractions` must be positive and add up to at most 1, got {list(fractions)}")
         order = np.random.default_rng(seed).permutation(len(self))
         facts = self.facts[order]
-        order = order[
-            np.argsort((facts["size"] > 1) | facts["periodic"] | (np.nan_to_num(facts["charge"]) != 0), kind="stable")
-        ]
+        alone = np.array(
+            [is_free_atom(self[int(k)].structure) if facts["size"][n] == 1 else False for n, k in enumerate(order)]
+        )
+        order = order[np.argsort(~alone, kind="stable")]
         ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         if (np.diff(ends) < 1).any():
             raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}")
