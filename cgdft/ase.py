@@ -204,7 +204,7 @@ def annotated(atoms: Atoms, solution: Solution) -> Atoms:
     for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
         copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l
     copy.info.pop("total_charge", None)
-    copy.info["charge"] = float(solution.total_charge[0].detach())
+    copy.info["charge"] = round(float(solution.total_charge[0].detach()), 9) + 0.0  # no noise of the solve
     copy.arrays.pop("initial_charges", None)
     copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
     return copy

@@ -39,6 +39,11 @@ class Choice:
         self.name = name
         self.trained = name.endswith(".safetensors") or name in pretrained.names()
         of_file = name.endswith((".py", ".safetensors"))
+        if not (of_file or self.trained) and (Path(name).exists() or Path(name).suffix or "/" in name):
+            what = "a folder" if Path(name).is_dir() else "another file" if Path(name).is_file() else "no file of this name"
+            raise ValueError(
+                f"`model` must be a name, a Python file or a .safetensors file of cgdft train, got {name!r}, {what}"
+            )
         self.record: ModelRecord | None = None if of_file or self.trained else model_record(name, pretrained.names())
         if of_file and not Path(name).is_file():
             raise FileNotFoundError(f"no file {name!r}")

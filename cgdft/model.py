@@ -16,6 +16,7 @@ from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
 from cgdft.derivatives import Derivatives
+from cgdft.electrostatics.pairs import neighbours
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problem import Problem
@@ -26,6 +27,7 @@ from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.stated import check_stated
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
+from cgdft.units import angstrom
 
 #: What there is to say of slabs and wires without a minimum whose charge may change.
 CHARGED_SLAB = (
@@ -186,6 +188,8 @@ class Model(nn.Module):
             axes = int(problem.structure.pbc[s].sum())
             free = minimum.status[s] is Status.UNBOUNDED and axes in (1, 2) and not problem.neutral
             why = CHARGED_SLAB if free else minimum.status[s].value
+            if minimum.status[s] is Status.UNBOUNDED and not free:
+                why += _nearest(problem.structure, s)
             norms = ", ".join(f"{r:.2e}" for r in minimum.history[-6:, s].tolist())
             where = f"structure {s} ({len(failed)} of {problem.n} failed)" if problem.n > 1 else "the structure"
             raise SolverError(
@@ -258,6 +262,15 @@ def _behind(function: Any) -> list[Tensor]:
     for one in (getattr(function, "__self__", None), *named, *cells):
         found += [one] if isinstance(one, Tensor) else [*one.parameters(), *one.buffers()] if isinstance(one, nn.Module) else []
     return found
+
+
+def _nearest(structure: Structure, s: int) -> str:
+    """How near the nearest atoms of a structure are, if they are near: a wrong unit is seen of it."""
+    i, _, apart = neighbours(structure, s, 6.0, both=False)
+    if not len(i):
+        return ""
+    nearest = float((apart**2).sum(1).min() ** 0.5)
+    return f"; the nearest atoms are {nearest:.2f} bohr apart, {nearest / angstrom:.2f} angstrom"
 
 
 def _names(term: Term | Functional) -> str:

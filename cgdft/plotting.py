@@ -196,7 +196,7 @@ def draw_charges(axes: Axes, solution: Solution, where: Plane) -> None:
                 color="white" if dark else "black",
                 zorder=3,
             )
-            label.set_path_effects([withStroke(linewidth=2.0, foreground=halo)])
+            label.set_path_effects([withStroke(linewidth=3.0, foreground=halo)])
     _frame(axes, low, high)
     axes.set_title("charges")
     _bar(axes, circles, "charge (e)")
@@ -315,9 +315,9 @@ def _widened(low: NDArray[np.float64], high: NDArray[np.float64]) -> tuple[NDArr
 def _legible(
     order: NDArray[np.int64], seen: NDArray[np.float64], radii: NDArray[np.float64], size: NDArray[np.float64]
 ) -> list[int]:
-    """Atoms to be labelled, those in front first: not covered, and with room for a label of this size."""
+    """Atoms to be labelled, small ones last, those in front first: not covered, and with room for a label of this size."""
     found: list[int] = []
-    for i in order[::-1]:
+    for i in sorted(np.flip(order), key=lambda i: radii[i] < 0.6 * radii.max()):
         room = all((np.abs(seen[i, :2] - seen[j, :2]) > size).any() for j in found)
         if room and not _hidden(i, seen, radii):
             found.append(int(i))

@@ -66,7 +66,8 @@ def _one(solution: Solution) -> list[str]:
         lines.append(f"   ... and {len(solution.potentials) - LISTED} more potentials")
     if not structure.pbc.all():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
-        lines.append(f"{'dipole':<{width}} ({dipole}) e bohr")
+        about = "" if abs(total) < 1e-6 else " about the origin"
+        lines.append(f"{'dipole':<{width}} ({dipole}) e bohr{about}")
     return lines
 
 

@@ -90,6 +90,11 @@ class TestEach:
                     Atoms("NaSiH3", [[0, 0, -2.4], [0, 0, 0], [1.4, 0, 0.5], [-0.7, 1.2, 0.5], [-0.7, -1.2, 0.5]])
                 )
             )
+        near = molecule("HF")  # another way to be outside, of the same model
+        near.positions[1] += 0.4 * (near.positions[0] - near.positions[1])
+        with pytest.warns(OutsideTraining, match="angstrom away, .* at the least in training; the like") as told:
+            model(Structure.from_ase(near))
+        assert {Path(one.filename).name for one in told} == {"test_pretrained.py"}
         with pytest.raises(ValueError, match="got Fe"):
             model(Structure.from_ase(Atoms("FeO", [[0, 0, 0], [0, 0, 1.6]])))
 

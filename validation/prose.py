@@ -346,7 +346,19 @@ def _best(comparison: Comparison) -> list[str]:
             for one, standing in own.items()
         ]
         contest = len(set(comparison.models) - told) > 1
-        sentences.append(f"The {'smallest ' if contest else ''}mean errors are {listed(parts)}.")
+        fewer = {one.model for observable in own for one in standings(comparison, observable) if one.model not in told}
+        fewer -= {
+            one.model
+            for observable, best in own.items()
+            for one in standings(comparison, observable)
+            if one.count == best.count
+        }
+        apart = (
+            f" {listed(sorted(fewer))}, which did not solve all, {'is' if len(fewer) == 1 else 'are'} not ranked."
+            if fewer
+            else ""
+        )
+        sentences.append(f"The {'smallest ' if contest else ''}mean errors are {listed(parts)}.{apart}")
     for one, standing in best.items():
         sentences.append(
             f"The reference's own multipoles, held fixed ({standing.model}), have {one.text(standing.mean)} in {one.name}."

@@ -219,8 +219,8 @@ def _summary(comparison: Comparison) -> str:
         label = model if count == whole else f"{model} ({count} of {whole})"
         rows.append(_row(label, mean, marks, columns=columns))
     caption = (
-        f"Mean errors over {prose.count(comparison.references, noun)}; the smallest of each column is green. "
-        f"{comparison.partial()} {prose.NO_MERIT}"
+        f"Mean errors over {prose.count(comparison.references, noun)}; the smallest of each column, of models that solve all, "
+        f"is green. {comparison.partial()} {prose.NO_MERIT}"
     )
     return _table(_head(columns), rows, caption)
 

@@ -34,7 +34,10 @@ BATCH = 400
 
 def solve(
     file: Annotated[str, typer.Argument(metavar="FILE", help="Any structure file that ASE reads.")],
-    model: Annotated[str, typer.Option(metavar="NAME|FILE", help=OF_MODEL, autocompletion=models_and_files)] = "qeq",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|FILE", help=OF_MODEL, autocompletion=models_and_files, show_default="qeq"),
+    ] = None,
     charge: Annotated[
         float | None, typer.Option(help="Total charge, e; default: that in the file, else 0.", show_default=False)
     ] = None,
@@ -67,7 +70,9 @@ def solve(
         raise ValueError(f"`--charge` or `--potential` must be left out, got {charge} e and {potential} V")
     from cgdft.printing import notes_on, one_line_each
 
-    choice = Choice(model)
+    if model and len(model) > 1:
+        raise ValueError(f"`--model` must be one, got {' and '.join(model)}; cgdft validate compares several with references")
+    choice = Choice(model[0] if model else "qeq")
     check_output("--output", output, (".extxyz", ".xyz"), file)
     check_output("--plot", plot, (".pdf", ".png", ".svg"), file)
     structures = read(file, index)

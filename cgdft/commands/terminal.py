@@ -62,7 +62,22 @@ def read(file: str, index: str) -> list[Atoms]:
     structures: list[Atoms] = found if isinstance(found, list) else [found]
     if not structures:
         raise ValueError(f"{file}: no structures with index {index!r}")
+    if index == LAST and _has_second(file):
+        complain(f"the last of several structures of {file}; --index : takes all")
     return structures
+
+
+def _has_second(file: str) -> bool:
+    import warnings
+
+    from ase.io import read
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return bool(read(file, index="1:2"))
+    except Exception:  # whatever a reader raises where there is none
+        return False
 
 
 def places_of(index: str, count: int) -> list[int]:

@@ -30,6 +30,9 @@ def train(
     with _warnings_in_a_line():
         try:
             trained = run(stated)
+        except KeyboardInterrupt:
+            complain("the same command goes on after the last whole epoch")
+            raise
         except EXPECTED:
             raise
         except Exception as error:  # a term of a user's own: whatever it raises

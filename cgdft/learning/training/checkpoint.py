@@ -71,8 +71,8 @@ def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in same.items():
         if state[name] != value:
             raise ValueError(
-                f"{path} is of another training: {_difference(name, value, state[name])}; give another `output`, or "
-                f"remove it to begin anew"
+                f"{path} is of another training: {_difference(name, value, state[name])}; give another `output` (and there, to "
+                f"begin with what was learnt, `start` its model.safetensors), or remove it to begin anew"
             )
     return state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -56,43 +57,61 @@ def ranges(frames: Iterable[Frame], cutoff: float, before: Ranges | None = None)
 
 
 class Guard:
-    """Called before an environment is computed; warns once."""
+    """Called before an environment is computed; warns once of each element and each way to be outside."""
 
     def __init__(self, seen: Ranges, cutoff: float) -> None:
-        self.seen, self.cutoff, self.warned = seen, cutoff, False
+        self.seen, self.cutoff = seen, cutoff
+        self.told: set[tuple[str, str]] = set()
+        self.last: Tensor | None = None
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """Compare the structure with what was seen."""
         structure = arguments[0]
-        if self.warned or not isinstance(structure, Structure) or not set(structure.symbols) <= self.seen.keys():
+        if not isinstance(structure, Structure) or not set(structure.symbols) <= self.seen.keys():
             return  # of elements that it does not know the environment raises
+        positions = structure.positions.detach()
+        if self.last is not None and torch.equal(self.last, positions):
+            return
         counts, closest = surroundings(structure, self.cutoff)
         for k, (symbol, count, near) in enumerate(zip(structure.symbols, counts.tolist(), closest, strict=True)):
-            told = self._outside(symbol, count, near)
-            if told:
-                self.warned = True
+            way, told = self._outside(symbol, count, near)
+            if told and (symbol, way) not in self.told:
+                self.told.add((symbol, way))
+                self.last = positions.clone()
                 of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
                 warnings.warn(
                     f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on: "
-                    f"{told}; others are not told",
+                    f"{told}; the like is not told again",
                     OutsideTraining,
-                    stacklevel=2,
+                    stacklevel=_of_the_caller(),
                 )
                 return
 
-    def _outside(self, symbol: str, count: int, near: dict[str, float]) -> str:
+    def _outside(self, symbol: str, count: int, near: dict[str, float]) -> tuple[str, str]:
+        """In which way an atom is outside, and what there is to say."""
         seen = self.seen[symbol]
         low, high = seen["neighbours"]
         if not low <= count <= high:
-            return f"{count} neighbours within {self.cutoff / angstrom:.3g} angstrom, {low} to {high} in training"
+            return "neighbours", f"{count} neighbours within {self.cutoff / angstrom:.3g} angstrom, {low} to {high} in training"
         for other, distance in near.items():
             least = seen["closest"].get(other)
             if least is None:
-                return f"{other} within {self.cutoff / angstrom:.3g} angstrom, none in training"
+                return other, f"{other} within {self.cutoff / angstrom:.3g} angstrom, none in training"
             if distance < least - 1e-6:
-                return f"{other} {distance / angstrom:.3f} angstrom away, {least / angstrom:.3f} at the least in training"
+                return (
+                    other,
+                    f"{other} {distance / angstrom:.3f} angstrom away, {least / angstrom:.3f} at the least in training",
+                )
         far = min(near.values(), default=0.0)
         if far > seen.get("nearest", torch.inf) + 1e-6:
             most = seen["nearest"] / angstrom
-            return f"its nearest neighbour {far / angstrom:.3f} angstrom away, {most:.3f} at the most in training"
-        return ""
+            return "nearest", f"its nearest neighbour {far / angstrom:.3f} angstrom away, {most:.3f} at the most in training"
+        return "", ""
+
+
+def _of_the_caller() -> int:
+    """The stack level of the code that asked a model, which is neither torch nor this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("torch", "cgdft"):
+        frame, level = frame.f_back, level + 1
+    return level
