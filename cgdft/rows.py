@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+#: Up to so many rows of one structure are multiplied as a matrix.
+FEW = 8
+
 
 @dataclass(frozen=True, eq=False)
 class ConstraintRows:
@@ -108,10 +111,10 @@ class ConstraintRows:
         """Fill in an overlapping row; twice is enough for orthogonality to rounding."""
         rest = row
         for _ in range(2):
-            known = self.coordinates(rest)  # those to come are still zero
+            known = self._coordinates(rest)  # those to come are still zero
             self.lower[:, place] += known[:, : self.length.shape[1]]
             self.triangle[:, place, :place] += known[:, self.length.shape[1] :][:, :place]
-            rest = rest - self.along(known)
+            rest = rest - self._along(known)
         norm = self.dot(rest, rest).sqrt()
         self.triangle[:, place, place] = torch.where(active, norm, 1.0)
         self.overlapping[place] = torch.where(self.each(active), rest / self.each(norm.clamp(min=1e-300)), 0.0)
@@ -148,6 +151,11 @@ class ConstraintRows:
 
     def coordinates(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """B v."""
+        if self.n == 1 and len(self) <= FEW:
+            return (self.basis @ v)[None]
+        return self._coordinates(v)
+
+    def _coordinates(self, v: Tensor) -> Tensor:
         apart = self.length.shape[1]
         found = v.new_zeros(self.n * (apart + 1)).index_add(0, self.index * (apart + 1) + self.owner, self.share * v)
         found = found.reshape(self.n, apart + 1)[:, :apart]
@@ -161,6 +169,9 @@ class ConstraintRows:
 
     def along(self, c: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
         """B^T c."""
+        return c[0] @ self.basis if self.n == 1 and len(self) <= FEW else self._along(c)
+
+    def _along(self, c: Tensor) -> Tensor:
         apart = self.length.shape[1]
         known = torch.cat([c[:, :apart], c.new_zeros(self.n, 1)], 1)
         found = self.share * known[self.index, self.owner]

@@ -28,13 +28,16 @@ def settings(model: Model) -> dict[tuple[str, str], Any]:
     Numbers, words, arrays, and dicts and sequences of numbers and words; attributes with _ are a part's own. What a solve
     itself changes, such as a counter, is none: see `lasting`.
     """
-    found = {}
+    found: dict[tuple[str, str], Any] = {}
     for k, part in enumerate((*model.functional, *(model.readout or ()), model.ansatz, model.basis)):
-        owner = f"{type(part).__name__} {k}"
-        for name, value in _attributes(part):
-            if name[0] != "_" and (kept := _kept(value)) is not None:
+        owner, functions = f"{type(part).__name__} {k}", []
+        for name, value in vars(part).items():
+            if name in OF_MODULES:
+                continue
+            if type(value) not in PLAIN and callable(value):
+                functions.append(value)
+            elif name[0] != "_" and (kept := _kept(value)) is not None:
                 found[owner, name] = kept
-        functions = [value for _, value in _attributes(part) if callable(value)]
         functions += [one.module for one in part._modules.values() if callable(getattr(one, "module", None))]  # of parameters
         for function in functions:
             if not isinstance(function, nn.Module):
@@ -59,10 +62,6 @@ def same(then: Any, value: Any) -> bool:
 def _alike(then: Any, value: Any) -> bool:
     """NaN is what it was."""
     return bool(then is value or then == value or (then != then and value != value))
-
-
-def _attributes(part: nn.Module) -> Iterator[tuple[str, Any]]:
-    return ((name, value) for name, value in vars(part).items() if name not in OF_MODULES)
 
 
 def _kept(value: Any) -> Any:

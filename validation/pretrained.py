@@ -82,10 +82,10 @@ or, in Python, `cgdft.learning.load("small-response")`; `cgdft.learning.training
 file knows. Their networks compute in float32, forces to 1e-5 eV/angstrom; `load("small-response").double()` is without that
 noise, as tight optimisations and vibrations want. They are small, trained on few frames of PBE/def2-SVP in vacuum:
 small-response is good for charges and dipoles, small-qeq for charges, whose molecular dipoles are about a half; both as a start
-for training (`start`, see [training](training.md)), neither for thermochemistry. Of what is far from small molecules at rest they know
-nothing, though each atom has surroundings as in training: small-response gives zwitterionic glycine 3.9 of 10.6 debye, benzene 39 of
-the 59 bohr^3 that it has in this basis, radicals the energies of closed shells. Atoms in surroundings unlike those of the
-training get a warning.
+for training (`start`, see [training](training.md)), neither for thermochemistry. Of what is far from small molecules at rest
+they know nothing, though each atom has surroundings as in training: small-response gives zwitterionic glycine 3.9 of 10.6
+debye, benzene 39 of the 59 bohr^3 that it has in this basis, radicals the energies of closed shells. Atoms in surroundings
+unlike those of the training get a warning.
 `cgdft/learning/pretrained` has the last training of each as a file for `cgdft train`; since that began with an earlier one,
 neither can be made again from it alone.
 
