@@ -92,9 +92,8 @@ def plane(structure: Structure, margin: float = 4.0, n: int = 90) -> Plane:
     positions = structure.positions.detach().cpu().numpy()
     cell = structure.cell[0].detach().cpu().numpy()
     if structure.pbc.all():
-        axes = _axes_of_cell(cell)
-        origin = _fullest_layer(positions, axes[2])
-        corners = np.array([i * cell[0] + j * cell[1] for i in (0, 1) for j in (0, 1)]) @ axes[:2].T
+        vectors, axes, origin = _lattice_plane(cell, positions, structure.numbers.cpu().numpy())
+        corners = np.array([i * vectors[0] + j * vectors[1] for i in (0, 1) for j in (0, 1)]) @ axes[:2].T
         margin = 0.0
     elif (upright := _axes_of_slab(structure, positions)) is not None:
         axes = upright
@@ -227,12 +226,35 @@ def draw_potential(axes: Axes, density: Density, where: Plane) -> None:
     _bar(axes, image, "potential (hartree/e)", extend="both")
 
 
-def _axes_of_cell(cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """First along a, then in the plane of a and b, then its normal."""
-    first = cell[0] / np.linalg.norm(cell[0])
-    normal = np.cross(cell[0], cell[1])
-    normal = normal / np.linalg.norm(normal)
-    return np.array([first, np.cross(normal, first), normal])
+def _lattice_plane(
+    cell: NDArray[np.float64], positions: NDArray[np.float64], numbers: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Two lattice vectors, axes across, up and towards the viewer, and a point in the layer of most elements and atoms.
+
+    The plane of a and b, unless another one of short vectors has more elements in a layer.
+    """
+    short = sorted(product((0, 1, -1), repeat=3), key=lambda n: float(np.linalg.norm(np.array(n) @ cell)))[1:]
+    pairs = [((1, 0, 0), (0, 1, 0)), *((m, n) for k, m in enumerate(short) for n in short[:k])]
+    best: tuple[tuple[int, int], NDArray[np.float64], NDArray[np.float64], float] | None = None
+    for one, two in pairs:
+        vectors = np.array([one, two]) @ cell
+        normal = np.cross(*vectors)
+        area = float(np.linalg.norm(normal))
+        if area < 1e-6 * np.linalg.norm(vectors[0]) * np.linalg.norm(vectors[1]):
+            continue
+        normal = normal / area
+        indices = np.cross(one, two)
+        spacing = abs(np.linalg.det(cell)) / area * float(np.gcd.reduce(np.abs(indices)))
+        heights = (positions @ normal) % spacing
+        heights = np.where(heights > spacing - 0.05, heights - spacing, heights).round(1)
+        layers = [(len(set(numbers[heights == h].tolist())), int((heights == h).sum()), float(h)) for h in np.unique(heights)]
+        elements, atoms, height = max(layers)
+        if best is None or elements > best[0][0]:
+            best = (elements, atoms), vectors, normal, height
+    assert best is not None
+    _, vectors, normal, height = best
+    first = vectors[0] / np.linalg.norm(vectors[0])
+    return vectors, np.array([first, np.cross(normal, first), normal]), normal * height
 
 
 def _axes_of_slab(structure: Structure, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:
