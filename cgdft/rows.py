@@ -184,6 +184,10 @@ class ConstraintRows:
         """(1 - B^T B) v: the part that changes no constrained charge."""
         return v - self.along(self.coordinates(v)) if len(self) else v
 
+    def tangent(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
+        """The same once more: of a slope that is nearly normal, what one projection leaves is rounding of the whole."""
+        return self.project(self.project(v))
+
     def charges(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """C v."""
         c, apart = self.coordinates(v), self.length.shape[1]

@@ -191,7 +191,7 @@ def norm_scale(problem: Minimisation, gradient: Tensor) -> tuple[Tensor, Tensor]
     """Norm of the projected gradient of each structure and the rounding floor below which it means nothing."""
     rows = problem.rows
     full = rows.dot(gradient, gradient).sqrt()
-    projected = rows.project(gradient)
+    projected = rows.tangent(gradient)
     return rows.dot(projected, projected).sqrt(), 1e-15 + ROUNDING * full
 
 

@@ -280,6 +280,14 @@ class Structure:
         return joined
 
     @classmethod
+    def _member(cls, k: int, atoms: Atoms, charge: float | None, spin: float | None) -> Structure:
+        """One of a list, which errors name."""
+        try:
+            return cls.from_ase(atoms, charge, spin)
+        except ValueError as error:
+            raise ValueError(f"number {k} of the list ({atoms.get_chemical_formula()}): {error}") from error
+
+    @classmethod
     def from_ase(cls, atoms: Atoms | Sequence[Atoms], charge: float | None = None, spin: float | None = None) -> Structure:
         """Structure of ASE Atoms (angstrom), or a batch of a sequence of them.
 
@@ -292,7 +300,7 @@ class Structure:
                 the structure is invalid.
         """
         if isinstance(atoms, Sequence) and not isinstance(atoms, str):
-            return cls.batch([cls.from_ase(a, charge, spin) for a in atoms])
+            return cls.batch([cls._member(k, one, charge, spin) for k, one in enumerate(atoms)])
         if not hasattr(atoms, "get_positions"):
             raise TypeError(f"`atoms` must be ASE Atoms or a list of them, got {type(atoms).__name__}; see ase.io.read")
         sites = atoms.info.get("occupancy")  # as ASE reads it from CIF

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Up to so many coefficients in an open and in a periodic structure, and numbers in all (1.6 GB), the operator is a matrix.
 OPEN, PERIODIC, NUMBERS = 2500, 100, 200_000_000
+#: Up to so many it does not matter how many of them are padding.
+PADDED = 10_000_000
 #: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
 ROUGH_MATRIX = 1e-7
 #: Relative error of the operator with which solvers iterate.
@@ -116,7 +118,9 @@ class Hartree(Term):
         n = int(structure.counts.max()) * sites.size
         rough = self.accuracy is not None and self.accuracy >= ROUGH_MATRIX
         most = OPEN if not structure.pbc.any() else 4 * PERIODIC if rough else PERIODIC
-        if self.dtype == torch.float64 and n <= most and len(structure) * n * n <= NUMBERS:
+        numbers, needed = len(structure) * n * n, sites.size**2 * int((structure.counts**2).sum())
+        padded = numbers > max(PADDED, 4 * needed)
+        if self.dtype == torch.float64 and n <= most and numbers <= NUMBERS and not padded:
             return Operator.DENSE
         if self.dtype == torch.float64 and sites.width.requires_grad:
             return Operator.EWALD

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from cgdft.solver import (
     require_stationary,
     saddle_point_inverse,
 )
-from cgdft.solvers.curvature import negative_curvature
+from cgdft.solvers.curvature import bends_down, negative_curvature
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import TangentResult, refined, tangent_cg
 
@@ -51,7 +51,7 @@ class CG(Solver):
         _, floor = norm_scale(problem, gradient)
         target = self.tolerance * scale + floor
         solve = self._solve(problem, x)
-        result = solve(-rows.project(gradient), target, lambda y: -rows.project(problem.gradient(x + y)))
+        result = solve(-rows.tangent(gradient), target, lambda y: -rows.tangent(problem.gradient(x + y)))
         x = x + result.y
         negative = result.negative | negative_curvature(problem, x)[0]
         status = [
@@ -98,6 +98,8 @@ class CG(Solver):
             if rough is None:
                 return inner(b, target)
             result = refined(residual, inner, b, rows, target)
+            if result.negative.any():
+                result = replace(result, negative=result.negative & bends_down(problem, x, result.direction))
             left = ~(result.converged | result.negative)
             if not left.any():
                 return result

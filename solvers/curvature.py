@@ -59,6 +59,15 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
         target = torch.where(known, torch.inf, 1e-3 * rows.dot(b, b).sqrt())
         result = tangent_cg(product, b, rows, condition, target, 200)
         found = result.negative & ~negative
+        found = found & bends_down(problem, x, result.direction) if found.any() else found
         direction = torch.where(found[rows.index], result.direction, direction)
-        negative = negative | result.negative
+        negative = negative | found
     return negative, direction
+
+
+def bends_down(problem: Minimisation, x: Tensor, direction: Tensor) -> Tensor:
+    """Whether the curvature of each structure along a direction, (n_x,), is negative: that of the terms themselves."""
+    rows = problem.rows
+    within = rows.tangent(direction)
+    curved = rows.project(problem.curvature(x)(within))
+    return rows.dot(within, curved) <= 1e-14 * rows.dot(within, within)

@@ -2,10 +2,21 @@
 
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule, nanotube
 
-from cgdft import FragmentCharge, Free, Functional, Model, Multipoles, ResponseModes, SplitCharges, Structure, TotalCharge
-from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
+from cgdft import (
+    FragmentCharge,
+    Free,
+    Functional,
+    Model,
+    Multipoles,
+    ResponseModes,
+    SolverError,
+    SplitCharges,
+    Structure,
+    TotalCharge,
+)
+from cgdft.functionals import EEQ, Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.solvers import CG, Direct, Newton, long_waves
 from cgdft.units import angstrom, eV
 from cgdft.validation.speed import qeq, systems
@@ -206,3 +217,37 @@ def test_meshes_are_made_once(monkeypatch):
     solution = Model(functional, Multipoles(1, width=0.7 * angstrom), solver=Newton())(structure)
     assert solution.iterations > 1
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("name", ["tube", "chiral tube", "silicon", "box of N2"])
+def test_what_symmetry_leaves_without_charge(name):
+    """Slopes are the same on all atoms; what a projection leaves of them is rounding, and no negative curvature."""
+    box = molecule("N2", cell=[4.5] * 3, pbc=True)
+    made = {
+        "tube": lambda: nanotube(6, 0, length=6),
+        "chiral tube": lambda: nanotube(5, 2, length=6),
+        "silicon": lambda: bulk("Si") * (5, 5, 5),
+        "box of N2": lambda: box * (5, 5, 5),
+    }
+    structure = Structure.from_ase(made[name]())
+    for model in (EEQ(), QEq()) if name in ("silicon", "box of N2") else (EEQ(),):
+        solution = model(structure)
+        assert isinstance(solution.solver, CG)
+        assert float(solution.charges.abs().max()) < 1e-9
+    held = Structure.from_ase(molecule("H2", cell=[4.5] * 3, pbc=True) * (5, 5, 5))
+    with pytest.raises(SolverError, match="has no minimum"):
+        QEq()(held)
+
+
+def test_batches_of_very_different_sizes_are_not_padded():
+    """A matrix for each, as large as that of the largest, would be 0.4 GB for 5000 numbers that are needed."""
+    small, large = (
+        Structure.from_ase(molecule("H2O")),
+        Structure.from_ase(molecule("H2O", cell=[4.0] * 3, pbc=True) * (6, 6, 5)),
+    )
+    large = Structure(large.numbers, large.positions)
+    both = Structure.batch([small] * 60 + [large])
+    solution = EEQ()(both)
+    assert isinstance(solution.solver, CG)
+    assert torch.allclose(solution.charges[:3], EEQ()(small).charges, atol=1e-8)
+    assert torch.allclose(solution.charges[-large.n_atoms :], EEQ()(large).charges, atol=1e-8)

@@ -389,3 +389,10 @@ def test_handedness_of_cells_changes_nothing():
     for name in ("energy", "charges"):
         torch.testing.assert_close(getattr(one, name), getattr(two, name), rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(one.stress(), two.stress(), rtol=1e-9, atol=1e-12)
+
+
+def test_which_of_a_list_is_wrong():
+    water, wrong = molecule("H2O"), molecule("H2O")
+    wrong.positions[1] = wrong.positions[0]
+    with pytest.raises(ValueError, match=r"number 2 of the list \(H2O\): `positions` must be distinct"):
+        Structure.from_ase([water, water, wrong])

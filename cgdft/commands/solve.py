@@ -95,7 +95,8 @@ def solve(
                     listed += [{"error": str(some.solution)}] if json else []
                     continue
                 if output is not None:
-                    write(output, part[0], some.solution, append=written)
+                    place = places[some.numbers[0]] if len(structures) > 1 else None
+                    write(output, part[0], some.solution, append=written, place=place)
                     written = True
                 if plot is not None:
                     some.solution.plot(plot)

@@ -53,18 +53,58 @@ def read(file: str, index: str) -> list[Atoms]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = read(file, index=index)
+            found = records(file, index) if file.endswith(".sdf") else read(file, index=index)
     except Exception as error:
         if isinstance(error, StopIteration) and index != LAST:
             raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
         why = f"unknown element {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
-        raise ValueError(f"{file}: not readable as structures with index {index!r} ({why})") from error
+        where = f", structure {whole}" if (whole := _readable(file)) else ""
+        raise ValueError(f"{file}: not readable as structures with index {index!r} ({why}{where})") from error
     structures: list[Atoms] = found if isinstance(found, list) else [found]
     if not structures:
         raise ValueError(f"{file}: no structures with index {index!r}")
+    if file.endswith(".pdb") and any(
+        line[78:80].strip(" +-") for line in Path(file).read_text().splitlines() if "ATOM" in line[:6]
+    ):
+        complain(f"the formal charges of atoms in {file} are not read: give --charge")
     if index == LAST and _has_second(file):
         complain(f"the last of several structures of {file}; --index : takes all")
     return structures
+
+
+def records(file: str, index: str) -> list[Atoms]:
+    """Molecules of an SDF file, of which ASE reads the first one only, with the formal charges that ASE leaves out."""
+    import io
+
+    from ase.io import read
+    from ase.utils import string2index
+
+    parts = [part for part in Path(file).read_text().split("$$$$\n") if part.strip()]
+    which = string2index(index)
+    found = []
+    for part in parts[which] if isinstance(which, slice) else [parts[int(which)]]:
+        atoms: Any = read(io.StringIO(part), format="sdf")
+        rows = [line.split()[3:] for line in part.splitlines() if line.startswith("M  CHG")]
+        atoms.info.setdefault("charge", float(sum(int(charge) for row in rows for charge in row[1::2])))
+        found.append(atoms)
+    return found
+
+
+def _readable(file: str) -> int:
+    """How many structures a file has before one that cannot be read."""
+    import warnings
+
+    from ase.io import iread
+
+    count = 0
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for _ in iread(file, index=":"):
+                count += 1
+    except Exception:
+        return count
+    return 0
 
 
 def _has_second(file: str) -> bool:
@@ -75,7 +115,7 @@ def _has_second(file: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return bool(read(file, index="1:2"))
+            return bool(records(file, "1:2") if file.endswith(".sdf") else read(file, index="1:2"))
     except Exception:  # whatever a reader raises where there is none
         return False
 
@@ -90,13 +130,16 @@ def places_of(index: str, count: int) -> list[int]:
     return [which] if isinstance(which, int) and which >= 0 else list(range(count))
 
 
-def write(path: Path, atoms: Atoms, solution: Solution, append: bool) -> None:
-    """One structure with its results as extended xyz."""
+def write(path: Path, atoms: Atoms, solution: Solution, append: bool, place: int | None) -> None:
+    """One structure with its results, and its place among several as `index`, as extended xyz."""
     from ase.io import write
 
     from cgdft.ase import annotated
 
-    write(path, annotated(atoms, solution), format="extxyz", append=append)
+    found = annotated(atoms, solution)
+    if place is not None:
+        found.info["index"] = place
+    write(path, found, format="extxyz", append=append)
 
 
 def progress() -> Progress:
