@@ -87,7 +87,8 @@ class ConstraintRows:
         )
         for place, k in enumerate(others):
             made._orthogonalise(place, rows[k], active[:, k])
-        dependent = active[:, others] & (made.triangle.diagonal(dim1=1, dim2=2) < 1e-8 * lengths[:, others])
+        last = order[len(apart) :]
+        dependent = active[:, last] & (made.triangle.diagonal(dim1=1, dim2=2) < 1e-8 * lengths[:, last])
         if dependent.any():
             place, s = torch.nonzero(dependent.T)[0].tolist()
             k = others[place]
