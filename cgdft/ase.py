@@ -169,42 +169,45 @@ class CGDFT(Calculator):
         return solution
 
 
-def results(solution: Solution, properties: Iterable[str] = ()) -> dict[str, Any]:
-    """What ASE calls results, of a single structure, in eV, angstrom, e: energies, charges, and what is asked for.
+def results(solution: Solution, properties: Iterable[str] = (), s: int = 0) -> dict[str, Any]:
+    """What ASE calls results, of a structure, in eV, angstrom, e: energies, charges, and what is asked for.
 
     Args:
-        solution: of one structure.
+        solution: of one structure, or of a batch of structures with the same periodic axes.
         properties: "forces", "stress" (Voigt order, eV / angstrom^3, of periodic axes; there is none along open ones), "dipole"
             (e angstrom, about the origin, along open axes).
+        s: which structure of the batch.
     """
+    structure, of = solution.structure, solution.structure.index == s
     found = {
-        "energy": float(solution.energy[0].detach()) / eV,
-        "free_energy": float(solution.grand_potential[0].detach()) / eV,
-        "charges": solution.charges.detach().cpu().numpy().copy(),
+        "energy": float(solution.energy[s].detach()) / eV,
+        "free_energy": float(solution.grand_potential[s].detach()) / eV,
+        "charges": solution.charges[of].detach().cpu().numpy().copy(),
     }
     if "stress" in properties:  # forces are of the same pass then
-        along = torch.eye(3).to(solution.structure.cell) - solution.structure.open_projector[0]
-        stress = along @ solution.stress()[0].detach() @ along
+        along = torch.eye(3).to(structure.cell) - structure.open_projector[s]
+        stress = along @ solution.virial()[s].detach() @ along / structure.volume[s]
         found["stress"] = full_3x3_to_voigt_6_stress(stress.cpu().numpy()) * (angstrom**3 / eV)
     if "forces" in properties:
-        found["forces"] = solution.forces().detach().cpu().numpy() * (angstrom / eV)
+        found["forces"] = solution.forces()[of].detach().cpu().numpy() * (angstrom / eV)
     if "dipole" in properties:
-        found["dipole"] = solution.dipole[0].detach().cpu().numpy() / angstrom
+        found["dipole"] = solution.dipole[s].detach().cpu().numpy() / angstrom
     return found
 
 
-def annotated(atoms: Atoms, solution: Solution) -> Atoms:
-    """A copy of the atoms with the results of one structure as ASE keeps them.
+def annotated(atoms: Atoms, solution: Solution, s: int = 0) -> Atoms:
+    """A copy of the atoms with the results of structure s of a batch, see `results`, as ASE keeps them.
 
     Dipoles (e angstrom) and quadrupoles (e angstrom^2) of atoms are in arrays, where the basis has them.
     """
-    pbc = solution.structure.pbc[0]
-    wanted = ["forces", *(["stress"] if solution.structure.has_stress[0] else []), *([] if pbc.all() else ["dipole"])]
+    structure = solution.structure
+    pbc, of = structure.pbc[s], structure.index == s
+    wanted = ["forces", *(["stress"] if structure.has_stress[s] else []), *([] if pbc.all() else ["dipole"])]
     copy: Atoms = atoms.copy()
     for l, name in list(enumerate(("dipoles", "quadrupoles"), 1))[: solution.model.basis.lmax]:  # noqa: E741
-        copy.arrays[name] = getattr(solution, name).detach().cpu().numpy() / angstrom**l
+        copy.arrays[name] = getattr(solution, name)[of].detach().cpu().numpy() / angstrom**l
     copy.info.pop("total_charge", None)
-    copy.info["charge"] = round(float(solution.total_charge[0].detach()), 9) + 0.0  # no noise of the solve
+    copy.info["charge"] = round(float(solution.total_charge[s].detach()), 9) + 0.0  # no noise of the solve
     copy.arrays.pop("initial_charges", None)
-    copy.calc = SinglePointCalculator(copy, **results(solution, wanted))
+    copy.calc = SinglePointCalculator(copy, **results(solution, wanted, s))
     return copy

@@ -16,9 +16,10 @@ from command import error, run
 
 import cgdft
 from cgdft import Structure, citations
+from cgdft.ase import CGDFT
 from cgdft.cli import main
 from cgdft.functionals import Hardness, QEq, QEqDipoles, UniformField
-from cgdft.units import eV, volt_per_angstrom
+from cgdft.units import angstrom, eV, volt_per_angstrom
 
 HEAVY = ("torch", "pyscf", "e3nn", "ase", "matplotlib")
 
@@ -246,6 +247,26 @@ def test_files_of_several_structures(capsys, tmp_path):
     assert code == 2
     assert "structure 1 of" in err
     assert [atoms.info["index"] for atoms in read(tmp_path / "out.extxyz", ":")] == [0, 2]
+    mixed = [molecule("H2O"), molecule("CH3OH"), bulk("NaCl", "rocksalt", 5.6), molecule("HCN")]
+    write(tmp_path / "mixed.extxyz", mixed)
+    run(
+        capsys,
+        "solve",
+        tmp_path / "mixed.extxyz",
+        "--index",
+        ":",
+        "--model",
+        "qeq-dipoles",
+        "--output",
+        tmp_path / "all.extxyz",
+    )
+    for given, found in zip(mixed, read(tmp_path / "all.extxyz", ":"), strict=True):
+        given.calc = CGDFT(QEqDipoles())
+        assert np.allclose(given.get_forces(), found.get_forces(), atol=1e-6)
+        assert found.get_potential_energy() == pytest.approx(given.get_potential_energy(), abs=1e-7)
+        for name in ("stress",) if given.pbc.all() else ("dipole",):
+            assert np.allclose(given.calc.get_property(name), found.calc.results[name], atol=1e-6)
+        assert np.allclose(found.arrays["dipoles"], given.calc.solution.dipoles.numpy() / angstrom, atol=1e-6)
     code, _, err = run(capsys, "solve", tmp_path / "close.xyz", "--model", "qeq", "--model", "eeq")
     assert code == 2
     assert "`--model` must be one, got qeq and eeq" in err

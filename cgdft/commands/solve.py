@@ -80,23 +80,30 @@ def solve(
     if plot is not None and len(structures) > 1:
         raise ValueError(f"`--plot` takes one structure, got {len(structures)}; choose one with --index")
 
-    # as a batch where a table is enough, one by one where each has its own derivatives
-    size = 1 if json or output or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
+    # in batches, or one by one where each has a text or picture of its own
+    size = 1 if json or plot or len(structures) == 1 else max(1, BATCH // max(map(len, structures)))
     listed: list[Any] = []
     failed: dict[int, Exception] = {}
+
+    def one_or_more(atoms: list[Atoms]) -> Solution:
+        solution = _solve(atoms, choice, charge, spin, field, potential)
+        if output is not None:
+            solution.forces()  # what fails there fails alone as well
+        return solution
+
     written, notes = False, dict.fromkeys([choice.note] if choice.note else [])
     with progress() as bar:
         task = bar.add_task("solving", total=len(structures), visible=len(structures) > 1)
-        for numbers in (range(first, min(first + size, len(structures))) for first in range(0, len(structures), size)):
-            for some in _solved(structures, numbers, lambda atoms: _solve(atoms, choice, charge, spin, field, potential)):
+        for numbers in _batches(structures, size):
+            for some in _solved(structures, numbers, one_or_more):
                 part = [structures[number] for number in some.numbers]
                 if isinstance(some.solution, Exception):
                     failed[some.numbers[0]] = some.solution
                     listed += [{"error": str(some.solution)}] if json else []
                     continue
                 if output is not None:
-                    place = places[some.numbers[0]] if len(structures) > 1 else None
-                    write(output, part[0], some.solution, append=written, place=place)
+                    of_several = [places[number] for number in some.numbers] if len(structures) > 1 else []
+                    write(output, part, some.solution, append=written, places=of_several)
                     written = True
                 if plot is not None:
                     some.solution.plot(plot)
@@ -129,6 +136,15 @@ class _Solved(NamedTuple):
 
     numbers: Sequence[int]
     solution: Solution | Exception
+
+
+def _batches(structures: list[Atoms], size: int) -> Iterator[Sequence[int]]:
+    """Numbers of structures that follow each other with the same periodic axes, so many at most."""
+    first = 0
+    for k in range(1, len(structures) + 1):
+        if k == len(structures) or k - first == size or (structures[k].pbc != structures[first].pbc).any():
+            yield range(first, k)
+            first = k
 
 
 def _solved(atoms: list[Atoms], numbers: Sequence[int], solve: Callable[[list[Atoms]], Solution]) -> Iterator[_Solved]:

@@ -130,15 +130,15 @@ def places_of(index: str, count: int) -> list[int]:
     return [which] if isinstance(which, int) and which >= 0 else list(range(count))
 
 
-def write(path: Path, atoms: Atoms, solution: Solution, append: bool, place: int | None) -> None:
-    """One structure with its results, and its place among several as `index`, as extended xyz."""
+def write(path: Path, atoms: list[Atoms], solution: Solution, append: bool, places: list[int]) -> None:
+    """Structures of a batch with their results, and their places among several as `index`, as extended xyz."""
     from ase.io import write
 
     from cgdft.ase import annotated
 
-    found = annotated(atoms, solution)
-    if place is not None:
-        found.info["index"] = place
+    found = [annotated(one, solution, s) for s, one in enumerate(atoms)]
+    for one, place in zip(found, places, strict=False):
+        one.info["index"] = place
     write(path, found, format="extxyz", append=append)
 
 
