@@ -14,7 +14,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from springs import water, written
 
 from cgdft import units
-from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.epochs import Epochs
 from cgdft.learning.data.memory import Memory
@@ -278,55 +277,6 @@ def test_charges_may_be_stated_for_frames_without(tmp_path):
     initial.set_initial_charges([-0.7, -0.3])
     assert float(FrameSet.read(written(tmp_path / "b.xyz", [initial]))[0].structure.charge) == -1
     assert len(FrameSet.read(written(tmp_path / "c.xyz", [bulk("Cu")]))) == 1  # metals may have odd cells
-
-
-def test_a_multiplicity_is_no_number_of_unpaired_electrons(tmp_path):
-    path = written(tmp_path / "a.xyz", [molecule("H2O", info={"charge": 0, "spin": 1})])
-    with pytest.raises(
-        ValueError, match="`spin` must be the number of unpaired electrons, which 10 electrons cannot have, got 1"
-    ):
-        FrameSet.read(path)[0]
-    other = FrameSet.read(written(tmp_path / "b.xyz", [molecule("H2O", info={"multiplicity": 1})]))
-    assert "labels are not read from multiplicity: name them by `keys`" in other.notes
-
-
-def test_rounded_charges_add_up_to_whole_ones(tmp_path):
-    atoms = molecule("H2O")
-    atoms.set_initial_charges([-0.667, 0.333, 0.333])
-    assert float(FrameSet.read(written(tmp_path / "a.xyz", [atoms]))[0].structure.charge) == 0.0
-
-
-def test_stress_in_two_places_is_one(tmp_path):
-    """In whichever shape; virials are no stresses."""
-    atoms = bulk("NaCl", "rocksalt", 5.6)
-    atoms.info |= {"stress": 0.01 * np.eye(3), "REF_stress": -0.05 * np.eye(3)}
-    with pytest.raises(ValueError, match="`stress` must be told once, got different values in"):
-        FrameSet.read(written(tmp_path / "a.xyz", [atoms]))[0]
-    with pytest.raises(ValueError, match="`keys` must name stresses for stress, .* got REF_virials"):
-        FrameSet.read(tmp_path / "a.xyz", keys={"stress": "REF_virials"})
-
-
-def test_cells_of_one_atom_are_no_free_atoms(tmp_path):
-    cells = [bulk("Al", "fcc", a) for a in (4.0, 4.1)]
-    for k, atoms in enumerate(cells):
-        atoms.info |= {"energy": -3.7 + 0.1 * k, "charge": 0}
-    larger = bulk("Al", "fcc", 4.05, cubic=True)
-    larger.info |= {"energy": -14.4, "charge": 0}
-    frames = FrameSet.read(written(tmp_path / "a.xyz", [*cells, larger]))
-    assert atomic_energies(frames)["Al"] / units.eV == pytest.approx(np.mean([-3.7, -3.6, -3.6]), abs=0.02)
-    wide = Atoms("Al", cell=[12.0] * 3, pbc=True, info={"energy": -0.2, "charge": 0})
-    frames = FrameSet.read(written(tmp_path / "b.xyz", [*cells, larger, wide]))
-    assert atomic_energies(frames)["Al"] / units.eV == pytest.approx(-0.2)
-    assert frames.split([0.3, 0.7])[0][0].structure.cell[0, 0, 0] > 20.0
-
-
-def test_names_beside_those_of_charges_are_told(tmp_path):
-    atoms = molecule("H2O", info={"REF_Energy": 1.0, "REF_electric_field": [0.0, 0.0, 0.1]})
-    atoms.arrays["REF_charges"] = np.array([-0.6, 0.3, 0.3])
-    (note,) = FrameSet.read(written(tmp_path / "a.xyz", [atoms, molecule("H2O", info={"REF_Energy": 2.0})])).notes[:1]
-    assert "1 of 2 frames are in a uniform field" in note
-    alone = FrameSet.read(written(tmp_path / "b.xyz", [molecule("H2O", info={"REF_Energy": 2.0, "free_energy": 2.0})]))
-    assert "labels are not read from REF_Energy, free_energy: name them by `keys`" in alone.notes
 
 
 def test_quadrupoles_must_be_traceless(tmp_path):

@@ -13,6 +13,7 @@ from cgdft.functionals import QEq, QEqDipoles
 from cgdft.units import angstrom
 from cgdft.validation import CoulombFit, Hirshfeld, compare, fixed, prose, reference, report, suites
 from cgdft.validation.figures import FIGURES, Panel, panels_figure
+from cgdft.validation.observables import OBSERVABLES, two_digits
 from cgdft.validation.report import as_html, write_report
 
 ODD = "<b>& $x_$"  # a tag, an entity, a formula that matplotlib cannot read
@@ -72,7 +73,7 @@ def of_atoms(atoms, **more):
 
 
 def test_sections_in_the_order_of_a_paper(page):
-    wanted = ["Methods", "Results", *(one.title for one in prose.OBSERVABLES), "Where it fails", "Molecule by molecule"]
+    wanted = ["Methods", "Results", *(one.title for one in OBSERVABLES), "Where it fails", "Molecule by molecule"]
     wanted += ["What the columns are", "Molecules in pictures", "References"]
     assert [one for one in page.headings if one in wanted] == wanted
     assert "Series" not in page.headings
@@ -110,17 +111,17 @@ def test_names_are_text(page):
 
 
 def test_sentences_have_the_numbers_of_the_scores(comparison):
-    charges = prose.OBSERVABLES[0]
+    charges = OBSERVABLES[0]
     text = prose.finding(comparison, charges).replace("\u00a0", " ")
     mean = comparison.mean("QEq")[0].charges_rms
     assert 0.05 < mean < 1.0
-    assert f"{prose.two_digits(mean)} e for QEq" in text
+    assert f"{two_digits(mean)} e for QEq" in text
     assert "over 2 molecules" in text
     assert "Fixed charges has the reference's own" in text
     worst = max((one for one in comparison.scores), key=lambda one: one.charges_rms)
     assert f"The worst case is {worst.model} on {worst.molecule}" in text
     assert prose.informed(comparison) == {"Fixed charges"}
-    response = prose.finding(comparison, prose.OBSERVABLES[-1]).replace("\u00a0", " ")
+    response = prose.finding(comparison, OBSERVABLES[-1]).replace("\u00a0", " ")
     assert "over 1 molecule." in response
     assert "Fixed charges does not respond: an error of 100 %." in response
     abstract = prose.abstract(comparison)
@@ -130,7 +131,7 @@ def test_sentences_have_the_numbers_of_the_scores(comparison):
 
 def test_prose_and_table_have_the_same_means(comparison):
     """A model that responds on one molecule and not on another has its 100 % there, in the sentences as in the table."""
-    error = prose.OBSERVABLES[4]
+    error = OBSERVABLES[4]
     score = next(one for one in comparison.scores if one.model == "QEq" and one.polarizability_error is not None)
     still = dataclasses.replace(score, molecule="another", polarizability=0.0, polarizability_error=1.0)
     both = dataclasses.replace(comparison, scores=(*comparison.scores, still))
@@ -144,7 +145,7 @@ def test_prose_and_table_have_the_same_means(comparison):
     [(0.1672, "0.17"), (0.0996, "0.100"), (0.6, "0.60"), (31.4, "31"), (1562.0, "1600"), (0.0, "less than 0.0001")],
 )
 def test_two_digits(value, text):
-    assert prose.two_digits(value) == text
+    assert two_digits(value) == text
 
 
 def test_periodic_reference_has_what_it_has(references, comparison):

@@ -24,6 +24,7 @@ from cgdft.validation.columns import COLUMNS, Column
 from cgdft.validation.compare import Comparison
 from cgdft.validation.figures import FIGURES, Picture
 from cgdft.validation.merit import Merit, merit
+from cgdft.validation.observables import OBSERVABLES
 from cgdft.validation.pictures import as_png, charge_figure, potential_figure
 from cgdft.validation.score import NO_POTENTIAL, Score, scale
 from cgdft.writing import write_whole
@@ -188,7 +189,7 @@ def _merits(comparison: Comparison) -> str:
 def _observables(comparison: Comparison) -> list[str]:
     """A subsection for each observable that has data."""
     parts = []
-    for one in prose.OBSERVABLES:
+    for one in OBSERVABLES:
         picture, text = FIGURES[one.key](comparison), prose.finding(comparison, one)
         if picture is not None and text:
             parts += [f"<h3>{one.title}</h3><p>{escape(text)}</p>", _figure(*picture)]
