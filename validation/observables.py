@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from cgdft.units import debye
 from cgdft.validation.columns import COLUMNS, Column
 
