@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
-#: From a whole number, what the sum of charges may be away, for each atom, by the digits they are written with.
-ROUNDED = 1e-3
+#: From a whole number, what the sum of charges may be away by their digits: for each atom, at least, at most.
+ROUNDED = 1e-3, 0.01, 0.05
 
 
 def stated_charge(atoms: Atoms, charge: float | None) -> float | None:
@@ -48,10 +48,10 @@ def _agreed(name: str, argument: float | None, atoms: Atoms, keys: tuple[str, ..
     given = {f"`{name}`": argument, **{f"atoms.info[{key!r}]": atoms.info.get(key) for key in keys}}
     if argument is None and initial in atoms.arrays:
         total = atoms.arrays[initial].sum(0)
+        each, least, most = ROUNDED
+        rounding = min(most, max(least, each * len(atoms)))
         size = float(total if initial == "initial_charges" else np.linalg.norm(total))
-        given[f"the sum of the {initial.replace('_', ' ')}"] = (
-            round(size) if abs(size - round(size)) < ROUNDED * len(atoms) else size
-        )
+        given[f"the sum of the {initial.replace('_', ' ')}"] = round(size) if abs(size - round(size)) < rounding else size
     values: dict[str, float] = {}
     for source, value in given.items():
         if value is not None:

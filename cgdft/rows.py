@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-#: Up to so many rows of one structure are multiplied as a matrix.
+#: Up to so many rows are multiplied as a matrix.
 FEW = 8
 
 
@@ -152,9 +152,13 @@ class ConstraintRows:
 
     def coordinates(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """B v."""
-        if self.n == 1 and len(self) <= FEW:
-            return (self.basis @ v)[None]
-        return self._coordinates(v)
+        if len(self) > FEW:
+            return self._coordinates(v)
+        return (
+            (self.basis @ v)[None]
+            if self.n == 1
+            else v.new_zeros(self.n, len(self)).index_add(0, self.index, (self.basis * v).T)
+        )
 
     def _coordinates(self, v: Tensor) -> Tensor:
         apart = self.length.shape[1]
@@ -170,7 +174,9 @@ class ConstraintRows:
 
     def along(self, c: Float[Tensor, "n_structures n_rows"]) -> Float[Tensor, " n_x"]:
         """B^T c."""
-        return c[0] @ self.basis if self.n == 1 and len(self) <= FEW else self._along(c)
+        if len(self) > FEW:
+            return self._along(c)
+        return c[0] @ self.basis if self.n == 1 else (self.basis * c[self.index].T).sum(0)
 
     def _along(self, c: Tensor) -> Tensor:
         apart = self.length.shape[1]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 #: Types of which nothing depends on a gradient.
 PLAIN = frozenset((float, int, bool, str, type(None)))
-#: Longer tables and arrays are not looked at.
-LONG = 1000
+#: Longer tables, and arrays of more numbers, are not looked at.
+LONG, MANY = 1000, 100_000
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
 
@@ -68,16 +68,13 @@ def _kept(value: Any) -> Any:
     """A copy that does not change with the value; None of what is not plain, is long, and of None."""
     if type(value) in PLAIN:
         return value
-    if (
-        isinstance(value, dict | list | tuple | np.ndarray)
-        and (value.size if isinstance(value, np.ndarray) else len(value)) > LONG
-    ):
+    if isinstance(value, dict | list | tuple) and len(value) > LONG:
         return None
     if type(value) is dict and all(type(one) in PLAIN for one in value.values()):
         return dict(value)
     if type(value) in (list, tuple) and all(type(one) in PLAIN for one in value):
         return tuple(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size <= MANY:
         return {"shape": value.shape, "values": value.tobytes()}
     return None
 

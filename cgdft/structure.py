@@ -291,7 +291,8 @@ class Structure:
     def from_ase(cls, atoms: Atoms | Sequence[Atoms], charge: float | None = None, spin: float | None = None) -> Structure:
         """Structure of ASE Atoms (angstrom), or a batch of a sequence of them.
 
-        The charge is `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, else 0; the
+        The charge is `charge`, else "charge" or "total_charge" in `atoms.info`, else the sum of initial charges, to a whole
+        number where their digits leave it near to one, else 0; the
         spin is `spin`, else `atoms.info["spin"]`, else the size of the sum of the initial magnetic moments.
 
         Raises:

@@ -35,6 +35,13 @@ def test_molecules_of_an_sdf_file_and_their_charges(capsys, tmp_path):
     _, out, err = run(capsys, "solve", tmp_path / "two.sdf", "--model", "eeq", "--json")
     assert json.loads(out)["total_charge"] == pytest.approx(0.0, abs=1e-9)
     assert "the last of several structures" in err
+    _, out, _ = run(capsys, "solve", tmp_path / "two.sdf", "--model", "eeq", "--charge", "1", "--json")  # which states none
+    assert json.loads(out)["total_charge"] == pytest.approx(1.0, abs=1e-9)
+    (tmp_path / "old.mol").write_text(
+        SDF.format(name="by codes", charge="").replace("O   0  0", "O   0  5").partition("$$$$")[0]
+    )
+    _, out, _ = run(capsys, "solve", tmp_path / "old.mol", "--model", "eeq", "--json")
+    assert json.loads(out)["total_charge"] == pytest.approx(-1.0, abs=1e-9)
 
 
 def test_files_of_several_structures(capsys, tmp_path):

@@ -6,7 +6,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from springs import written
 
-from cgdft import units
+from cgdft import Structure, units
 from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.sets import FrameSet
 
@@ -25,6 +25,15 @@ def test_rounded_charges_add_up_to_whole_ones(tmp_path):
     atoms = molecule("H2O")
     atoms.set_initial_charges([-0.667, 0.333, 0.333])
     assert float(FrameSet.read(written(tmp_path / "a.xyz", [atoms]))[0].structure.charge) == 0.0
+
+
+def test_charges_that_are_no_whole_number_stay():
+    """In however many atoms, and beside the same charge told."""
+    many = bulk("NaCl", "rocksalt", 5.6, cubic=True) * (4, 4, 4)
+    many.set_initial_charges(np.full(len(many), 0.4 / len(many)))
+    assert float(Structure.from_ase(many).charge) == pytest.approx(0.4)
+    many.info["charge"] = 0.4
+    assert float(Structure.from_ase(many).charge) == pytest.approx(0.4)
 
 
 def test_stress_in_two_places_is_one(tmp_path):

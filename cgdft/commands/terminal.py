@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryError)
 #: What begins warnings of libraries that mean nothing to a user: torch's of e3nn 0.4.4.
 OF_LIBRARIES = "The TorchScript type system"
+#: Files of molecules with formal charges, which ASE leaves out.
+OF_MOLECULES = (".sdf", ".mol")
 #: What `--model` takes.
 OF_MODEL = (
     "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "
@@ -53,7 +55,7 @@ def read(file: str, index: str) -> list[Atoms]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = records(file, index) if file.endswith(".sdf") else read(file, index=index)
+            found = records(file, index) if file.lower().endswith(OF_MOLECULES) else read(file, index=index)
     except Exception as error:
         if isinstance(error, StopIteration) and index != LAST:
             raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
@@ -73,7 +75,7 @@ def read(file: str, index: str) -> list[Atoms]:
 
 
 def records(file: str, index: str) -> list[Atoms]:
-    """Molecules of an SDF file, of which ASE reads the first one only, with the formal charges that ASE leaves out."""
+    """Molecules of an SDF or MOL file, of which ASE reads the first one only, with formal charges, which ASE leaves out."""
     import io
 
     from ase.io import read
@@ -83,11 +85,21 @@ def records(file: str, index: str) -> list[Atoms]:
     which = string2index(index)
     found = []
     for part in parts[which] if isinstance(which, slice) else [parts[int(which)]]:
-        atoms: Any = read(io.StringIO(part), format="sdf")
-        rows = [line.split()[3:] for line in part.splitlines() if line.startswith("M  CHG")]
-        atoms.info.setdefault("charge", float(sum(int(charge) for row in rows for charge in row[1::2])))
+        atoms: Any = read(io.StringIO(part), format=Path(file).suffix.lower()[1:])
+        if charges := _formal_charges(part, len(atoms)):
+            atoms.info.setdefault("charge", float(sum(charges)))
         found.append(atoms)
     return found
+
+
+def _formal_charges(record: str, n: int) -> list[int]:
+    """Those that a record of n atoms states: by its lines M  CHG, else by codes in the lines of atoms."""
+    lines = record.splitlines()
+    rows = [line.split()[3:] for line in lines if line.startswith("M  CHG")]
+    if rows:
+        return [int(charge) for row in rows for charge in row[1::2]]
+    codes = [line[36:39].strip() for line in lines[4 : 4 + n]]
+    return [4 - int(code) for code in codes if code.isdigit() and int(code) not in (0, 4)]
 
 
 def _readable(file: str) -> int:
@@ -115,7 +127,7 @@ def _has_second(file: str) -> bool:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return bool(records(file, "1:2") if file.endswith(".sdf") else read(file, index="1:2"))
+            return bool(records(file, "1:2") if file.lower().endswith(OF_MOLECULES) else read(file, index="1:2"))
     except Exception:  # whatever a reader raises where there is none
         return False
 

@@ -69,7 +69,7 @@ class Guard:
         structure = arguments[0]
         if not isinstance(structure, Structure) or not set(structure.symbols) <= self.seen.keys():
             return  # of elements that it does not know the environment raises
-        positions = structure.positions.detach()
+        positions = structure.positions.detach().cpu()
         if self.last is not None and torch.equal(self.last, positions):
             return
         counts, closest = surroundings(structure, self.cutoff)
