@@ -322,7 +322,7 @@ def _check_places(rows: list[Row], held: Tensor) -> None:
         )
     for k in (k for k, row in enumerate(rows) if row.potential is not None):
         inside = [j for j in range(len(rows)) if j != k and shared[k, j] == count[k]]
-        if wrong := [j for j in inside if count[j] == count[k] or rows[j].potential is not None]:
+        if wrong := [j for j in inside if count[j] == count[k]]:
             raise ValueError(
                 f"`constraints` must say of each atom one potential or one charge, got {rows[k].name} held within "
                 f"{rows[wrong[0]].name}; give disjoint fragments a potential each"

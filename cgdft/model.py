@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from types import CellType
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problem import Problem
 from cgdft.response import Prepared, forbid_inference
-from cgdft.settings import OF_MODULES, PLAIN, settings
+from cgdft.settings import OF_MODULES, PLAIN, named_by, settings
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.stated import check_stated
@@ -254,12 +253,9 @@ def _gather(values: Iterable[Any], found: list[Any]) -> None:
 
 
 def _behind(function: Any) -> list[Tensor]:
-    """Tensors, also those of modules, that the code of a function names."""
-    code, known = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-    named = [known[name] for name in code.co_names if name in known] if code is not None else []
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or () if cell != CellType()]
+    """Tensors, also those of modules, that a function names."""
     found: list[Tensor] = []
-    for one in (getattr(function, "__self__", None), *named, *cells):
+    for one in (getattr(function, "__self__", None), *(value for _, value in named_by(function))):
         found += [one] if isinstance(one, Tensor) else [*one.parameters(), *one.buffers()] if isinstance(one, nn.Module) else []
     return found
 

@@ -235,26 +235,23 @@ def _lattice_plane(
     """
     short = sorted(product((0, 1, -1), repeat=3), key=lambda n: float(np.linalg.norm(np.array(n) @ cell)))[1:]
     pairs = [((1, 0, 0), (0, 1, 0)), *((m, n) for k, m in enumerate(short) for n in short[:k])]
-    best: tuple[tuple[int, int], NDArray[np.float64], NDArray[np.float64], float] | None = None
+    most = 0
     for one, two in pairs:
-        vectors = np.array([one, two]) @ cell
-        normal = np.cross(*vectors)
+        candidate = np.array([one, two]) @ cell
+        normal = np.cross(*candidate)
         area = float(np.linalg.norm(normal))
-        if area < 1e-6 * np.linalg.norm(vectors[0]) * np.linalg.norm(vectors[1]):
+        if area < 1e-6 * np.linalg.norm(candidate[0]) * np.linalg.norm(candidate[1]):
             continue
-        normal = normal / area
-        indices = np.cross(one, two)
+        normal, indices = normal / area, np.cross(one, two)
         spacing = abs(np.linalg.det(cell)) / area * float(np.gcd.reduce(np.abs(indices)))
         heights = (positions @ normal) % spacing
         heights = np.where(heights > spacing - 0.05, heights - spacing, heights).round(1)
         layers = [(len(set(numbers[heights == h].tolist())), int((heights == h).sum()), float(h)) for h in np.unique(heights)]
-        elements, atoms, height = max(layers)
-        if best is None or elements > best[0][0]:
-            best = (elements, atoms), vectors, normal, height
-    assert best is not None
-    _, vectors, normal, height = best
+        elements, _, height = max(layers)
+        if elements > most:
+            most, vectors, axis, origin = elements, candidate, normal, normal * height
     first = vectors[0] / np.linalg.norm(vectors[0])
-    return vectors, np.array([first, np.cross(normal, first), normal]), normal * height
+    return vectors, np.array([first, np.cross(axis, first), axis]), origin
 
 
 def _axes_of_slab(structure: Structure, positions: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -100,14 +100,15 @@ class Problem(ABC):
         self.n = len(structure)
         for row in self.held:
             self._require_change(row, type(ansatz).__name__)
-        crossing = [term for term in (*self.functional, *(self.readout or ())) if term.crossing]
-        if any(term.needs_ways for term in crossing):
+        terms = (*self.functional, *(self.readout or ()))
+        if any(term.needs_ways for term in terms):
             self.require_known_ways("`field` along a periodic axis", ansatz)
-        #: Whether charges that come through walls have an energy, and what drives x by it, (n_x,).
-        self.crossing = bool(crossing) and self.knows_ways(ansatz)
+        crossing = bool(structure.pbc.any()) and any(term.has_crossing for term in terms)
+        self.crossing = crossing and self.knows_ways(ansatz)
         self.driven = self._driven() if self.crossing else None
 
     def _driven(self) -> Float[Tensor, " n_x"]:
+        """-dE/dx of the energy of charges that came through walls, (n_x,), which is linear in x."""
         with torch.enable_grad():
             x = torch.zeros(len(self.index), dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
             energies = self.energies_of_crossing(self.functional, x)
@@ -192,9 +193,9 @@ class Problem(ABC):
         self, functional: Functional, x: Float[Tensor, " n_x"]
     ) -> dict[str, Float[Tensor, " n_structures"]]:
         """Those of charges that came through walls, hartree, by the names of terms."""
-        if not self.crossing:
+        if not self.crossing:  # all open, or it is not known how they came
             return {}
-        terms = {name: term for name, term in named(functional).items() if term.crossing}
+        terms = {name: term for name, term in named(functional).items() if term.has_crossing}
         return {name: term.energy_of_crossing(self.density(x), self.of_charges(x)) for name, term in terms.items()}
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:

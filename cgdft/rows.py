@@ -65,6 +65,14 @@ class ConstraintRows:
         squares = [like.new_zeros(n).index_add(0, index[k], row[k] ** 2) for row, k in zip(rows, parts, strict=True)]
         lengths = torch.stack(squares, 1).sqrt() if rows else like.new_zeros(n, 0)
         active = lengths > 1e-12
+        wrong = ~active & (target.abs() > 1e-6)
+        if wrong.any():
+            k, s = torch.nonzero(wrong.T)[0].tolist()
+            raise ValueError(
+                f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
+                f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
+                f"density or the charge, or give constraints=[] to leave it"
+            )
         taken = torch.zeros(width, dtype=torch.bool, device=index.device)
         apart: list[int] = []
         for k in sorted(range(len(rows)), key=lambda k: len(parts[k])):
@@ -83,7 +91,7 @@ class ConstraintRows:
         made = cls(
             *(order, owner, share, length, like.new_zeros(count, width), like.new_zeros(n, count, len(apart))),
             torch.eye(count, dtype=like.dtype, device=like.device).repeat(n, 1, 1),
-            *(target, active, index, *_places(index, n)),
+            *(torch.where(active, target, 0.0), active, index, *_places(index, n)),
         )
         for place, k in enumerate(others):
             made._orthogonalise(place, rows[k], active[:, k])
@@ -97,15 +105,6 @@ class ConstraintRows:
                 f"`constraints` must be independent, got '{names[k]}', which follows from or contradicts "
                 f"{', '.join(repr(names[one]) for one in sorted(known))} in structure {s}; remove one of them"
             )
-        wrong = ~active & (target.abs() > 1e-6)
-        if wrong.any():
-            k, s = torch.nonzero(wrong.T)[0].tolist()
-            raise ValueError(
-                f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
-                f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
-                f"density or the charge, or give constraints=[] to leave it"
-            )
-        target.masked_fill_(~active, 0.0)
         return made
 
     def _orthogonalise(self, place: int, row: Tensor, active: Tensor) -> None:

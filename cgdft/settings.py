@@ -41,7 +41,7 @@ def settings(model: Model) -> dict[tuple[str, str], Any]:
         functions += [one.module for one in part._modules.values() if callable(getattr(one, "module", None))]  # of parameters
         for function in functions:
             if not isinstance(function, nn.Module):
-                found |= {(owner, name): kept for name, value in _named_by(function) if (kept := _kept(value)) is not None}
+                found |= {(owner, name): kept for name, value in named_by(function) if (kept := _kept(value)) is not None}
     return found
 
 
@@ -79,7 +79,7 @@ def _kept(value: Any) -> Any:
     return None
 
 
-def _named_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
+def named_by(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
     """What the code of a function names outside of it and does not set, or the attributes of a callable object."""
     function = getattr(function, "__wrapped__", function)
     code = getattr(function, "__code__", None)

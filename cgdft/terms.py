@@ -43,9 +43,8 @@ class Term(nn.Module, ABC):
         explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
-        crossing: of a prepared term, whether it has an energy of charges that came through the walls of a cell: see
-            `energy_of_crossing`, which counts where it is known how they came.
-        needs_ways: whether there is no energy where that is not known.
+        needs_ways: of a prepared term, whether there is no energy where it is not known how charges came through the walls of
+            a cell: see `energy_of_crossing`.
     """
 
     quadratic: bool = False
@@ -54,7 +53,6 @@ class Term(nn.Module, ABC):
     explicit: bool = True
     external: bool = False
     extensive: bool = True
-    crossing: bool = False
     needs_ways: bool = False
 
     @property
@@ -85,12 +83,17 @@ class Term(nn.Module, ABC):
         return prepared
 
     def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
-        """What is to be added to `energy`, linear in both: no density of a cell says by which way charges came.
+        """What is to be added to `energy` in cells, linear in both: no density says by which way charges came. Default: zero.
 
         Args:
-            dipole: of the charges as they came, e bohr.
+            dipole: of the charges as they came, (n_structures, 3), e bohr.
         """
-        raise NotImplementedError(f"`{self.name}` is declared crossing: give it `energy_of_crossing`")
+        return rho.coefficients.new_zeros(len(rho.structure))
+
+    @property
+    def has_crossing(self) -> bool:
+        """Whether it states an `energy_of_crossing`."""
+        return type(self).energy_of_crossing is not Term.energy_of_crossing
 
     def gradient(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
         """dE/dp, (n_atoms, size); default: by autograd. A term with a faster way overrides it and must pass `check_term`."""

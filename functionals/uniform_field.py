@@ -46,34 +46,31 @@ class UniformField(Term):
         self.register_buffer("field", field)
 
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """With what of the field is along periodic axes."""
+        """Knowing whether it has a part along periodic axes."""
         if self.field.ndim == 2 and len(self.field) != len(structure):
             raise ValueError(
                 f"`field` must be (3,), or (n_structures, 3) = ({len(structure)}, 3) here, got shape {tuple(self.field.shape)}"
             )
         prepared = copy.copy(self)
-        prepared.crossing = bool(structure.pbc.any())
-        prepared.needs_ways = prepared.crossing and bool(
-            (self._along(structure).norm(dim=1) > 1e-10 * self.field.expand(len(structure), 3).norm(dim=1)).any()
-        )
+        along = (self.field - self._across(structure)).norm(dim=1)
+        prepared.needs_ways = bool((along > 1e-10 * self.field.norm(dim=-1)).any())
         return prepared
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
-        """-F . D of each structure, hartree, without that of charges along periodic axes."""
-        energy = -(self.field * rho.dipole).sum(1)
-        return energy + (self._along(rho.structure) * _dipole_within(rho)).sum(1) if rho.structure.pbc.any() else energy
+        """-F_open . sum_i q_i R_i - F . sum_i d_i of each structure, hartree, F_open across all periodic axes."""
+        open_part = (self._across(rho.structure) * _of_charges(rho)).sum(1)
+        return -open_part - (self.field * rho.structure.total(rho.dipoles)).sum(1)
 
     def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
-        """-F . D of the charges along periodic axes, hartree."""
-        within = _dipole_within(rho)
-        return -(self.field * (dipole - within)).sum(1) - (self._along(rho.structure) * within).sum(1)
+        """What makes of it -F . (D + sum_i d_i), hartree, D the dipole of charges as they came."""
+        return (self._across(rho.structure) * _of_charges(rho)).sum(1) - (self.field * dipole).sum(1)
 
-    def _along(self, structure: Structure) -> Float[Tensor, "n_structures 3"]:
-        """What of the field is along periodic axes; zero in value may still change where a cell is sheared."""
+    def _across(self, structure: Structure) -> Float[Tensor, "n_structures 3"]:
+        """What of the field is across all periodic axes; where a cell is sheared it is another part."""
         field = self.field.to(structure.positions).expand(len(structure), 3)
-        return field - (structure.open_projector @ field[..., None])[..., 0]
+        return (structure.open_projector @ field[..., None])[..., 0] if structure.pbc.any() else field
 
 
-def _dipole_within(rho: Density) -> Float[Tensor, "n_structures 3"]:
-    """Of the charges where they are."""
+def _of_charges(rho: Density) -> Float[Tensor, "n_structures 3"]:
+    """sum_i q_i R_i, e bohr: of charges where they are."""
     return rho.structure.total(rho.charges[:, None] * rho.structure.positions)

@@ -276,12 +276,16 @@ def _best(comparison: Comparison) -> list[str]:
     """The best of the models that answer by themselves, and what those reach that were given the reference's charges."""
     told = informed(comparison)
     own, best = {}, {}
+    ranked: list[Standing] = []
+    beaten: set[str] = set()
     for one in OBSERVABLES:
         whole = standings(comparison, one)
         rivals = [standing for standing in whole if standing.model not in told]
         most = max((standing.count for standing in rivals), default=0)
+        whole_ones = [standing for standing in rivals if standing.count == most]
+        ranked, beaten = [*ranked, *whole_ones], beaten | {standing.model for standing in rivals}
         if rivals:
-            own[one] = min((standing for standing in rivals if standing.count == most), key=lambda standing: standing.mean)
+            own[one] = min(whole_ones, key=lambda standing: standing.mean)
         if one.key == "potential_inner" and (limits := [standing for standing in whole if standing.model in told]):
             best[one] = min(limits, key=lambda standing: standing.mean)
     sentences = []
@@ -292,18 +296,8 @@ def _best(comparison: Comparison) -> list[str]:
             for one, standing in own.items()
         ]
         contest = len(set(comparison.models) - told) > 1
-        fewer = {one.model for observable in own for one in standings(comparison, observable) if one.model not in told}
-        fewer -= {
-            one.model
-            for observable, best in own.items()
-            for one in standings(comparison, observable)
-            if one.count == best.count
-        }
-        apart = (
-            f" {listed(sorted(fewer))}, which did not solve all, {'is' if len(fewer) == 1 else 'are'} not ranked."
-            if fewer
-            else ""
-        )
+        fewer = sorted(beaten - {standing.model for standing in ranked})
+        apart = f" {listed(fewer)}, which did not solve all, {'is' if len(fewer) == 1 else 'are'} not ranked." if fewer else ""
         sentences.append(f"The {'smallest ' if contest else ''}mean errors are {listed(parts)}.{apart}")
     for one, standing in best.items():
         sentences.append(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ase import Atoms
     from rich.measure import Measurement
@@ -46,32 +47,41 @@ def check_output(option: str, path: Path | None, suffixes: Sequence[str], *input
 
 def read(file: str, index: str) -> list[Atoms]:
     """Structures of a file; whatever a reader does with a broken one becomes a ValueError."""
-    import warnings
-
-    from ase.io import read
-
     if not Path(file).is_file():
         raise FileNotFoundError(f"{file!r} is a folder: name a file in it" if Path(file).is_dir() else f"no file {file!r}")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            found = records(file, index) if file.lower().endswith(OF_MOLECULES) else read(file, index=index)
+        structures = _read(file, index)
     except Exception as error:
         if isinstance(error, StopIteration) and index != LAST:
             raise ValueError(f"{file}: must have a structure {index!r}, got fewer; they are counted from 0") from error
         why = f"unknown element {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
         where = f", structure {whole}" if (whole := _readable(file)) else ""
         raise ValueError(f"{file}: not readable as structures with index {index!r} ({why}{where})") from error
-    structures: list[Atoms] = found if isinstance(found, list) else [found]
     if not structures:
         raise ValueError(f"{file}: no structures with index {index!r}")
-    if file.endswith(".pdb") and any(
-        line[78:80].strip(" +-") for line in Path(file).read_text().splitlines() if "ATOM" in line[:6]
-    ):
+    if file.lower().endswith(".pdb") and _charges_of_pdb(file):
         complain(f"the formal charges of atoms in {file} are not read: give --charge")
     if index == LAST and _has_second(file):
         complain(f"the last of several structures of {file}; --index : takes all")
     return structures
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without warnings of readers."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _read(file: str, index: str) -> list[Atoms]:
+    from ase.io import read
+
+    with _quietly():
+        found = records(file, index) if file.lower().endswith(OF_MOLECULES) else read(file, index=index)
+    return found if isinstance(found, list) else [found]
 
 
 def records(file: str, index: str) -> list[Atoms]:
@@ -102,32 +112,28 @@ def _formal_charges(record: str, n: int) -> list[int]:
     return [4 - int(code) for code in codes if code.isdigit() and int(code) not in (0, 4)]
 
 
+def _charges_of_pdb(file: str) -> bool:
+    """Whether columns 79 and 80 state any."""
+    return any(line[78:80].strip(" +-") for line in Path(file).read_text().splitlines() if line.startswith(("ATOM", "HETATM")))
+
+
 def _readable(file: str) -> int:
     """How many structures a file has before one that cannot be read."""
-    import warnings
-
     from ase.io import iread
 
     count = 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             for _ in iread(file, index=":"):
                 count += 1
-    except Exception:
+    except Exception:  # whatever a reader raises: it has been told already
         return count
     return 0
 
 
 def _has_second(file: str) -> bool:
-    import warnings
-
-    from ase.io import read
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return bool(records(file, "1:2") if file.lower().endswith(OF_MOLECULES) else read(file, index="1:2"))
+        return bool(_read(file, "1:2"))
     except Exception:  # whatever a reader raises where there is none
         return False
 
