@@ -5,10 +5,12 @@ from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from springs import FREE, water, written
 
@@ -303,3 +305,33 @@ def test_mistakes_in_reading_public_files_are_found(tmp_path):
     neutral = unpacked("cu111_water_charged/dft_neutral94.extxyz.xz", 2)
     with pytest.raises(ValueError, match="`charge` must be stated by every frame of a set with charged ones"):
         FrameSet.read([charged, neutral])
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [
+        (1.0, None),
+        (-1.0, "`stress` must be dE/dstrain / V, .* opposite sign"),
+        (160.2, "look like GPa"),
+        (1602.0, "look like kbar"),
+    ],
+)
+@pytest.mark.parametrize("rattled", [0.0, 0.02])
+def test_stress_is_told_by_energies_of_strained_cells(factor, told, rattled, tmp_path):
+    frames, random = [], np.random.default_rng(0)
+    for _ in range(8):
+        atoms = bulk("Al", cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + 0.01 * random.normal(size=(3, 3))), scale_atoms=True)
+        atoms.positions += rattled * random.normal(size=(4, 3))
+        atoms.calc = EMT()
+        results = {"energy": atoms.get_potential_energy(), "stress": factor * atoms.get_stress()}
+        results |= {"forces": atoms.get_forces()} if rattled else {}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["charge"] = 0
+        frames.append(atoms)
+    frames = FrameSet.read(written(tmp_path / "a.xyz", frames))
+    if told is None:
+        check_set(frames)
+    else:
+        with pytest.raises(ValueError, match=told):
+            check_set(frames)

@@ -71,7 +71,7 @@ def check_set(
     Raises:
         ValueError: no label that counts; labels that are NaN, infinite or of wrong shape; elements that the model does not
             know or that have no atomic energy; the same structure in both sets, or twice with different energies; charges that
-            do not add up to the total charge; energies, forces and dipoles that look like another unit or sign.
+            do not add up to the total charge; energies, forces, stresses and dipoles that look like another unit or sign.
     """
     told: list[str] = []
     surveys = [_survey(one, elements) for one in ([train] if validation is None else [train, validation])]
@@ -102,7 +102,7 @@ def check_set(
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"))
         told += check_lengths(survey.sample)
-        told += check_stress(survey.sample)
+        told += check_stress(survey.sample, survey.unit("energy"), survey.unit("stress"))
     return list(dict.fromkeys(told + _check_duplicates(surveys)))
 
 

@@ -1,8 +1,7 @@
-"""Wrong units and signs, told from the numbers: energies against atoms, forces against energies, dipoles against charges."""
+"""Wrong units and signs, told from the numbers: energies by atoms, forces and stress by energies, dipoles by charges."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from ase.data import atomic_masses, atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from cgdft.electrostatics.pairs import near_pairs
+from cgdft.learning.data.close_frames import SAME_PLACE, steps
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.units import multiplier
 from cgdft.units import angstrom, eV
@@ -20,15 +20,14 @@ MISTAKEN = {
     "energy": ("hartree", "eV", "kcal/mol", "kJ/mol"),
     "forces": ("hartree/bohr", "eV/angstrom", "kcal/mol/angstrom", "kJ/mol/angstrom", "hartree/angstrom", "eV/bohr"),
     "dipole": ("e bohr", "e angstrom", "debye"),
+    "stress": ("hartree/bohr^3", "eV/angstrom^3", "GPa", "kbar"),
 }
 #: Nothing binds more than this, hartree per atom; what is off by `FAR` has another reference.
 BOUND, FAR = 0.5, 3.0
 #: An energy so far from those of other frames, hartree per atom, is odd; so are forces so many times the usual ones.
 ODD, STRONG = 1.0, 30.0
-#: Atoms that move less between two frames (bohr) have forces that tell the difference of energies.
-NEAR = 0.3
-#: Below this (bohr) nothing has moved.
-SAME_PLACE = 1e-5
+#: Fewest steps between close frames that tell a sign or a unit, and the least correlation.
+STEPS, EXPLAINED = 5, 0.9
 #: Neighbours are this many sums of covalent radii apart, wherever there is a bond; they are sought within so many bohr.
 BOND, SEARCHED = (0.5, 1.6), 10.0
 #: Stresses of this size, hartree/bohr^3, some 150 GPa, are found within planets.
@@ -133,19 +132,11 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     if not known:
         return []
     size = float(torch.cat([frame.labels["forces"] for frame in known]).square().mean().sqrt())
-    work, change = _along(known)
-    explained = float(work @ change) / max(float(np.linalg.norm(work) * np.linalg.norm(change)), 1e-300)
-    if len(work) >= 5 and abs(explained) > 0.9:
-        slope = float(work @ change / (work @ work))
-        if slope < 0:
-            raise ValueError("`forces` must be -dE/dR, got numbers of the opposite sign: gradients; change their sign")
-        if not 0.5 < slope < 2:
-            told = [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
-            told += [f"forces look like {one}" for one in looks_like("forces", force_unit, slope)]
-            raise ValueError(
-                f"`forces` must be in {force_unit} and `energy` in {energy_unit}, got energies that change {slope:.4g} times "
-                f"as much as forces say: {' or '.join(told) or 'they are not of one method'}; see `units` and `keys`"
-            )
+    near = [one for one in steps(known) if float(one.strain.abs().max()) < SAME_PLACE < float(one.moved.abs().max())]
+    slope = _slope([one.of_forces for one in near], [one.change for one in near])
+    if slope < 0:
+        raise ValueError("`forces` must be -dE/dR, got numbers of the opposite sign: gradients; change their sign")
+    _check_slope("forces", slope, energy_unit, force_unit)
     if size > 1.0:
         told = [one for one in MISTAKEN["forces"] if multiplier(one, "forces") < 0.1 * multiplier(force_unit, "forces")]
         raise ValueError(
@@ -162,27 +153,6 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     if size < 1e-4 and len(known) > 1:
         return [f"forces are {size:.2g} hartree/bohr (root mean square): all frames are relaxed, or the unit is wrong"]
     return []
-
-
-def _along(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Work of the forces from frame to the nearest frame of the same atoms, and change of energy; (m,), hartree."""
-    groups: dict[tuple[float, ...], list[Frame]] = defaultdict(list)
-    for frame in frames:
-        if "energy" in frame.labels:
-            s = frame.structure
-            groups[(*s.numbers.tolist(), *s.charge.tolist(), *s.spin.tolist(), *s.cell.flatten().tolist())].append(frame)
-    pairs = []
-    for members in groups.values():
-        places = torch.stack([frame.structure.positions for frame in members])
-        forces = torch.stack([frame.labels["forces"] for frame in members])
-        for k in range(1, len(members)):
-            apart = (places[:k] - places[k]).abs().amax((1, 2))
-            j = int(apart.argmin())
-            if SAME_PLACE < float(apart[j]) < NEAR:
-                work = -0.5 * ((forces[j] + forces[k]) * (places[k] - places[j])).sum()
-                pairs.append((float(work), float(members[k].labels["energy"] - members[j].labels["energy"])))
-    found = np.array(pairs).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
 
 
 def check_dipoles(frames: Sequence[Frame], unit: str) -> list[str]:
@@ -288,13 +258,47 @@ def check_lengths(frames: Sequence[Frame]) -> list[str]:
     return [f"the nearest atoms are {middle:.2g} bonds apart (median): positions must be in angstrom, look at their unit"]
 
 
-def check_stress(frames: Sequence[Frame]) -> list[str]:
-    """Stresses by their size."""
-    known = [frame.labels["stress"] for frame in frames if "stress" in frame.labels]
-    size = float(torch.stack(known).square().mean().sqrt()) if known else 0.0
+def check_stress(frames: Sequence[Frame], energy_unit: str, stress_unit: str) -> list[str]:
+    """Stresses by their size, and between frames whose cells are close to each other against differences of energies.
+
+    Raises:
+        ValueError: stresses of another unit or sign than the energies.
+    """
+    known = [frame for frame in frames if "stress" in frame.labels]
+    if not known:
+        return []
+    strained = [one for one in steps(known) if float(one.strain.abs().max()) > SAME_PLACE]
+    moving = [one for one in strained if float(one.moved.abs().max()) > SAME_PLACE]
+    if all("forces" in frame.labels for one in moving for frame in (one.one, one.other)):
+        left = [one.change - (one.of_forces if one in moving else 0.0) for one in strained]
+        slope = _slope([one.of_stress for one in strained], left)
+        if slope < 0:
+            raise ValueError(
+                "`stress` must be dE/dstrain / V, positive under tension, got numbers of the opposite sign; change their sign"
+            )
+        _check_slope("stress", slope, energy_unit, stress_unit)
+    size = float(torch.stack([frame.labels["stress"] for frame in known]).square().mean().sqrt())
     if size < PRESSED:
         return []
     return [
         f"stresses are {size * angstrom**3 / eV:.2g} eV/angstrom^3, {size / multiplier('GPa', 'stress'):.3g} GPa (root mean "
         "square): the unit may be wrong, see `units`"
     ]
+
+
+def _slope(work: Sequence[float], change: Sequence[float]) -> float:
+    """Of the change with the work, where one tells the other; else 1."""
+    of, to = np.array(work), np.array(change)
+    explained = float(of @ to) / max(float(np.linalg.norm(of) * np.linalg.norm(to)), 1e-300)
+    return float(of @ to / (of @ of)) if len(of) >= STEPS and abs(explained) > EXPLAINED else 1.0
+
+
+def _check_slope(quantity: str, slope: float, energy_unit: str, unit: str) -> None:
+    if 0.5 < slope < 2:
+        return
+    told = [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
+    told += [f"{quantity} look like {one}" for one in looks_like(quantity, unit, slope)]
+    raise ValueError(
+        f"`{quantity}` must be in {unit} and `energy` in {energy_unit}, got energies that change {slope:.4g} times "
+        f"as much as {quantity} say: {' or '.join(told) or 'they are not of one method'}; see `units` and `keys`"
+    )

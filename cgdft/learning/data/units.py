@@ -21,6 +21,7 @@ KNOWN = {
     "V": (units.volt, 0.5, -0.5),
     "debye": (units.debye, 0.5, 1.5),
     "GPa": (units.eV / units.angstrom**3 / 160.2176634, 1.0, -3.0),  # 1 eV/angstrom^3 in GPa, exact by the value of e
+    "kbar": (units.eV / units.angstrom**3 / 1602.176634, 1.0, -3.0),  # 1 eV/angstrom^3 in kbar, exact by the value of e
 }
 
 _FACTOR = re.compile(r"([/ *]*)(kcal/mol|kJ/mol|[A-Za-z]+)(?:\^(\d+|l))?\s*")
