@@ -106,7 +106,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         answers = torch.linalg.eigvalsh(solution.susceptibility().detach())
         compare("susceptibility without a positive eigenvalue", answers, answers.clamp(max=0.0))
     problem = solution.problem
-    if not structure.pbc.any() or (structure.has_stress.all() and problem.knows_ways(model.ansatz)):
+    if not structure.pbc.any() or (structure.has_stress.all() and problem.knows_ways):
         from cgdft.functionals import UniformField
 
         def dipole(k: int) -> Tensor:

@@ -49,11 +49,11 @@ def hides(term: Term, rho: Density) -> bool:
     p = rho.coefficients.detach()
     with torch.enable_grad():
         seen = p.clone().requires_grad_()
-        energy = term.energy(Density(rho.structure, rho.basis, seen)).sum()
+        energy = term.energy(rho.at(seen)).sum()
         if energy.requires_grad and torch.autograd.grad(energy, seen, allow_unused=True)[0] is not None:
             return False
     moved = p + 0.1 * torch.cos(torch.arange(p.numel()).to(p)).reshape(p.shape)
-    change = term.energy(Density(rho.structure, rho.basis, moved)).sum() - energy.detach()
+    change = term.energy(rho.at(moved)).sum() - energy.detach()
     return bool(change.abs() > 1e-10 * (1 + energy.detach().abs()))
 
 
@@ -70,7 +70,7 @@ def bends_down(term: Term, rho: Density) -> bool:
 def check_quadratic(problem: Minimisation, x: Tensor) -> None:
     """Raise a ValueError that names a term that couples atoms, is declared quadratic and, seen at x (n_x,), is not."""
     rho = problem.density(x)
-    nothing = Density(rho.structure, rho.basis, torch.zeros_like(rho.coefficients))
+    nothing = problem.nothing
     for term in problem.functional:
         if term.local or not term.quadratic:
             continue
@@ -87,7 +87,7 @@ def couples_atoms(term: Term, rho: Density) -> bool:
     """
     with torch.enable_grad():
         p = rho.coefficients.detach().requires_grad_()
-        energy = term.energy(Density(rho.structure, rho.basis, p)).sum()
+        energy = term.energy(rho.at(p)).sum()
         if not energy.requires_grad:
             return False
         (slope,) = torch.autograd.grad(energy, p, create_graph=True, allow_unused=True, materialize_grads=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -32,6 +32,11 @@ EXPLICIT, ON_A_MESH = 1e-12, 1e-8
 #: A mesh is used from so many pairs of atom and point in open structures, and so many triples of two atoms and a point in
 #: periodic ones, whose sums run over waves as well.
 WORK = (20_000_000, 1_000_000)
+#: Of what is asked for along periodic axes.
+KNOWN_WAYS = (
+    "needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or modes whose Entries say what they "
+    "have `carried`, with reference charges that positions do not change"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +47,8 @@ class Density:
         structure: the nuclei.
         basis: the Gaussian multipoles.
         coefficients: p, (n_atoms, size), atomic units; positive charge where electrons are missing.
+        crossed: what charges that came through the walls of cells add to the dipole, (n_structures, 3), e bohr; None where it
+            is not known by which way they came.
 
     Raises:
         TypeError, ValueError: `coefficients` of another kind or shape.
@@ -50,6 +57,7 @@ class Density:
     structure: Structure
     basis: Multipoles
     coefficients: Float[Tensor, "n_atoms size"]
+    crossed: Float[Tensor, "n_structures 3"] | None = None
 
     def __post_init__(self) -> None:
         expected, like = (self.structure.n_atoms, self.basis.size), self.structure.positions.dtype
@@ -58,6 +66,10 @@ class Density:
             raise TypeError(f"`coefficients` must be a tensor {expected} of {like}, got {got}")
         if tuple(self.coefficients.shape) != expected:
             raise ValueError(f"`coefficients` must be {expected}, got shape {tuple(self.coefficients.shape)}")
+
+    def at(self, coefficients: Float[Tensor, "n_atoms size"]) -> Density:
+        """The same with other coefficients."""
+        return replace(self, coefficients=coefficients)
 
     @property
     def charges(self) -> Float[Tensor, " n_atoms"]:
@@ -110,6 +122,21 @@ class Density:
         In a periodic cell only the components along open axes mean something.
         """
         return self.structure.total(self.charges[:, None] * self.structure.positions + self.dipoles)
+
+    @property
+    def itinerant_dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """D of charges as they came through the walls of cells, (n_structures, 3), e bohr; of open structures the dipole.
+
+        An energy that has it is `external`, and linear in it.
+
+        Raises:
+            ValueError: it is not known by which way they came.
+        """
+        if self.crossed is not None:
+            return self.dipole + self.crossed
+        if self.structure.pbc.any():
+            raise ValueError(f"the itinerant dipole {KNOWN_WAYS}")
+        return self.dipole
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:

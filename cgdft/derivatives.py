@@ -169,7 +169,7 @@ class Derivatives:
         with torch.no_grad(), self.parameters.as_solved():
             moving = problem.basis.width(structure).requires_grad
             basis = self.model.basis.prepare(structure) if moving else problem.basis
-            rho = Density(structure, basis, problem.space.coefficients(x))
+            rho = Density(structure, basis, problem.space.coefficients(x), problem.space.crossed(x, structure))
             probe = Probe.of(problem)
             at_hand = self.prepared is not None and not problem.lag  # forces will need it with a graph
             value = self._moved_once.value.detach() if at_hand else problem.value(x, multipliers, probe)

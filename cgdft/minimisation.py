@@ -50,8 +50,7 @@ class Minimisation(Problem):
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """What is minimised: E, less the work of the batteries."""
         rho = self.density(x)
-        energy = self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
-        return energy if self.driven is None else sum(self.energies_of_crossing(self.functional, x).values(), energy)
+        return self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
 
     def lagrangian(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
@@ -65,8 +64,6 @@ class Minimisation(Problem):
         """The energy term by term, hartree; that of the ansatz as "Ansatz"; of the readout's terms where there is one."""
         reported = self.functional if self.readout is None else self.readout
         energies = reported.energies(self.density(x))
-        for name, energy in self.energies_of_crossing(reported, x).items():
-            energies[name] = energies[name] + energy
         if self.readout is None and self.space.stiffness is not None:
             energies["Ansatz"] = self.space.energy(x, self.n)
         return energies
@@ -136,10 +133,10 @@ class Minimisation(Problem):
             raise ValueError("`ansatz` must have a stiffness of all that it changes to answer to a density, got one without")
         stiffness, active = self.space.stiffness, self.rows.active
         assert stiffness is not None
-        rho = Density(self.structure, self.basis, p.detach())
+        rho = self.nothing.at(p.detach())
         slope = sum((term.gradient(rho) for term in self.functional), torch.zeros_like(p))
         pulled = self.space.pull(slope - self._given)
-        x = -(pulled if self.driven is None else pulled - self.driven) / stiffness
+        x = -(pulled if self.driven is None else pulled + self.driven) / stiffness
         if not active.any():
             return x, x.new_zeros(active.shape)
         c = torch.stack([self.space.pull(row.weights) for row in self.fixed])
@@ -151,7 +148,7 @@ class Minimisation(Problem):
         rho = self.density(x)
         total = self.lagrangian(x, multipliers)
         if probe.field.requires_grad:
-            total = total - (probe.field * self.dipole(x, rho)).sum(1)
+            total = total - (probe.field * self.dipole(rho)).sum(1)
         if probe.potential.requires_grad:
             total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
         if probe.voltage.requires_grad:
@@ -164,7 +161,7 @@ class Minimisation(Problem):
     def gradient(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_x"]:
         """Derivative of the objective by x, (n_x,)."""
         slope = self.space.pull(self.slope(x))
-        slope = slope if self.driven is None else slope - self.driven
+        slope = slope if self.driven is None else slope + self.driven
         return slope if self.space.stiffness is None else slope + self.space.stiffness * x
 
     def slope(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
@@ -246,11 +243,10 @@ class Minimisation(Problem):
 
     def _constant_couplings(self) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the quadratic terms that couple atoms, which is the same everywhere."""
-        nothing = Density(self.structure, self.basis, torch.zeros_like(self.space.origin))
-        found = nothing.coefficients.new_zeros(self.n, self._most, self._most)
+        found = self.space.origin.new_zeros(self.n, self._most, self._most)
         for term in self._others:
             if term.quadratic:
-                found += term.hessian(nothing)
+                found += term.hessian(self.nothing)
         return found
 
     def _mapping(self) -> Float[Tensor, "n_structures n longest"]:

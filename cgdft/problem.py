@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -11,13 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.constraint import Row, settled
-from cgdft.density import Density
+from cgdft.density import KNOWN_WAYS, Density
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.rows import ConstraintRows
 from cgdft.space import Space
-from cgdft.terms import named
 
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz
@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 #: To what fixed charges must be kept, e.
 KEPT = 1e-6
-#: Of what is asked for along periodic axes.
-KNOWN_WAYS = (
-    "needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or modes whose Entries say what they "
-    "have `carried`, with reference charges that positions do not change"
-)
 
 
 class Residual(NamedTuple):
@@ -76,7 +71,7 @@ class Problem(ABC):
         constraints: list[Constraint],
         readout: Functional | None = None,
     ) -> None:
-        self.structure = structure
+        self.structure, self.ansatz = structure, ansatz
         with remembered():
             self.basis = basis.prepare(structure)
             self.functional = functional.prepare(structure, self.basis)
@@ -100,26 +95,42 @@ class Problem(ABC):
         self.n = len(structure)
         for row in self.held:
             self._require_change(row, type(ansatz).__name__)
-        terms = (*self.functional, *(self.readout or ()))
-        if any(term.needs_ways for term in terms):
-            self.require_known_ways("`field` along a periodic axis", ansatz)
-        crossing = bool(structure.pbc.any()) and any(term.has_crossing for term in terms)
-        self.crossing = crossing and self.knows_ways(ansatz)
-        self.driven = self._driven() if self.crossing else None
+        self.driven = self._driven()
 
-    def _driven(self) -> Float[Tensor, " n_x"]:
-        """-dE/dx of the energy of charges that came through walls, (n_x,), which is linear in x."""
-        with torch.enable_grad():
-            x = torch.zeros(len(self.index), dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
-            energies = self.energies_of_crossing(self.functional, x)
-            return -torch.autograd.grad(sum(energies.values(), x.sum() * 0.0).sum(), x)[0]
+    def _driven(self) -> Float[Tensor, " n_x"] | None:
+        """dE/dx by way of what crosses the walls of cells, in which energies are linear, (n_x,); None where nothing does.
 
-    def require_known_ways(self, what: str, ansatz: Ansatz) -> None:
+        Raises:
+            ValueError: an energy of it where reference charges came by ways unknown.
+        """
+        if not self.structure.pbc.any():
+            return None
+
+        def slope(functional: Functional) -> Tensor:
+            with torch.enable_grad():
+                crossed = torch.zeros(self.n, 3, dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
+                rho = replace(self.nothing, crossed=crossed)
+                energy = sum((term.energy(rho) for term in functional if term.external), 0.0 * crossed.sum(1)).sum()
+                return torch.autograd.grad(energy, crossed)[0]
+
+        slopes = [slope(one) for one in (self.functional, self.readout) if one is not None]
+        for one in slopes:
+            along = one - (self.structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
+            if (along.norm(dim=1) > 1e-10 * one.norm(dim=1)).any():
+                self.require_known_ways("`field` along a periodic axis")
+        if self.space.carried is None or not slopes[0].any():
+            return None
+        structure, felt = self.structure, torch.zeros_like(self.space.origin)
+        felt[:, 0] = (structure.positions.detach() * slopes[0][structure.index]).sum(1)
+        return (self.space.carried.detach() * slopes[0][self.index]).sum(1) - self.space.pull(felt).detach()
+
+    def require_known_ways(self, what: str) -> None:
         """Raise a ValueError if it is not known how charges come through the walls of a cell."""
-        if not self.knows_ways(ansatz):
-            raise ValueError(f"{what} {KNOWN_WAYS}, got {type(ansatz).__name__}")
+        if not self.knows_ways:
+            raise ValueError(f"{what} {KNOWN_WAYS}, got {type(self.ansatz).__name__}")
 
-    def knows_ways(self, ansatz: Ansatz) -> bool:
+    @cached_property
+    def knows_ways(self) -> bool:
         """Whether the ansatz says how charges come through walls, and reference charges stay where positions change."""
         if self.space.carried is None:
             return False
@@ -127,7 +138,7 @@ class Problem(ABC):
             at = self.structure.positions.detach()
             moved = (0.05 * torch.cos(torch.arange(at.numel()).to(at))).reshape(at.shape).requires_grad_()  # no symmetry
             strain = torch.zeros_like(self.structure.cell, requires_grad=True)
-            origin = ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
+            origin = self.ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
             weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
             if not origin.requires_grad:
                 return True
@@ -160,7 +171,12 @@ class Problem(ABC):
 
     def density(self, x: Float[Tensor, " n_x"]) -> Density:
         """The density of x."""
-        return Density(self.structure, self.basis, self.space.coefficients(x))
+        return Density(self.structure, self.basis, self.space.coefficients(x), self.space.crossed(x, self.structure))
+
+    @cached_property
+    def nothing(self) -> Density:
+        """No density at all."""
+        return self.density(self.space.origin.new_zeros(len(self.index))).at(torch.zeros_like(self.space.origin))
 
     def charge(self, row: Row, rho: Density) -> Float[Tensor, " n_structures"]:
         """a.q of each structure, e."""
@@ -174,33 +190,15 @@ class Problem(ABC):
             total = total + row.potential * self.charge(row, rho)
         return total
 
-    def dipole(self, x: Float[Tensor, " n_x"], rho: Density) -> Float[Tensor, "n_structures 3"]:
-        """D about the origin; along periodic axes, up to a constant, where the ansatz says how charges got there, else zero."""
-        structure, carried = self.structure, self.space.carried
-        if not structure.pbc.any():
-            return rho.dipole
-        if carried is None:
-            return (structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
-        return self.of_charges(x) + structure.total(rho.dipoles)
-
-    def of_charges(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures 3"]:
-        """The dipole of charges: of the reference charges where they are, and of what x has carried."""
-        assert self.space.carried is not None
-        before = self.structure.total(self.space.origin[:, :1] * self.structure.positions)
-        return before.index_add(0, self.index, x[:, None] * self.space.carried)
-
-    def energies_of_crossing(
-        self, functional: Functional, x: Float[Tensor, " n_x"]
-    ) -> dict[str, Float[Tensor, " n_structures"]]:
-        """Those of charges that came through walls, hartree, by the names of terms."""
-        if not self.crossing:  # all open, or it is not known how they came
-            return {}
-        terms = {name: term for name, term in named(functional).items() if term.has_crossing}
-        return {name: term.energy_of_crossing(self.density(x), self.of_charges(x)) for name, term in terms.items()}
+    def dipole(self, rho: Density) -> Float[Tensor, "n_structures 3"]:
+        """D about the origin; along periodic axes, up to a constant, where it is known how charges got there, else zero."""
+        if rho.crossed is not None or not self.structure.pbc.any():
+            return rho.itinerant_dipole
+        return (self.structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""
-        p, rows = self.density(x).coefficients.reshape(-1), len(self.fixed)
+        p, rows = self.space.coefficients(x).reshape(-1), len(self.fixed)
         if not rows:
             return p.new_zeros(self.n, 0)
         place, which, weight = self._weights
@@ -226,7 +224,7 @@ class Problem(ABC):
     @cached_property
     def harmonic(self) -> Harmonic:
         """The quadratic local terms together."""
-        return Harmonic(self.functional, Density(self.structure, self.basis, torch.zeros_like(self.space.origin)))
+        return Harmonic(self.functional, self.nothing)
 
     @cached_property
     def rows(self) -> ConstraintRows:

@@ -25,9 +25,8 @@ from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from cgdft.counted import counted
-from cgdft.density import Density
+from cgdft.density import KNOWN_WAYS, Density
 from cgdft.finite import finite
-from cgdft.problem import KNOWN_WAYS
 from cgdft.solver import Inverse
 
 if TYPE_CHECKING:
@@ -217,7 +216,7 @@ class Probed:
         Raises:
             Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely.
         """
-        self._require_known_ways("polarizability", which, self.problem.space.carried is not None)
+        self._require_known_ways("polarizability", which, self.density.crossed is not None)
         return self._slopes_of_dipole("field")
 
     def born_charges(self, which: Tensor | None = None) -> Float[Tensor, "n_atoms 3 3"]:
@@ -227,16 +226,11 @@ class Probed:
             Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely, or reference
                 charges change with the positions.
         """
-        structure, before = self.density.structure, self.problem.space.origin
-        found = self._slopes_of_dipole("displacement")
+        structure, found = self.density.structure, self._slopes_of_dipole("displacement")
         if not structure.pbc.any():
             return found
-        weights = torch.zeros_like(before)
-        weights[:, 0] = torch.linspace(1.0, 2.0, len(before), device=before.device)
-        with torch.no_grad():
-            still = not self.slope(before, "displacement", weights).any()
-        self._require_known_ways("born_charges", which, still and self.problem.space.carried is not None)
-        return found if still else structure.open_projector[structure.index] @ found
+        self._require_known_ways("born_charges", which, self.problem.knows_ways)
+        return found if self.problem.knows_ways else structure.open_projector[structure.index] @ found
 
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """dp_a/dv_b, (n_structures, n, n), e^2 / hartree; padded with zeros, coefficients of an atom adjoin."""
@@ -282,7 +276,7 @@ class Probed:
 
     def _blame(self, changes: list[Tensor], by: str) -> None:
         """Raise a ValueError that names the first term whose derivative by some changes is no number."""
-        rho, names = Density(self.density.structure, self.density.basis, self.density.coefficients.detach()), []
+        rho, names = self.density.at(self.density.coefficients.detach()), []
         for term in self.problem.readout or self.problem.functional:
             with torch.enable_grad():
                 energy = term.energy(rho).sum()
@@ -301,7 +295,7 @@ class Probed:
 
     def _slopes_of_dipole(self, by: str) -> Tensor:
         with torch.enable_grad():
-            dipole = self.problem.dipole(self.x, self.density)
+            dipole = self.problem.dipole(self.density)
         axes = torch.eye(3, dtype=dipole.dtype, device=dipole.device)
         return torch.stack([self.slope(dipole, by, axis.expand_as(dipole)) for axis in axes], 1)
 

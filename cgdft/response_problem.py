@@ -131,7 +131,7 @@ class ResponseProblem(Problem):
         self, p: Float[Tensor, "n_atoms size"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe | None = None
     ) -> Float[Tensor, "n_atoms size"]:
         """What acts on each coefficient, (n_atoms, size), hartree / (e bohr^l)."""
-        rho = Density(self.structure, self.basis, p)
+        rho = self.nothing.at(p)
         v = torch.zeros_like(p)
         for term in self.functional:
             v = v + term.gradient(rho)

@@ -127,10 +127,10 @@ class Solution:
                 that change with the positions.
         """
         self._require_volume("polarization")
-        self.problem.require_known_ways("`polarization`", self.model.ansatz)
+        self.problem.require_known_ways("`polarization`")
         state = self._derivatives.state
         with self._derivatives.graph:
-            return self.problem.dipole(state.x, state.density) / self.structure.volume[:, None]
+            return self.problem.dipole(state.density) / self.structure.volume[:, None]
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:

@@ -50,6 +50,13 @@ class Space:
         flat = x.new_zeros(self.origin.numel()).index_add(0, self.rows, self.values * x[self.columns])
         return flat.reshape(self.origin.shape)
 
+    def crossed(self, x: Float[Tensor, " n_x"], structure: Structure) -> Float[Tensor, "n_structures 3"] | None:
+        """sum_k x_k carried_k - sum_i (L x)_i R_i of charges: what came through walls, e bohr; None where it is not said."""
+        if self.carried is None or not structure.pbc.any():
+            return None
+        there = structure.total(self.push(x)[:, :1] * structure.positions)
+        return (-there).index_add(0, self.index, x[:, None] * self.carried)
+
     def pull(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
         """L^T p."""
         flat = p.reshape(-1)

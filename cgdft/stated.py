@@ -43,7 +43,7 @@ def check_terms(problem: Problem, x: Tensor) -> None:
         way = _direction(rho.coefficients)
         aside = rho.coefficients + ASIDE * way.flip(0)
         for term in terms:
-            _check_term(term, Density(rho.structure, rho.basis, aside), way)
+            _check_term(term, rho.at(aside), way)
 
 
 def _check_term(term: Term, rho: Density, way: Tensor) -> None:
@@ -54,7 +54,7 @@ def _check_term(term: Term, rho: Density, way: Tensor) -> None:
         return
 
     def at(t: float) -> Density:
-        return Density(rho.structure, rho.basis, rho.coefficients + t * way)
+        return rho.at(rho.coefficients + t * way)
 
     if "gradient" in own:
         slope = _difference(lambda t: term.energy(at(t)).sum())

@@ -43,8 +43,6 @@ class Term(nn.Module, ABC):
         explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
-        needs_ways: of a prepared term, whether there is no energy where it is not known how charges came through the walls of
-            a cell: see `energy_of_crossing`.
     """
 
     quadratic: bool = False
@@ -53,7 +51,6 @@ class Term(nn.Module, ABC):
     explicit: bool = True
     external: bool = False
     extensive: bool = True
-    needs_ways: bool = False
 
     @property
     def name(self) -> str:
@@ -82,25 +79,12 @@ class Term(nn.Module, ABC):
         }
         return prepared
 
-    def energy_of_crossing(self, rho: Density, dipole: Float[Tensor, "n_structures 3"]) -> Float[Tensor, " n_structures"]:
-        """What is to be added to `energy` in cells, linear in both: no density says by which way charges came. Default: zero.
-
-        Args:
-            dipole: of the charges as they came, (n_structures, 3), e bohr.
-        """
-        return rho.coefficients.new_zeros(len(rho.structure))
-
-    @property
-    def has_crossing(self) -> bool:
-        """Whether it states an `energy_of_crossing`."""
-        return type(self).energy_of_crossing is not Term.energy_of_crossing
-
     def gradient(self, rho: Density) -> Float[Tensor, "n_atoms size"]:
         """dE/dp, (n_atoms, size); default: by autograd. A term with a faster way overrides it and must pass `check_term`."""
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             p = rho.coefficients if rho.coefficients.requires_grad else rho.coefficients.detach().requires_grad_()
-            energy = self.energy(Density(rho.structure, rho.basis, p)).sum()
+            energy = self.energy(rho.at(p)).sum()
             if not energy.requires_grad:
                 return torch.zeros_like(p)
             (slope,) = torch.autograd.grad(energy, p, create_graph=graph, allow_unused=True)
@@ -164,7 +148,7 @@ class Term(nn.Module, ABC):
     def _slope(self, rho: Density) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             p = rho.coefficients.detach().requires_grad_()
-            return p, self.gradient(Density(rho.structure, rho.basis, p))
+            return p, self.gradient(rho.at(p))
 
     def __add__(self, other: Term | Functional) -> Functional:
         from cgdft.functional import Functional
