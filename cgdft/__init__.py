@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cgdft.pair_parameter import PairParameter
     from cgdft.parameter import AtomParameter
     from cgdft.problem import Problem
-    from cgdft.response_problem import GrandPotential, Response, ResponseLaw
+    from cgdft.response_law import GrandPotential, Response, ResponseLaw
     from cgdft.solution import Solution
     from cgdft.solver import Minimum, Solver, SolverError, Status
     from cgdft.space import Space
@@ -46,7 +46,7 @@ _WORDS = {
     "pair_parameter": ("PairParameter",),
     "parameter": ("AtomParameter",),
     "problem": ("Problem",),
-    "response_problem": ("GrandPotential", "Response", "ResponseLaw"),
+    "response_law": ("GrandPotential", "Response", "ResponseLaw"),
     "solution": ("Solution",),
     "solver": ("Minimum", "Solver", "SolverError", "Status"),
     "space": ("Space",),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cgdft.response_problem import ResponseLaw, ResponseProblem
+from cgdft.law_problem import LawProblem
+from cgdft.response_law import ResponseLaw
 from cgdft.structure import Structure, require_structure
 from cgdft.testing import TURN, beside, doubled, inversion
 
@@ -102,7 +103,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     compare("forces", -(solution.forces() * direction).sum()[None], slope(direction, none))
     compare("virial", (solution.virial() * strain).sum()[None], slope(zero, strain))
     problem = solution.problem
-    if not problem.explicit and not (isinstance(problem, ResponseProblem) and isinstance(problem.law, ResponseLaw)):
+    if not problem.explicit and not (isinstance(problem, LawProblem) and isinstance(problem.law, ResponseLaw)):
         answers = torch.linalg.eigvalsh(solution.susceptibility().detach())
         compare("susceptibility without a positive eigenvalue", answers, answers.clamp(max=0.0))
     problem = solution.problem

@@ -62,7 +62,7 @@ class Place:
 def place(model: Model, structure: Structure) -> Place:
     """The place of a model, for one structure that it can be called on."""
     from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
-    from cgdft.response_problem import GrandPotential, Response
+    from cgdft.response_law import GrandPotential, Response
 
     ansatz, problem = model.ansatz, model.problem(structure)
     rigid = len(problem.index) == 0

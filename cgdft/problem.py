@@ -47,7 +47,7 @@ class Residual(NamedTuple):
 
 
 class Problem(ABC):
-    """r(x, lambda) = 0 for the densities p0 + L x with a_k.p = c_k; see `Minimisation` and `ResponseProblem`.
+    """r(x, lambda) = 0 for the densities p0 + L x with a_k.p = c_k; see `Minimisation` and `LawProblem`.
 
     The structures do not couple; vectors x are (n_x,) with `index` (n_x,) saying to which structure each belongs, multipliers
     lambda_k = dE/dc_k of the fixed charges (n_structures, n_rows).

@@ -9,22 +9,29 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.law_problem import LawProblem
 from cgdft.minimisation import RUNAWAY
 from cgdft.problem import Residual
 from cgdft.response import Probe
-from cgdft.response_problem import ResponseProblem
 
 if TYPE_CHECKING:
     from cgdft.solver import Inverse, Solver
 
 
-class Recursion(ResponseProblem):
+class Recursion(LawProblem):
     """p_n = F(R, v[p_n-1] - sum_k lambda_k a_k - sum_k V_k a_k),   p_0 = 0,   lambda such that a_k.p_n = c_k at every step.
 
     p_n and lambda are explicit: what vanishes is x - p_n, of which K = 1.
     """
 
+    kind: ClassVar[str] = "a response law that answers so many times"
     explicit: ClassVar[bool] = True
+
+    def usual_solver(self) -> Solver:
+        """The answers themselves."""
+        from cgdft.solvers import Answers
+
+        return Answers()
 
     @property
     def steps(self) -> int:

@@ -11,7 +11,8 @@ from cgdft.declared import FEW
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.foreign import is_foreign
-from cgdft.response_problem import GrandPotential, ResponseProblem
+from cgdft.law_problem import LawProblem
+from cgdft.response_law import GrandPotential
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def check_stated(problem: Problem, minimum: Minimum) -> None:
     energy, or a user's response law with an answer that torch does not see whole.
     """
     check_terms(problem, minimum.x)
-    if isinstance(problem, ResponseProblem) and is_foreign(problem.law):
+    if isinstance(problem, LawProblem) and is_foreign(problem.law):
         _check_law(problem, minimum)
 
 
@@ -72,7 +73,7 @@ def _check_term(term: Term, rho: Density, way: Tensor) -> None:
         _compare(term.name, "hessian", product[structure.index, structure.local], bent)
 
 
-def _check_law(problem: ResponseProblem, minimum: Minimum) -> None:
+def _check_law(problem: LawProblem, minimum: Minimum) -> None:
     """dOmega/dv against the answer, or the answer's derivative against its differences."""
     law, name = problem.law, type(problem.law).__name__
     with torch.enable_grad():

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.parameter import AtomParameter, ParameterLike
-from cgdft.response_problem import GrandPotential
+from cgdft.response_law import GrandPotential
 from cgdft.structure import Structure
 
 

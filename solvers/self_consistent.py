@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from cgdft.problem import Problem
-from cgdft.recursion import Recursion
-from cgdft.response_problem import ResponseProblem
+from cgdft.self_consistency import SelfConsistency
 from cgdft.solver import Minimum, Solver, Status
 from cgdft.solvers.anderson import Anderson
 
@@ -34,7 +33,7 @@ class SelfConsistent(Solver):
         max_iterations: more raise.
     """
 
-    solves: ClassVar[type[Problem]] = ResponseProblem
+    solves: ClassVar[type[Problem]] = SelfConsistency
     residual_unit: ClassVar[str] = "e"
 
     mixing: float = 0.3
@@ -42,18 +41,8 @@ class SelfConsistent(Solver):
     tolerance: float = 1e-12
     max_iterations: int = 500
 
-    def minimise(self, problem: ResponseProblem, start: Tensor | None = None) -> Minimum:
+    def minimise(self, problem: SelfConsistency, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree, which of a grand potential may be no minimum."""
-        if isinstance(problem, Recursion):
-            with torch.no_grad():
-                p, multipliers, v = problem.last()
-                away = problem.runaway(problem.answer(v)).tolist()
-            nothing = multipliers.new_zeros(problem.steps + 1, problem.n)
-            status = [
-                Status.DIVERGED if gone else Status.UNMET if bad else Status.CONVERGED
-                for gone, bad in zip(away, problem.unmet(p).tolist(), strict=True)
-            ]
-            return Minimum(p.reshape(-1), multipliers, status, problem.steps, nothing)
         rows = problem.rows
         cold = rows.particular(rows.target)
         x = cold if start is None else cold + rows.project(start - cold)

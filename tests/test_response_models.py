@@ -11,7 +11,7 @@ from cgdft import Model, Multipoles, SolverError, Status, Structure, TotalCharge
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Pairwise, QEq, UniformField
 from cgdft.functionals.models.fourth_generation import example as fourth_generation
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
-from cgdft.response_problem import GrandPotential, Response, ResponseLaw
+from cgdft.response_law import GrandPotential, Response, ResponseLaw
 from cgdft.solvers import FixedPoint, SelfConsistent
 
 ALPHA = {"H": 4.5, "O": 5.3, "C": 11.3, "N": 7.4}
@@ -240,10 +240,15 @@ def test_what_cannot_be_is_refused(structures):
     structure = structures["methanol"]
     with pytest.raises(ValueError, match="`readout` must be given with a response law"):
         dual(0, Law())(structure)
-    with pytest.raises(ValueError, match="`solver` must be one for a response law, .* FixedPoint"):
+    with pytest.raises(ValueError, match="`solver` must be one for the self-consistency of a response law, .* FixedPoint"):
         dual(0).replace(solver=FixedPoint())(structure)
     with pytest.raises(ValueError, match="`solver` must be one for a minimum, .* SelfConsistent"):
         QEq().replace(solver=SelfConsistent())(structure)
+    twice = dual(0).replace(ansatz=Response(dual(0).ansatz.law, steps=2), solver=SelfConsistent())
+    with pytest.raises(
+        ValueError, match="`solver` must be one for a response law that answers so many times, .* SelfConsistent"
+    ):
+        twice(structure)  # which has another solution
     with pytest.raises(TypeError, match="`law` must be a ResponseLaw"):
         Response(lambda structure, v: v)
     with pytest.raises(TypeError, match="`readout` must be a Functional"):

@@ -210,10 +210,10 @@ def test_what_is_not_quadratic_is_minimised_or_refused(solver, where, structures
 
 
 def test_every_solver_is_tested():
-    """But the one of response laws, which minimises nothing: see test_response_models.py."""
+    """But those of response laws, which minimise nothing: see test_response_models.py."""
     exported = {one for one in vars(cgdft.solvers).values() if isinstance(one, type) and issubclass(one, cgdft.Solver)}
     untested = {one.__name__ for one in exported - {type(one) for one in SOLVERS.values()}}
-    assert untested - {"Solver"} == {"SelfConsistent"}
+    assert untested - {"Solver"} == {"Answers", "SelfConsistent"}
 
 
 def test_newton_says_when_energy_and_gradient_disagree(structures):

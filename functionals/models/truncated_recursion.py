@@ -14,7 +14,7 @@ from cgdft.functionals.models.qeq_dipoles import POLARIZABILITY
 from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.model import Model
 from cgdft.parameter import ParameterLike
-from cgdft.response_problem import GrandPotential, Response, ResponseLaw
+from cgdft.response_law import GrandPotential, Response, ResponseLaw
 from cgdft.structure import Structure
 
 
