@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cgdft.response_law import GrandPotential, Response, ResponseLaw
     from cgdft.solution import Solution
     from cgdft.solver import Minimum, Solver, SolverError, Status
-    from cgdft.space import Space
+    from cgdft.space import Entries, Space
     from cgdft.structure import Structure
     from cgdft.terms import Term, term
     from cgdft.testing import check_solver, check_term
@@ -49,7 +49,7 @@ _WORDS = {
     "response_law": ("GrandPotential", "Response", "ResponseLaw"),
     "solution": ("Solution",),
     "solver": ("Minimum", "Solver", "SolverError", "Status"),
-    "space": ("Space",),
+    "space": ("Entries", "Space"),
     "structure": ("Structure",),
     "terms": ("Term", "term"),  # not term.py: the module would hide the decorator
     "testing": ("check_solver", "check_term"),
@@ -61,6 +61,7 @@ __all__ = [
     "AtomParameter",
     "Constraint",
     "Density",
+    "Entries",
     "Extrapolation",
     "Fixed",
     "FragmentCharge",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from cgdft.constraint import mask_of
 from cgdft.memo import once
 from cgdft.pair_parameter import PairParameter, PairParameterLike
 from cgdft.parameter import AtomParameter, ParameterLike, as_tensor
-from cgdft.space import Space
+from cgdft.space import Entries, Space
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -25,21 +24,6 @@ if TYPE_CHECKING:
 
 #: Coefficients given as charges (number, per element, per atom, module) or as a tensor (n_atoms, size) or module giving one.
 CoefficientsLike = Union[ParameterLike, "Callable[[Structure], Tensor]"]
-
-
-class Entries(NamedTuple):
-    """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns.
-
-    Of modes that move charge, `carried` may say how far, (width, 3): the dipole of the charge that one x moves, e bohr, without
-    the atomic dipoles that it changes. In periodic structures polarizability, Born charges and fields need it, and believe
-    it along periodic axes: no one else knows through which walls charges came.
-    """
-
-    rows: Int[Tensor, " n_entries"]
-    columns: Int[Tensor, " n_entries"]
-    values: Float[Tensor, " n_entries"]
-    width: int
-    carried: Float[Tensor, "width 3"] | None = None
 
 
 class Ansatz(nn.Module, ABC):
@@ -123,7 +107,8 @@ class Free(Ansatz):
         rows = torch.arange(structure.n_atoms * size, device=relaxes.device).reshape(-1, size)[relaxes].flatten()
         origin = torch.where(relaxes[:, None], 0.0, coefficients_of(self.p0, structure, basis))
         index = structure.index[relaxes].repeat_interleave(size)
-        return Space(origin, index, rows, torch.arange(len(rows), device=rows.device), origin.new_ones(len(rows)))
+        columns, ones = torch.arange(len(rows), device=rows.device), origin.new_ones(len(rows))
+        return Space(origin, index, Entries(rows, columns, ones, len(rows)))
 
 
 class Fixed(Ansatz):
@@ -141,7 +126,7 @@ class Fixed(Ansatz):
         """L empty."""
         origin = coefficients_of(self.p0, structure, basis)
         none = structure.index[:0]
-        return Space(origin, none, none, none, origin.new_zeros(0), carried=origin.new_zeros(0, 3))
+        return Space(origin, none, Entries(none, none, origin.new_zeros(0), 0, origin.new_zeros(0, 3)))
 
 
 class SplitCharges(Ansatz):
@@ -188,7 +173,7 @@ class SplitCharges(Ansatz):
         index = torch.cat([structure.index[bonds[:, 0]], structure.index.repeat_interleave(size - 1)])
         stiffness = torch.cat([self.hardness(structure, bonds), origin.new_zeros(len(higher))])
         carried = None if apart is None else torch.cat([apart, apart.new_zeros(len(higher), 3)])
-        return Space(origin, index, rows, columns, values, stiffness, carried)
+        return Space(origin, index, Entries(rows, columns, values, len(index), carried), stiffness)
 
     def _bonds(self, structure: Structure) -> tuple[Tensor, Tensor | None]:
         """Atoms of each bond and R_i - R_j, which bonds that are given do not say where two images are as near."""
@@ -266,7 +251,7 @@ class ResponseModes(Ansatz):
             raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
         if carried is None and not ((rows % basis.size == 0) & (values.detach() != 0)).any():
             carried = origin.new_zeros(width, 3)
-        return Space(origin, index, rows, columns, values, origin.new_ones(width), carried)
+        return Space(origin, index, Entries(rows, columns, values, width, carried), origin.new_ones(width))
 
 
 def _matrix(given: Any) -> Any:

@@ -79,12 +79,18 @@ class Density:
     @property
     def dipoles(self) -> Float[Tensor, "n_atoms 3"]:
         """d_i about the own nucleus, (n_atoms, 3), e bohr; zero where the basis has none."""
-        return self._shell(1)
+        return self.shell(1)
 
     @property
     def quadrupoles(self) -> Float[Tensor, "n_atoms 5"]:
         """Q_im about the own nucleus in solid harmonics, (n_atoms, 5), e bohr^2; zero where the basis has none."""
-        return self._shell(2)
+        return self.shell(2)
+
+    def shell(self, l: int) -> Float[Tensor, "n_atoms 2l+1"]:  # noqa: E741
+        """p_il, (n_atoms, 2 l + 1), e bohr^l: charges, dipoles or quadrupoles; zero where the basis has none."""
+        if self.basis.lmax < l:
+            return self.coefficients.new_zeros(self.structure.n_atoms, 2 * l + 1)
+        return self.coefficients[:, l**2 : (l + 1) ** 2]
 
     @property
     def multipoles(self) -> Float[Tensor, "n_atoms shells"]:
@@ -100,11 +106,6 @@ class Density:
     def spin_moments(self) -> Float[Tensor, " n_atoms"]:
         """m_i, unpaired electrons of each atom, (n_atoms,)."""
         return self.magnetisation[:, 0]
-
-    def _shell(self, l: int) -> Tensor:  # noqa: E741
-        if self.basis.lmax < l:
-            return self.coefficients.new_zeros(self.structure.n_atoms, 2 * l + 1)
-        return self.coefficients[:, l**2 : (l + 1) ** 2]
 
     @property
     def sites(self) -> Sites:

@@ -116,7 +116,7 @@ class Minimisation(Problem):
 
     def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
         """Of modes with a stiffness what `answered` gives, which is nearer than p is, whichever modes there were before."""
-        return self.answered(p)[0] if self._answers and self.space.values is not None else super().start(p)
+        return self.answered(p)[0] if self._answers and self.space.entries is not None else super().start(p)
 
     @property
     def _answers(self) -> bool:
@@ -219,7 +219,7 @@ class Minimisation(Problem):
     def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
         """Hessian of the objective for each structure, padded with zeros to the largest."""
         hessian = self.hessian_of_coefficients(x)
-        if self.space.values is None:
+        if self.space.entries is None:
             return hessian
         mapping = self._mapping()
         hessian = mapping.transpose(1, 2) @ hessian @ mapping
@@ -251,19 +251,17 @@ class Minimisation(Problem):
 
     def _mapping(self) -> Float[Tensor, "n_structures n longest"]:
         """L of each structure as a matrix, padded with zeros."""
-        space, size = self.space, self.basis.size
-        assert space.values is not None
-        assert space.rows is not None
-        assert space.columns is not None
-        local = space.rows - (self.structure.first * size)[self.index[space.columns]]
-        place = (self.index[space.columns], local, self.rows.local[space.columns])
-        return space.values.new_zeros(self.n, self._most, self.rows.longest).index_put(place, space.values, accumulate=True)
+        assert self.space.entries is not None
+        rows, columns, values = self.space.entries[:3]
+        local = rows - (self.structure.first * self.basis.size)[self.index[columns]]
+        place = (self.index[columns], local, self.rows.local[columns])
+        return values.new_zeros(self.n, self._most, self.rows.longest).index_put(place, values, accumulate=True)
 
     @cached_property
     def many_modes(self) -> bool:
         """Whether there are more modes than coefficients, none of them soft."""
         space = self.space
-        if space.values is None or space.stiffness is None:
+        if space.entries is None or space.stiffness is None:
             return False
         return self.rows.longest > self._most and bool((space.stiffness > 0).all())
 
@@ -307,11 +305,10 @@ class Minimisation(Problem):
         if apart is not None:
             diagonal = torch.maximum(diagonal - apart, 0.1 * diagonal)
         space = self.space
-        if space.values is not None:
-            assert space.rows is not None
-            assert space.columns is not None
-            squares = space.values**2 * diagonal.reshape(-1)[space.rows]
-            diagonal = squares.new_zeros(len(self.index)).index_add(0, space.columns, squares)
+        if space.entries is not None:
+            rows, columns, values = space.entries[:3]
+            squares = values**2 * diagonal.reshape(-1)[rows]
+            diagonal = squares.new_zeros(len(self.index)).index_add(0, columns, squares)
         diagonal = diagonal.reshape(-1)
         if space.stiffness is not None:
             diagonal = diagonal + space.stiffness

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 
+class Entries(NamedTuple):
+    """A matrix by its entries: rows, columns and values, (n_entries,), those of one place added; and how many columns.
+
+    Of modes that move charge, `carried` may say how far, (width, 3): the dipole of the charge that one x moves, e bohr, without
+    the atomic dipoles that it changes. In periodic structures polarizability, Born charges and fields need it, and believe
+    it along periodic axes: no one else knows through which walls charges came.
+    """
+
+    rows: Int[Tensor, " n_entries"]
+    columns: Int[Tensor, " n_entries"]
+    values: Float[Tensor, " n_entries"]
+    width: int
+    carried: Float[Tensor, "width 3"] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Space:
     """The allowed densities of one structure: p = p0 + L x, with energy 1/2 sum_k stiffness_k x_k^2.
@@ -23,19 +38,19 @@ class Space:
     Attributes:
         origin: p0, (n_atoms, size).
         index: structure of each x, (n_x,).
-        rows, columns, values: L as (row of the flat coefficients, column, value); None for L = 1.
-        stiffness: (n_x,); None for zero.
-        carried: dipole of the charge that x moves, (n_x, 3), through the walls of a cell as well; None where it is not said
-            whence charges come.
+        entries: of L, whose rows are the flat coefficients; None for L = 1.
+        stiffness: (n_x,), hartree, for an x without a unit; None for zero.
     """
 
     origin: Float[Tensor, "n_atoms size"]
     index: Int[Tensor, " n_x"]
-    rows: Int[Tensor, " n_entries"] | None = None
-    columns: Int[Tensor, " n_entries"] | None = None
-    values: Float[Tensor, " n_entries"] | None = None
+    entries: Entries | None = None
     stiffness: Float[Tensor, " n_x"] | None = None
-    carried: Float[Tensor, "n_x 3"] | None = None
+
+    @property
+    def carried(self) -> Float[Tensor, "n_x 3"] | None:
+        """Dipole of the charge that x moves, through the walls of cells as well; None where it is not said how charges come."""
+        return None if self.entries is None else self.entries.carried
 
     def coefficients(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
         """p0 + L x."""
@@ -43,11 +58,10 @@ class Space:
 
     def push(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_atoms size"]:
         """L x."""
-        if self.values is None:
+        if self.entries is None:
             return x.reshape(self.origin.shape)
-        assert self.rows is not None
-        assert self.columns is not None
-        flat = x.new_zeros(self.origin.numel()).index_add(0, self.rows, self.values * x[self.columns])
+        rows, columns, values = self.entries[:3]
+        flat = x.new_zeros(self.origin.numel()).index_add(0, rows, values * x[columns])
         return flat.reshape(self.origin.shape)
 
     def crossed(self, x: Float[Tensor, " n_x"], structure: Structure) -> Float[Tensor, "n_structures 3"] | None:
@@ -60,29 +74,26 @@ class Space:
     def pull(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
         """L^T p."""
         flat = p.reshape(-1)
-        if self.values is None:
+        if self.entries is None:
             return flat
-        assert self.rows is not None
-        assert self.columns is not None
-        return p.new_zeros(len(self.index)).index_add(0, self.columns, self.values * flat[self.rows])
+        rows, columns, values = self.entries[:3]
+        return p.new_zeros(len(self.index)).index_add(0, columns, values * flat[rows])
 
     def picked(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
         """x with L x = p wherever L picks coefficients; None of another L."""
-        if self.values is None:
+        if self.entries is None:
             return p.reshape(-1)
-        assert self.rows is not None
-        assert self.columns is not None
-        once = len(self.values) == len(self.index) == len(self.rows.unique()) == len(self.columns.unique())
-        return self.pull(p) if once and bool((self.values == 1).all()) else None
+        rows, columns, values = self.entries[:3]
+        once = len(values) == len(self.index) == len(rows.unique()) == len(columns.unique())
+        return self.pull(p) if once and bool((values == 1).all()) else None
 
     @property
     def kept(self) -> Float[Tensor, " n_atoms"]:
         """Charges that no x changes, e; zero of all other atoms."""
-        if self.values is None:
+        if self.entries is None:
             return torch.zeros_like(self.origin[:, 0])
-        assert self.rows is not None
         moved = torch.zeros(self.origin.numel(), dtype=torch.bool, device=self.origin.device)
-        moved[self.rows[self.values.detach() != 0]] = True
+        moved[self.entries.rows[self.entries.values.detach() != 0]] = True
         return torch.where(moved.reshape(self.origin.shape)[:, 0], 0.0, self.origin[:, 0])
 
     def check(self, structure: Structure, basis: Multipoles) -> None:
@@ -92,44 +103,40 @@ class Space:
             ValueError: naming the attribute that is not.
         """
         n, width, like = structure.n_atoms, len(self.index), structure.positions
-        entries = 0 if self.values is None else len(self.values)
-        shapes: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
-            "origin": ((n, basis.size), like.dtype),
-            "index": ((width,), torch.int64),
-            "rows": ((entries,), torch.int64),
-            "columns": ((entries,), torch.int64),
-            "values": ((entries,), like.dtype),
-            "stiffness": ((width,), like.dtype),
-            "carried": ((width, 3), like.dtype),
-        }
-        needed = ("origin", "index") if self.values is None else ("origin", "index", "rows", "columns")
-        for name, (shape, dtype) in shapes.items():
-            one = getattr(self, name)
-            if one is not None or name in needed:
-                require_tensor(f"`{name}` of a Space", one, shape, like, dtype)
-        limits = {"index": len(structure)}
-        if self.values is None:
-            if width != n * basis.size:
-                raise ValueError(f"`index` of a Space without `values` must be ({n * basis.size},), got ({width},)")
-        else:
-            limits |= {"rows": n * basis.size, "columns": width}
-        for name, limit in limits.items():
-            one = getattr(self, name)
-            if len(one) and not (int(one.min()) >= 0 and int(one.max()) < limit):
+
+        def check(name: str, one: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, limit: int = 0) -> None:
+            require_tensor(f"`{name}` of a Space", one, shape, like, dtype)
+            assert one is not None
+            if limit and len(one) and not (int(one.min()) >= 0 and int(one.max()) < limit):
                 raise ValueError(f"`{name}` of a Space must be from 0 to {limit - 1}, got {int(one.min())} to {int(one.max())}")
+
+        check("origin", self.origin, (n, basis.size), like.dtype)
+        check("index", self.index, (width,), torch.int64, len(structure))
+        if self.stiffness is not None:
+            check("stiffness", self.stiffness, (width,), like.dtype)
+        if self.entries is None:
+            if width != n * basis.size:
+                raise ValueError(f"`index` of a Space without `entries` must be ({n * basis.size},), got ({width},)")
+            return
+        if not isinstance(self.entries, Entries) or self.entries.width != width:
+            got = f"a width of {self.entries.width}" if isinstance(self.entries, Entries) else type(self.entries).__name__
+            raise ValueError(f"`entries` of a Space must be cgdft.space.Entries of as many columns as x, {width}, got {got}")
+        count = self.entries.rows.numel() if isinstance(self.entries.rows, Tensor) else 0
+        check("rows", self.entries.rows, (count,), torch.int64, n * basis.size)
+        check("columns", self.entries.columns, (count,), torch.int64, width)
+        check("values", self.entries.values, (count,), like.dtype)
         if self.carried is not None:
+            check("carried", self.carried, (width, 3), like.dtype)
             self._check_carried(self.carried, structure, basis)
 
     def _check_carried(self, carried: Tensor, structure: Structure, basis: Multipoles) -> None:
-        if not len(carried) or structure.pbc.all():
+        if self.entries is None or not len(carried) or structure.pbc.all():
             return
-        assert self.rows is not None
-        assert self.columns is not None
-        assert self.values is not None
+        rows, columns, values = self.entries[:3]
         with torch.no_grad():
-            charge = self.values * (self.rows % basis.size == 0)
-            moved = charge[:, None] * structure.positions[self.rows // basis.size]
-            found = torch.zeros_like(carried).index_add(0, self.columns, moved)
+            charge = values * (rows % basis.size == 0)
+            moved = charge[:, None] * structure.positions[rows // basis.size]
+            found = torch.zeros_like(carried).index_add(0, columns, moved)
             off = (structure.open_projector[self.index] @ (carried - found)[:, :, None])[:, :, 0].norm(dim=1)
             k = int(off.argmax())
             if not off[k] <= 1e-6 * (1 + found[k].norm()):

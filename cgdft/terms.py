@@ -70,9 +70,19 @@ class Term(nn.Module, ABC):
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """Energy of each structure, (n_structures,), hartree. `rho.total` sums over the atoms of each."""
 
+    def of_structure(self, structure: Structure) -> Any:
+        """What the energy needs of the structure alone beside parameters; computed once, it is `self.known(rho)`."""
+
+    def known(self, rho: Density) -> Any:
+        """`of_structure`, of a prepared term as it was computed."""
+        found = vars(self).get("_known")
+        return self.of_structure(rho.structure) if found is None else found
+
     def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """The same term with all that depends on the structure alone computed once; default: its parameters' values."""
+        """The same term with all that depends on the structure alone computed once: parameters' values, and `of_structure`."""
         prepared = copy.copy(self)
+        if type(self).of_structure is not Term.of_structure:
+            prepared._known = once(self, structure, lambda: self.of_structure(structure))
         prepared._modules = {
             name: module.at(structure) if isinstance(module, AtomParameter) else module
             for name, module in self._modules.items()
@@ -172,15 +182,11 @@ def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], 
 
 
 class DensityIndependent(Term):
-    """A term of the structure alone: E[rho; R] = E(R). A subclass states `of_structure`."""
+    """A term of the structure alone: E[rho; R] = E(R). A subclass states `of_structure`, (n_structures,), hartree."""
 
     quadratic = True
     local = True
     convex = True
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: Tensor | None = None
 
     @abstractmethod
     def of_structure(self, structure: Structure) -> Float[Tensor, " n_structures"]:
@@ -188,13 +194,8 @@ class DensityIndependent(Term):
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """(n_structures,), hartree."""
-        return self.of_structure(rho.structure) if self._known is None else self._known
-
-    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """The same term with its energy known."""
-        prepared = copy.copy(self)
-        prepared._known = once(self, structure, lambda: self.of_structure(structure))
-        return prepared
+        energy: Tensor = self.known(rho)
+        return energy
 
     def gradient(self, rho: Density) -> Tensor:
         """Zero."""

@@ -1,8 +1,6 @@
 """Energy terms, one a file, and the models made of them."""
 
 from cgdft.functionals.anharmonic import Anharmonic
-from cgdft.functionals.attenuated_electronegativity import AttenuatedElectronegativity
-from cgdft.functionals.coordination_number import CoordinationNumber
 from cgdft.functionals.derivative_discontinuity import DerivativeDiscontinuity
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
@@ -27,11 +25,13 @@ from cgdft.functionals.models.sqe import SQE
 from cgdft.functionals.models.truncated_recursion import TruncatedRecursion
 from cgdft.functionals.nuclear_repulsion import NuclearRepulsion
 from cgdft.functionals.pairwise import Pairwise
+from cgdft.functionals.parameters.attenuated import Attenuated
+from cgdft.functionals.parameters.coordination_number import CoordinationNumber
 from cgdft.functionals.point_charges import PointCharges
+from cgdft.functionals.responses.spin_response import SpinResponse
+from cgdft.functionals.responses.stiffening_response import StiffeningResponse
 from cgdft.functionals.spin_hardness import SpinHardness
-from cgdft.functionals.spin_response import SpinResponse
 from cgdft.functionals.stiffening import Stiffening
-from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.functionals.uniform_field import UniformField
 
 __all__ = [
@@ -41,7 +41,7 @@ __all__ = [
     "QTPIE",
     "SQE",
     "Anharmonic",
-    "AttenuatedElectronegativity",
+    "Attenuated",
     "BondSoftness",
     "CoordinationNumber",
     "DerivativeDiscontinuity",

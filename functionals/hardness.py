@@ -33,7 +33,7 @@ class Hardness(Term):
 
     def __init__(self, eta: ParameterLike, l: int = 0) -> None:  # noqa: E741
         super().__init__()
-        if l not in (0, 1, 2):
+        if type(l) is not int or l not in (0, 1, 2):
             raise ValueError(f"`l` must be 0, 1 or 2, got {l!r}")
         self.l = l
         self.eta = AtomParameter(eta, "eta", non_negative=True)
@@ -47,5 +47,4 @@ class Hardness(Term):
         """1/2 sum_i eta_i |p_il|^2 of each structure, hartree."""
         if rho.basis.lmax < self.l:
             raise ValueError(f"`l` must be in the basis, got Hardness(l={self.l}) with Multipoles(lmax={rho.basis.lmax})")
-        shell = rho.coefficients[:, self.l**2 : (self.l + 1) ** 2]
-        return rho.total(0.5 * self.eta(rho.structure) * (shell * shell).sum(1))
+        return rho.total(0.5 * self.eta(rho.structure) * (rho.shell(self.l) ** 2).sum(1))

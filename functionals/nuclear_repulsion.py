@@ -8,7 +8,7 @@ import torch
 from ase.data import chemical_symbols, covalent_radii
 from torch import Tensor
 
-from cgdft.electrostatics.pairs import near_pairs
+from cgdft.electrostatics.pairs import fading, near_pairs
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.terms import DensityIndependent
 from cgdft.units import angstrom
@@ -28,7 +28,7 @@ WITHIN = 0.7
 class NuclearRepulsion(DensityIndependent):
     """E = sum_(i<j) Z_i Z_j / r_ij phi(r_ij / a_ij) s(r_ij / (R_i + R_j)), the universal screened repulsion of nuclei.
 
-    Brought to zero at R_i + R_j by s(x) = (1 - x^2)^3, and zero beyond. With the radii that it has by default it leaves the
+    Brought to zero at R_i + R_j by s = `fading`, and zero beyond. With the radii that it has by default it leaves the
     bonds of main-group elements alone (Cr2, with its sextuple bond, has 0.2 eV of it), and is a wall for learnt functionals
     where they have seen nothing.
 
@@ -46,10 +46,10 @@ class NuclearRepulsion(DensityIndependent):
     def of_structure(self, structure: Structure) -> Tensor:
         """Sum over pairs of each structure, hartree."""
         radius = self.radius(structure)
-        i, j, u = near_pairs(structure, 2 * float(radius.detach().max()))
+        i, j, u = near_pairs(structure, 2 * float(radius.detach().max()), both=False)
         r = (u * u).sum(1).sqrt()
         z = structure.numbers.to(r)
         x = r * (z[i] ** POWER + z[j] ** POWER) / SCREENING
         phi = torch.stack([c * torch.exp(-d * x) for c, d in zip(AMPLITUDES, DECAYS, strict=True)]).sum(0)
-        smooth = (1 - (r / (radius[i] + radius[j])).clamp(max=1.0) ** 2) ** 3
-        return r.new_zeros(len(structure)).index_add(0, structure.index[i], 0.5 * z[i] * z[j] / r * phi * smooth)
+        wall = z[i] * z[j] / r * phi * fading(u, radius[i] + radius[j])
+        return r.new_zeros(len(structure)).index_add(0, structure.index[i], wall)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cgdft.electrostatics.pairs import near_pairs
+from cgdft.electrostatics.pairs import fading, near_pairs
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.terms import DensityIndependent
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Pairwise(DensityIndependent):
     """E = sum_(i<j) A_ij exp(-r_ij / l_ij) s(r_ij / cutoff),  A_ij = sqrt(A_i A_j),  l_ij = (l_i + l_j) / 2.
 
-    The Born-Mayer repulsion, brought to zero at the cutoff by s(x) = (1 - x^2)^3.
+    The Born-Mayer repulsion, brought to zero at the cutoff by s = `fading`.
 
     Args:
         strength: A_i, hartree, > 0: a number, per element, per atom, or a module.
@@ -38,9 +38,8 @@ class Pairwise(DensityIndependent):
 
     def of_structure(self, structure: Structure) -> Tensor:
         """Sum over pairs of each structure, hartree."""
-        i, j, u = near_pairs(structure, self.cutoff)
+        i, j, u = near_pairs(structure, self.cutoff, both=False)
         r = (u * u).sum(1).sqrt()
         strength, length = self.strength(structure), self.length(structure)
         wall = (strength[i] * strength[j]).sqrt() * torch.exp(-2 * r / (length[i] + length[j]))
-        smooth = (1 - (r / self.cutoff).clamp(max=1.0) ** 2) ** 3
-        return r.new_zeros(len(structure)).index_add(0, structure.index[i], 0.5 * wall * smooth)
+        return r.new_zeros(len(structure)).index_add(0, structure.index[i], wall * fading(u, self.cutoff))

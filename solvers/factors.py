@@ -91,11 +91,10 @@ class ModeFactors:
     def _softened(self, problem: Minimisation) -> Tensor:
         """S C of each structure, padded with zeros."""
         space, lower, index = self.space, self.lower, problem.structure.index
-        assert space.values is not None
-        assert space.rows is not None
-        assert space.columns is not None
-        values = space.values * self.soft.sqrt()[space.columns]
-        place = (space.rows.cpu().numpy(), space.columns.cpu().numpy())
+        assert space.entries is not None
+        rows, columns, values = space.entries[:3]
+        values = values * self.soft.sqrt()[columns]
+        place = (rows.cpu().numpy(), columns.cpu().numpy())
         factor = csr_array((values.cpu().numpy(), place), shape=(len(index) * self.size, len(space.index)))
         rows = lower.reshape(problem.n, -1, self.size, lower.shape[2])[self.place].flatten(0, 1)
         softened = torch.from_numpy(factor @ (factor.T @ rows.cpu().numpy())).to(lower)

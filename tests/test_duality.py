@@ -7,8 +7,8 @@ from ase.build import molecule
 from cgdft import Structure, check_term
 from cgdft.functionals import Hardness, Hartree
 from cgdft.functionals.models import energy_functional, fixed_point_response, truncated_recursion
+from cgdft.functionals.responses.stiffening_response import StiffeningResponse
 from cgdft.functionals.stiffening import Stiffening
-from cgdft.functionals.stiffening_response import StiffeningResponse
 from cgdft.solvers import Newton
 
 

@@ -8,7 +8,7 @@ import torch
 from ase.build import molecule
 
 import cgdft
-from cgdft import Density, Model, Multipoles, Response, Row, Space, Structure, TotalCharge
+from cgdft import Density, Entries, Model, Multipoles, Response, Row, Space, Structure, TotalCharge
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
 
@@ -69,7 +69,9 @@ class Made(cgdft.Ansatz):
             "values": torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=D),
             "stiffness": torch.tensor([0.3, 0.3], dtype=D),
         }
-        return Space(**{**right, **self.wrong})
+        given = {**right, **self.wrong}
+        entries = Entries(given.pop("rows"), given.pop("columns"), given.pop("values"), 2, given.pop("carried", None))
+        return Space(entries=entries, **given)
 
 
 class Matrix(cgdft.Ansatz):
@@ -136,7 +138,7 @@ MISTAKES = {
     "no space": (lambda: QEq().replace(ansatz=Matrix())(WATER), "`Matrix` must prepare a cgdft.Space, got Tensor"),
     "an origin in float32": (lambda: made(origin=torch.zeros(3, 1)), "`origin` of a Space must be .* got .*float32"),
     "a row out of range": (lambda: made(rows=torch.tensor([0, 0, 1, 5])), "`rows` of a Space must be from 0 to 2, got 0 to 5"),
-    "too few values": (lambda: made(values=torch.ones(3, dtype=D)), "`rows` of a Space must be a tensor"),
+    "too few values": (lambda: made(values=torch.ones(3, dtype=D)), "`values` of a Space must be a tensor"),
     "values as array": (lambda: made(values=np.ones(4)), "`values` of a Space must be .* got ndarray"),
     "one stiffness": (lambda: made(stiffness=torch.tensor([0.3], dtype=D)), "`stiffness` of a Space must be a tensor"),
     "a constraint of nothing": (lambda: constrained([Row("d", HEIGHTS)])(WATER), "must be given of the Row d, got neither"),

@@ -12,8 +12,8 @@ from ase.collections import g2
 
 from cgdft import Structure
 from cgdft.functionals import EEQ, CoordinationNumber
-from cgdft.functionals.coordination_number import COVALENT, near_pairs
 from cgdft.functionals.models.eeq import HARDNESS, PARAMETERS
+from cgdft.functionals.parameters.coordination_number import COVALENT, near_pairs
 from cgdft.units import angstrom
 
 D = torch.float64

@@ -7,7 +7,7 @@ import torch
 from ase.build import bulk, molecule
 
 from cgdft import Model, Multipoles, Structure, check_term
-from cgdft.functionals import QTPIE, AttenuatedElectronegativity, Hardness, Hartree, QEq
+from cgdft.functionals import QTPIE, Attenuated, Electronegativity, Hardness, Hartree, QEq
 from cgdft.functionals.models.qeq import PARAMETERS
 from cgdft.functionals.models.qtpie import WIDTH
 from cgdft.units import angstrom
@@ -41,8 +41,8 @@ EV, ANGSTROM = 3.67493245e-2, 1 / 0.529177249
 @pytest.mark.parametrize("where", ["water", "cation", "triclinic", "charged cell", "slab", "wire", "batch"])
 def test_term(structures, where):
     chi = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.31, "Na": 0.1, "Cl": 0.3}
-    check_term(AttenuatedElectronegativity(chi, width=1.1), structures[where])
-    check_term(AttenuatedElectronegativity(chi), structures[where], Multipoles(1, width={**dict.fromkeys(chi, 0.9), "O": 1.2}))
+    check_term(Electronegativity(Attenuated(chi, width=1.1)), structures[where])
+    check_term(Electronegativity(Attenuated(chi, {**dict.fromkeys(chi, 0.9), "O": 1.2})), structures[where], Multipoles(1, width=1.0))
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -50,9 +50,10 @@ def test_charges_of_open_babel(name):
     """With its digits to 5e-7 (it reads radii in single precision); the model itself has all digits of them, hence 6e-4."""
     atoms = molecule(name)
     chi, hardness = ({element: row[k] * EV for element, row in PARAMETERS.items()} for k in (0, 1))
+    width = {element: radius * ANGSTROM / math.sqrt(2) for element, radius in RADIUS.items()}
     model = Model(
-        Hartree(self_interaction=False) + Hardness(hardness) + AttenuatedElectronegativity(chi),
-        Multipoles(width={element: radius * ANGSTROM / math.sqrt(2) for element, radius in RADIUS.items()}),
+        Hartree(self_interaction=False) + Hardness(hardness) + Electronegativity(Attenuated(chi, width)),
+        Multipoles(width=width),
     )
     known = COMPUTED[name]
     found = model(Structure(torch.from_numpy(atoms.numbers), torch.from_numpy(atoms.positions * ANGSTROM))).charges
@@ -84,10 +85,9 @@ def test_overlap_and_hardness():
     across = math.sqrt(2 * w[0] * w[1] / (w[0] ** 2 + w[1] ** 2))
     overlap = along * across**2
     pair = Structure([1, 8], [[0.0, 0, 0], [0, 0, r]])
-    term = AttenuatedElectronegativity({"H": 0.2, "O": 0.3}, width={"H": w[0], "O": w[1]})
-    prepared = term.prepare(pair, Multipoles(width=1.0))
+    chi = Attenuated({"H": 0.2, "O": 0.3}, width={"H": w[0], "O": w[1]})
     expected = 0.1 * overlap / (1 + overlap)
-    assert prepared._known.tolist() == pytest.approx([-expected, expected], rel=1e-10)
+    assert chi(pair).tolist() == pytest.approx([-expected, expected], rel=1e-10)
     hydrogen = Structure([1], [[0.0, 0, 0]])
     assert float(QTPIE()(hydrogen).hardness()) == pytest.approx(PARAMETERS["H"][1] / 27.211386245981, rel=1e-12)
     assert WIDTH["H"] * math.sqrt(2) / angstrom == pytest.approx(RADIUS["H"], abs=1e-4)

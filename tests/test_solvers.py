@@ -22,10 +22,10 @@ from cgdft import (
     TotalCharge,
     check_solver,
 )
-from cgdft.ansatz import Entries
 from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles
 from cgdft.solvers import CG, Direct, FixedPoint, Newton
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
+from cgdft.space import Entries
 
 ETA = {"H": 0.5, "C": 0.4, "N": 0.43, "O": 0.49, "Na": 0.2, "Cl": 0.36}
 CHI = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.32, "Na": 0.1, "Cl": 0.31}

@@ -11,7 +11,7 @@ from cgdft import Multipoles, Structure, check_term
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import (
     Anharmonic,
-    AttenuatedElectronegativity,
+    Attenuated,
     DerivativeDiscontinuity,
     Electronegativity,
     Hardness,
@@ -46,8 +46,7 @@ TERMS = {
     "Hartree without self-interaction": Hartree(self_interaction=False),
     "Electronegativity": Electronegativity(ELEMENTS),
     "Electronegativity of the environment": Electronegativity(lambda s: 0.1 * s.numbers.sqrt()),
-    "AttenuatedElectronegativity": AttenuatedElectronegativity(ELEMENTS),
-    "AttenuatedElectronegativity with width": AttenuatedElectronegativity(ELEMENTS, width=1.3),
+    "Electronegativity, attenuated": Electronegativity(Attenuated(ELEMENTS, width=1.3)),
     "Hardness": Hardness(ELEMENTS),
     "Hardness l=1": Hardness(0.3, l=1),
     "Hardness l=2": Hardness(ELEMENTS, l=2),

@@ -129,6 +129,11 @@ def near_pairs(structure: Structure, cutoff: float, both: bool = True) -> tuple[
     return i, j, separations(structure, i, j, shift)
 
 
+def fading(apart: Float[Tensor, "n_pairs 3"], cutoff: float | Tensor) -> Float[Tensor, " n_pairs"]:
+    """(1 - r^2 / cutoff^2)^3 of R_i - R_j, zero beyond the cutoff with its first two derivatives."""
+    return (1 - ((apart * apart).sum(1) / cutoff**2).clamp(max=1.0)) ** 3
+
+
 def nearest_images(structure: Structure, i: Tensor, j: Tensor) -> Tensor | None:
     """R_i - R_j of the nearest image of each of some pairs; None where another image of one is nearly as near."""
     apart = structure.positions[i] - structure.positions[j]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from typing import TYPE_CHECKING
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,12 +9,8 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Perceptron, positive, softplus
-from cgdft.memo import once
 from cgdft.structure import Structure
 from cgdft.terms import Term
-
-if TYPE_CHECKING:
-    from cgdft.basis import Multipoles
 
 
 class ConvexLocal(Term):
@@ -46,21 +39,15 @@ class ConvexLocal(Term):
         sign = torch.ones(units, dtype=torch.float64)
         sign[1::2] = -1.0
         self.register_buffer("sign", sign)
-        self._known: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
-    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """The same term with its parameters on this structure kept."""
-        prepared = copy.copy(self)
-        prepared._known = once(self, structure, lambda: self._parameters_of(structure))
-        return prepared
-
-    def _parameters_of(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def of_structure(self, structure: Structure) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """s a / n, w, v and b, (n_atoms, n) each."""
         a, w, v, b = self.heads(self.environment.invariants(structure)).chunk(4, 1)
         return self.scale * positive(a) / self.units, self.sign * positive(w), positive(v), b
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """(n_structures,), hartree."""
-        a, w, v, b = self._parameters_of(rho.structure) if self._known is None else self._known
+        a, w, v, b = self.known(rho)
         q = rho.charges[:, None] / self.charge
         d2 = (rho.dipoles**2).sum(1, keepdim=True) / self.dipole**2
         r = d2 / (1 + (1 + d2).sqrt())
@@ -88,7 +75,7 @@ class ConvexLocal(Term):
 
     def _derivatives(self, rho: Density) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor, Tensor], Tensor, Tensor]:
         """By q and r of each atom, (n_atoms,), first and second; dr/dd, (n_atoms, 3), and 1 + r, (n_atoms, 1)."""
-        a, w, v, b = self._parameters_of(rho.structure) if self._known is None else self._known
+        a, w, v, b = self.known(rho)
         w, d = w / self.charge, rho.dipoles / self.dipole
         d2 = (d * d).sum(1, keepdim=True)
         root = (1 + d2).sqrt()

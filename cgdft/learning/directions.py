@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import TYPE_CHECKING
 
 from e3nn import o3
 from jaxtyping import Float
@@ -11,13 +10,9 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.learning.environment import Environment
-from cgdft.memo import once
 from cgdft.parameter import AtomParameter, ParameterLike
 from cgdft.structure import Structure
 from cgdft.terms import Term
-
-if TYPE_CHECKING:
-    from cgdft.basis import Multipoles
 
 
 class _Directed(Term, ABC):
@@ -31,18 +26,9 @@ class _Directed(Term, ABC):
         super().__init__()
         self.environment, self.scale = environment, scale
         self.vector = o3.Linear(environment.irreps, o3.Irreps("1x1o")).to(environment.precision)
-        self._known: Tensor | None = None
 
-    def prepare(self, structure: Structure, basis: Multipoles) -> Term:
-        """The same term with its parameters on this structure kept."""
-        prepared = super().prepare(structure, basis)
-        assert isinstance(prepared, _Directed)
-        prepared._known = once(self, structure, lambda: self._vectors(structure))
-        return prepared
-
-    def _vectors(self, structure: Structure) -> Float[Tensor, "n_atoms 3"]:
-        if self._known is not None:
-            return self._known
+    def of_structure(self, structure: Structure) -> Float[Tensor, "n_atoms 3"]:
+        """v of every atom, (n_atoms, 3)."""
         h = self.environment(structure)
         found: Tensor = self.scale * self.vector(h.to(self.vector.weight.dtype)).double()
         return found
@@ -61,7 +47,7 @@ class DipoleElectronegativity(_Directed):
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """(n_structures,), hartree."""
-        return -rho.total((self._vectors(rho.structure) * rho.dipoles).sum(1))
+        return -rho.total((self.known(rho) * rho.dipoles).sum(1))
 
 
 class OffCentre(_Directed):
@@ -79,5 +65,5 @@ class OffCentre(_Directed):
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """(n_structures,), hartree."""
-        away = rho.dipoles - self._vectors(rho.structure) * rho.charges[:, None]
+        away = rho.dipoles - self.known(rho) * rho.charges[:, None]
         return rho.total(0.5 * self.eta(rho.structure) * (away * away).sum(1))

@@ -10,6 +10,7 @@ from e3nn import o3
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from cgdft.electrostatics.pairs import fading
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import BESSEL, bessel
 from cgdft.structure import Structure
@@ -132,7 +133,7 @@ class PassedHead(nn.Module):
     def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
         """(n_pairs,), e."""
         invariants = self.environment.invariants(structure)
-        return self.scale * self.pair(invariants, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
+        return self.scale * self.pair(invariants, i, j, apart, self.cutoff)[:, 0] * fading(apart, self.cutoff)
 
 
 class PairFunctions(nn.Module):
@@ -167,11 +168,6 @@ class PairFunctions(nn.Module):
             seen = seen + nn.functional.silu(first.index_select(0, j) + second.index_select(0, i))
         found: Tensor = self.last(seen * self.radial(waves)).double()
         return found
-
-
-def envelope(apart: Tensor, cutoff: float) -> Float[Tensor, " n_pairs"]:
-    """(1 - r^2 / rc^2)^3, zero beyond the cutoff."""
-    return (1 - ((apart * apart).sum(1) / cutoff**2).clamp(max=1.0)) ** 3
 
 
 class Perceptron(nn.Module):

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cgdft.ansatz import Entries
-from cgdft.electrostatics.pairs import separations
+from cgdft.electrostatics.pairs import fading, separations
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import PairFunctions, Scalar, Shares, envelope
+from cgdft.learning.heads import PairFunctions, Scalar, Shares
 from cgdft.learning.message_passing import neighbours_once
+from cgdft.space import Entries
 from cgdft.structure import Structure
 
 #: Of what networks say of bonds before training.
@@ -132,7 +132,7 @@ class BondColumns(Columns):
         i, j, shift = neighbours_once(self.cutoff, structure)
         apart = separations(structure, i, j, shift)
         both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff, both=True)[:, 0]
-        bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * envelope(apart, self.cutoff)
+        bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * fading(apart, self.cutoff)
         column = torch.arange(len(bond), device=i.device)
         rows, values = torch.cat([i, j]) * self.size, torch.cat([bond, -bond])
         return Entries(rows, column.repeat(2), values, len(bond), bond[:, None] * apart)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cgdft.ansatz import CoefficientsLike, Entries, ResponseModes
+from cgdft.ansatz import CoefficientsLike, ResponseModes
 from cgdft.basis import Multipoles
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals.electronegativity import Electronegativity
@@ -21,6 +21,7 @@ from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
 from cgdft.model import Model
 from cgdft.pair_parameter import PairParameter, PairParameterLike
 from cgdft.parameter import AtomParameter, ParameterLike
+from cgdft.space import Entries
 from cgdft.structure import Structure
 
 

@@ -11,10 +11,10 @@ import math
 from torch import Tensor, nn
 
 from cgdft.basis import Multipoles
-from cgdft.functionals.coordination_number import CoordinationNumber
 from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hardness import Hardness
 from cgdft.functionals.hartree import Hartree
+from cgdft.functionals.parameters.coordination_number import CoordinationNumber
 from cgdft.model import Model
 from cgdft.parameter import AtomParameter
 from cgdft.structure import Structure

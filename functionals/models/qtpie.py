@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 from cgdft.basis import Multipoles
-from cgdft.functionals.attenuated_electronegativity import AttenuatedElectronegativity
+from cgdft.functionals.electronegativity import Electronegativity
 from cgdft.functionals.hartree import Hartree
 from cgdft.functionals.models.qeq import CHI, HARDNESS
+from cgdft.functionals.parameters.attenuated import Attenuated
 from cgdft.model import Model
 
 #: Width, bohr, of the Gaussian that acts on itself by the hardness J, so that Hartree's self-interaction is all of it: the rule
@@ -30,7 +31,7 @@ def QTPIE() -> Model:
     T. J. Martinez, J. Chem. Phys. 129, 214113 (2008).
     """
     return Model(
-        Hartree() + AttenuatedElectronegativity(CHI),
+        Hartree() + Electronegativity(Attenuated(CHI, WIDTH)),
         Multipoles(lmax=0, width=WIDTH),
         name="QTPIE",
         references=("chen2007", "chen2008"),

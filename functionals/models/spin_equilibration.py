@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from cgdft.basis import Multipoles
-from cgdft.functionals.coordination_number import CoordinationNumber
 from cgdft.functionals.models.qeq import WIDTH
 from cgdft.functionals.models.qeq import functional as qeq
+from cgdft.functionals.parameters.coordination_number import CoordinationNumber
 from cgdft.functionals.spin_hardness import SpinHardness
 from cgdft.model import Model
 from cgdft.parameter import AtomParameter, ParameterLike

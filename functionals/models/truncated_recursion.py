@@ -11,7 +11,7 @@ from cgdft.functional import Functional
 from cgdft.functionals.hartree import Hartree
 from cgdft.functionals.models.qeq import CHI, HARDNESS, WIDTH
 from cgdft.functionals.models.qeq_dipoles import POLARIZABILITY
-from cgdft.functionals.stiffening_response import StiffeningResponse
+from cgdft.functionals.responses.stiffening_response import StiffeningResponse
 from cgdft.model import Model
 from cgdft.parameter import ParameterLike
 from cgdft.response_law import GrandPotential, Response, ResponseLaw

@@ -37,7 +37,7 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
     with batch.remembering(structure):
         problem, response = at_density(model, structure, p)
         departure = problem.departure(p)
-        if isinstance(problem, Minimisation) and problem.space.values is not None and problem.readout is None:
+        if isinstance(problem, Minimisation) and problem.space.entries is not None and problem.readout is None:
             with batch.remembering(batch.structure):
                 still = model.problem(batch.structure)
             assert isinstance(still, Minimisation)

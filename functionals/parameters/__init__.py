@@ -1,0 +1,1 @@
+"""Functions of the structure that terms take as parameters, one a file."""

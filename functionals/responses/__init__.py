@@ -1,0 +1,1 @@
+"""Grand potentials, duals of local terms, for densities that answer to a potential; one a file."""
