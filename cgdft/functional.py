@@ -44,6 +44,12 @@ class Functional(nn.Module):
             raise TypeError(f"what is added must be a cgdft.Term or Functional, got {other!r}; {MADE}")
         return Functional([*self, *other])
 
+    def __radd__(self, other: int) -> Functional:
+        """0 + functional, as in sum(terms)."""
+        if type(other) is not int or other:
+            raise TypeError(f"what is added must be a cgdft.Term or Functional, got {other!r}; {MADE}")
+        return self
+
     @property
     def quadratic(self) -> bool:
         """Whether every term is."""

@@ -174,7 +174,7 @@ class Model(nn.Module):
             if len(problem.index) == 0:
                 empty = problem.space.origin.new_zeros(0)
                 multipliers = problem.rows.multipliers(empty)
-                minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, 0, multipliers.new_zeros(1, problem.n))
+                minimum = Minimum(empty, multipliers, [Status.CONVERGED] * problem.n, multipliers.new_zeros(1, problem.n))
             else:
                 minimum = solver.minimise(problem, start)
                 minimum = accepted(minimum, problem, solver)

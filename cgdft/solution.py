@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -42,10 +41,8 @@ class Solution:
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies and pickles hold the numbers, without a graph; what derivatives need is prepared again."""
         self._derivatives.require_current()
-        structure = copy.copy(self.structure)
-        for one in fields(structure):
-            value = getattr(structure, one.name)
-            object.__setattr__(structure, one.name, value if value.is_leaf else value.detach())
+        held = {one.name: getattr(self.structure, one.name) for one in fields(self.structure)}
+        structure = self.structure.holding(**{name: v if v.is_leaf else v.detach() for name, v in held.items()})
         return _restored, (self.model, structure, self.solver, self.minimum, self._derivatives.grad_mode)
 
     @property

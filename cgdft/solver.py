@@ -21,14 +21,13 @@ if TYPE_CHECKING:
 
 #: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
 Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-#: What settings must be, where a solver has them.
+#: What settings must be: see `check_settings`.
 SETTINGS: dict[str, tuple[type, Callable[[Any], bool], str]] = {
     "tolerance": (Real, lambda value: 0 < value < 1, "between 0 and 1"),
     "max_iterations": (Integral, lambda value: value >= 0, "a whole number, zero or more"),
     "mixing": (Real, lambda value: value > 0, "greater than zero"),
     "history": (Integral, lambda value: value >= 0, "a whole number, zero or more"),
 }
-NOTHING = object()
 #: What a user's solver may leave of the gradient of a cold start where it says to have converged, and of K v in K^-1 (K v).
 LEFT = 1e-3
 #: Of a projection, relative to the norm of what is projected.
@@ -80,16 +79,27 @@ class Minimum:
         x: (n_x,).
         multipliers: (n_structures, n_rows), hartree / e.
         status: of each structure.
-        iterations: of the solver's own kind.
-        history: norm of the residual at each iteration, (iterations + 1, n_structures): of the projected gradient, hartree / e,
-            where the solver says nothing else.
+        history: norm of the residual at the start and after each iteration of the solver's own kind,
+            (iterations + 1, n_structures): of the projected gradient, hartree / e, where the solver says nothing else.
     """
 
     x: Float[Tensor, " n_x"]
     multipliers: Float[Tensor, "n_structures n_rows"]
     status: list[Status]
-    iterations: int
     history: Float[Tensor, "n_iterations n_structures"]
+
+    @property
+    def iterations(self) -> int:
+        """How many."""
+        return len(self.history) - 1
+
+
+def check_settings(solver: Any) -> None:
+    """Raise a ValueError where one of the usual settings of a solver makes no sense."""
+    for name in SETTINGS.keys() & vars(solver).keys():
+        (kind, allowed, told), value = SETTINGS[name], getattr(solver, name)
+        if not (isinstance(value, kind) and allowed(value)):
+            raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
 
 class Solver(ABC):
@@ -98,19 +108,10 @@ class Solver(ABC):
     Attributes:
         solves: the kind of problem.
         residual_unit: of the history of its minima.
-
-    Raises:
-        ValueError: at construction, a setting of a dataclass that makes no sense.
     """
 
     solves: ClassVar[type[Problem]] = Minimisation
     residual_unit: ClassVar[str] = "hartree/e"
-
-    def __post_init__(self) -> None:
-        for name, (kind, allowed, told) in SETTINGS.items():
-            value = getattr(self, name, NOTHING)
-            if value is not NOTHING and not (isinstance(value, kind) and allowed(value)):
-                raise ValueError(f"`{name}` must be {told}, got {value!r}")
 
     @abstractmethod
     def minimise(self, problem: Any, start: Tensor | None = None) -> Minimum:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,10 +75,9 @@ class Structure:
 
         def per_structure(value: Any, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
             tensor = numbers_of(name, value, dtype, device)
-            try:
-                return tensor.expand(n, *shape) if tensor.ndim <= len(shape) else tensor.reshape(n, *shape)
-            except RuntimeError:
-                raise ValueError(f"`{name}` must be {(n, *shape)} or {shape}, got {tuple(tensor.shape)}") from None
+            if tensor.shape not in ((n, *shape), shape) and not (name == "pbc" and tensor.ndim == 0):
+                raise ValueError(f"`{name}` must be {(n, *shape)} or {shape}, got {tuple(tensor.shape)}")
+            return tensor.expand(n, *shape)
 
         cell = torch.zeros(3, 3) if self.cell is None else self.cell
         for name, value in {
@@ -221,24 +221,24 @@ class Structure:
     ) -> Structure:
         """R -> (R + u)(1 + e), cell -> cell (1 + e), Q -> Q + `charge`: moved, strained and charged, differentiable."""
         stretch = strain + torch.eye(3, dtype=strain.dtype, device=strain.device)
-        moved = copy.copy(self)
         positions = ((self.positions + displacement)[:, None, :] @ stretch[self.index])[:, 0]
-        object.__setattr__(moved, "positions", positions)
-        object.__setattr__(moved, "cell", self.cell @ stretch)
+        moved = self.holding(positions=positions, cell=self.cell @ stretch)
         return moved if charge is None else moved.charged(self.charge + charge)
 
     def charged(self, charge: Float[Tensor, " n_structures"]) -> Structure:
         """The same with other total charges, e, differentiable in them."""
-        other = copy.copy(self)
-        object.__setattr__(other, "charge", charge)
-        return other
+        return self.holding(charge=charge)
 
     def to(self, device: torch.device | str) -> Structure:
         """The same with its tensors on another device, such as "cuda", where everything is then computed."""
-        moved = copy.copy(self)
-        for one in fields(self):
-            object.__setattr__(moved, one.name, getattr(self, one.name).to(device))
-        return moved
+        return self.holding(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
+
+    def holding(self, **changes: Tensor) -> Structure:
+        """The same with other tensors, which are not checked again."""
+        other = copy.copy(self)
+        for name, value in changes.items():
+            object.__setattr__(other, name, value)
+        return other
 
     def __len__(self) -> int:
         return self.n_structures
@@ -247,19 +247,17 @@ class Structure:
         return (self[s] for s in range(self.n_structures))
 
     def __getitem__(self, s: int) -> Structure:
+        if not isinstance(s, Integral):
+            raise TypeError(
+                f"a batch takes whole numbers in brackets, got {s!r}; Structure.batch([batch[s] for s in ...]) is a part"
+            )
         if not -len(self) <= s < len(self):
             raise IndexError(f"structure {s} of a batch of {len(self)}")
         s = s % len(self)
         atoms = self.index == s
-        part = copy.copy(self)
-        for name, value in {
-            "numbers": self.numbers[atoms],
-            "positions": self.positions[atoms],
-            "index": torch.zeros_like(self.index[atoms]),
-            **{name: getattr(self, name)[s : s + 1] for name in ("cell", "pbc", "charge", "spin")},
-        }.items():
-            object.__setattr__(part, name, value)
-        return part
+        own = {name: getattr(self, name)[s : s + 1] for name in ("cell", "pbc", "charge", "spin")}
+        index = torch.zeros_like(self.index[atoms])
+        return self.holding(numbers=self.numbers[atoms], positions=self.positions[atoms], index=index, **own)
 
     @classmethod
     def batch(cls, structures: Sequence[Structure]) -> Structure:
@@ -272,12 +270,11 @@ class Structure:
                     f"`structures` must be cgdft.Structure objects, got {type(one).__name__}; see Structure.from_ase"
                 )
         offsets = np.cumsum([0, *(len(s) for s in structures)])
-        joined = copy.copy(structures[0])
-        for name in ("numbers", "positions", "cell", "pbc", "charge", "spin"):
-            object.__setattr__(joined, name, torch.cat([getattr(s, name) for s in structures]))
         index = [s.index + int(offset) for s, offset in zip(structures, offsets[:-1], strict=True)]
-        object.__setattr__(joined, "index", torch.cat(index))
-        return joined
+        names = ("numbers", "positions", "cell", "pbc", "charge", "spin")
+        return structures[0].holding(
+            index=torch.cat(index), **{n: torch.cat([getattr(s, n) for s in structures]) for n in names}
+        )
 
     @classmethod
     def _member(cls, k: int, atoms: Atoms, charge: float | None, spin: float | None) -> Structure:

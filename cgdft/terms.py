@@ -165,6 +165,12 @@ class Term(nn.Module, ABC):
 
         return Functional([self]) + other
 
+    def __radd__(self, other: int) -> Functional:
+        """0 + term, as in sum(terms)."""
+        from cgdft.functional import Functional
+
+        return Functional([self]).__radd__(other)
+
 
 def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], Float[Tensor, "n_atoms size size"]]:
     """dE/dp and d2E/dp_i dp_i of a local term by autograd, (n_atoms, size) and (n_atoms, size, size), without a graph."""
@@ -242,6 +248,7 @@ def term(
     local: bool = False,
     convex: bool = False,
     external: bool = False,
+    extensive: bool = True,
 ) -> Any:
     """Make a term of a function (rho, parameters ...) -> (n_structures,) hartree.
 
@@ -253,7 +260,7 @@ def term(
             no value.
     """
     if function is None:
-        return lambda f: term(f, quadratic=quadratic, local=local, convex=convex, external=external)
+        return lambda f: term(f, quadratic=quadratic, local=local, convex=convex, external=external, extensive=extensive)
     names = list(inspect.signature(function).parameters)
     if not names:
         raise TypeError(f"`{function.__name__}` must take the density as its first argument, got no arguments")
@@ -262,7 +269,7 @@ def term(
     if taken:
         raise TypeError(f"`{function.__name__}` must not call a parameter {taken[0]!r}, which terms have; choose another name")
     signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-    flags = {"quadratic": quadratic, "local": local, "convex": convex, "external": external}
+    flags = {"quadratic": quadratic, "local": local, "convex": convex, "external": external, "extensive": extensive}
 
     @wraps(function)
     def make(*args: Any, **kwargs: Any) -> Term:

@@ -314,7 +314,7 @@ def check_solver(solver: Solver, problem: Minimisation, tolerance: float = 1e-10
         minimum = solver.minimise(problem)
         check_types(minimum, problem, solver)
         x, multipliers = minimum.x, minimum.multipliers
-        expected = (minimum.iterations + 1, problem.n)
+        expected = (len(minimum.history), problem.n)
         if tuple(minimum.history.shape) != expected:
             raise AssertionError(f"{solver!r}: history: expected the shape {expected}, got {tuple(minimum.history.shape)}")
         bent = negative_curvature(problem, x)[0].tolist()

@@ -29,4 +29,4 @@ class Answers(Solver):
             Status.DIVERGED if gone else Status.UNMET if bad else Status.CONVERGED
             for gone, bad in zip(away, problem.unmet(p).tolist(), strict=True)
         ]
-        return Minimum(p.reshape(-1), multipliers, status, problem.steps, multipliers.new_zeros(problem.steps + 1, problem.n))
+        return Minimum(p.reshape(-1), multipliers, status, multipliers.new_zeros(problem.steps + 1, problem.n))

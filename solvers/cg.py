@@ -16,6 +16,7 @@ from cgdft.solver import (
     SolverError,
     Status,
     beginning,
+    check_settings,
     norm_scale,
     require_quadratic,
     require_stationary,
@@ -43,6 +44,9 @@ class CG(Solver):
     max_iterations: int = 2000
     approximate: bool = True
 
+    def __post_init__(self) -> None:
+        check_settings(self)
+
     def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Conjugate gradients on the constrained quadratic energy."""
         require_quadratic(problem, self)
@@ -61,7 +65,7 @@ class CG(Solver):
         gradient = problem.gradient(x)
         norm, floor = norm_scale(problem, gradient)
         require_stationary(problem, x, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
-        return Minimum(x, rows.multipliers(gradient), status, len(result.history) - 1, torch.stack(result.history))
+        return Minimum(x, rows.multipliers(gradient), status, torch.stack(result.history))
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""

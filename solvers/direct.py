@@ -57,7 +57,7 @@ class Direct(Solver):
         unbounded = factors.negative | ~met
         require_stationary(problem, x, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
-        return Minimum(x, rows.multipliers(gradient), status, 1, torch.stack([first, norm]))
+        return Minimum(x, rows.multipliers(gradient), status, torch.stack([first, norm]))
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves with the factors of the Hessian at x."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cgdft.minimisation import Minimisation
-from cgdft.solver import Minimum, Solver, Status, beginning, norm_scale
+from cgdft.solver import Minimum, Solver, Status, beginning, check_settings, norm_scale
 from cgdft.solvers.anderson import Anderson
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.long_waves import within
@@ -34,6 +34,9 @@ class FixedPoint(Solver):
     history: int = 10
     tolerance: float = 1e-12
     max_iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree."""
@@ -58,4 +61,4 @@ class FixedPoint(Solver):
             Status.DIVERGED if away else Status.SADDLE if bad and good else Status.CONVERGED if good else Status.NOT_CONVERGED
             for away, bad, good in zip(lost.tolist(), negative.tolist(), (norm <= target).tolist(), strict=True)
         ]
-        return Minimum(x, rows.multipliers(gradient), status, len(residuals) - 1, torch.stack(residuals))
+        return Minimum(x, rows.multipliers(gradient), status, torch.stack(residuals))

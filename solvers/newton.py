@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cgdft.minimisation import RUNAWAY, Minimisation
-from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, norm_scale
+from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, check_settings, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
@@ -43,6 +43,9 @@ class Newton(Solver):
     tolerance: float = 1e-12
     max_iterations: int = 200
     inner: CG = field(default_factory=CG)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
         """Newton steps until the gradient vanishes at a point without negative curvature."""
@@ -91,7 +94,7 @@ class Newton(Solver):
         met = norm <= 1e2 * (self.tolerance * scale + floor)
         ends = zip(runaway.tolist(), saddle.tolist(), met.tolist(), stuck.tolist(), strict=True)
         status = [_status(*one) for one in ends]
-        return Minimum(x, rows.multipliers(gradient), status, len(history) - 1, torch.stack(history))
+        return Minimum(x, rows.multipliers(gradient), status, torch.stack(history))
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """By the conjugate gradients inside."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cgdft.problem import Problem
 from cgdft.self_consistency import SelfConsistency
-from cgdft.solver import Minimum, Solver, Status
+from cgdft.solver import Minimum, Solver, Status, check_settings
 from cgdft.solvers.anderson import Anderson
 
 LARGEST = 1e8  # growth of the residual that is divergence
@@ -40,6 +40,9 @@ class SelfConsistent(Solver):
     history: int = 10
     tolerance: float = 1e-12
     max_iterations: int = 500
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     def minimise(self, problem: SelfConsistency, start: Tensor | None = None) -> Minimum:
         """Mix until input and output agree, which of a grand potential may be no minimum."""
@@ -68,4 +71,4 @@ class SelfConsistent(Solver):
         for away, other, good, bad in zip(lost.tolist(), unmet.tolist(), met.tolist(), down.tolist(), strict=True):
             converged = Status.SADDLE if bad else Status.CONVERGED
             ends.append(Status.DIVERGED if away else Status.UNMET if other else converged if good else Status.NOT_CONVERGED)
-        return Minimum(x, multipliers, ends, len(residuals) - 1, torch.stack(residuals))
+        return Minimum(x, multipliers, ends, torch.stack(residuals))

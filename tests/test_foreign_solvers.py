@@ -100,7 +100,7 @@ class Stationary(cgdft.Solver):
             pseudo = torch.linalg.pinv(tangent(problem, x))
             x = x - rows.project(pseudo @ rows.project(problem.gradient(x)))
         multipliers = rows.multipliers(problem.gradient(x))
-        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], 1, torch.zeros(2, 1, dtype=x.dtype))
+        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], torch.zeros(2, 1, dtype=x.dtype))
 
 
 def tangent(problem, x):

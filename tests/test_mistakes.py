@@ -119,7 +119,7 @@ class Lying(cgdft.Solver):
     def minimise(self, problem, start=None):
         x = torch.zeros(3, dtype=D)
         multipliers = problem.rows.multipliers(problem.gradient(x))
-        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], 1, torch.zeros(2, 1, dtype=D))
+        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED], torch.zeros(2, 1, dtype=D))
 
 
 MISTAKES = {

@@ -139,7 +139,7 @@ def test_charges_of_what_is_between():
         ({"length": 1.0, "volume": 0.0}, "got length=1.0, volume=0.0"),
         ({"length": 1.0, "volume": -50.0}, "got length=1.0, volume=-50.0"),
         ({"length": math.nan, "volume": 50.0}, "got length=nan, volume=50.0"),
-        ({"volume": 50.0}, "got length=0.0, volume=50.0"),
+        ({"volume": 50.0}, "`length` must be given with a `volume`, got length=0.0, volume=50.0"),
         ({"difference": None}, "`difference` must be given"),
         ({"difference": math.nan}, "`difference` must be finite"),
         ({"difference": [0.1, 0.2]}, r"`difference` must be one number or \(1,\)"),
@@ -164,3 +164,11 @@ def test_rest_is_a_list():
         Electrodes([0], [1], 0.1, rest=FragmentCharge([2], charge=1.0))
     with pytest.raises(TypeError, match="`atoms` must be numbers of atoms, a mask or a function structure -> mask, got 'Na'"):
         Electrodes("Na", [1], 0.1)(plates(8.0)[0])
+
+
+def test_a_perfect_metal_beside_one_that_screens():
+    """The hardness of each electrode is its own, zero of a perfect metal."""
+    structure = Structure([13, 13, 79, 79], [[0.0, 0, 0], [0, 0, 4], [0, 0, 20], [0, 0, 24]])
+    model = Electrodes(lambda s: s.numbers == 13, lambda s: s.numbers == 79, 0.1, length=(0.0, 1.0), volume=50.0, width=1.0)
+    (hardness,) = (term for term in model.functional if isinstance(term, Hardness))
+    assert hardness.eta(structure).tolist() == pytest.approx([0, 0, *2 * [4 * math.pi / 50]])

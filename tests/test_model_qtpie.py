@@ -42,7 +42,9 @@ EV, ANGSTROM = 3.67493245e-2, 1 / 0.529177249
 def test_term(structures, where):
     chi = {"H": 0.17, "C": 0.2, "N": 0.26, "O": 0.31, "Na": 0.1, "Cl": 0.3}
     check_term(Electronegativity(Attenuated(chi, width=1.1)), structures[where])
-    check_term(Electronegativity(Attenuated(chi, {**dict.fromkeys(chi, 0.9), "O": 1.2})), structures[where], Multipoles(1, width=1.0))
+    check_term(
+        Electronegativity(Attenuated(chi, {**dict.fromkeys(chi, 0.9), "O": 1.2})), structures[where], Multipoles(1, width=1.0)
+    )
 
 
 @pytest.mark.parametrize("name", COMPUTED)

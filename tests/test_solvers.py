@@ -1,5 +1,6 @@
 """One test for every solver: convex problems of every kind to 1e-10, and honest ends of the others."""
 
+from dataclasses import dataclass
 from itertools import product
 
 import pytest
@@ -338,3 +339,16 @@ def test_model_picks_a_solver_that_can(structures):
     assert type(QEq()(structures["water"]).solver) is Direct
     assert type((QEq() + Anharmonic(quartic=1.0))(structures["water"]).solver) is Newton
     assert isinstance(Model(FUNCTIONAL, Multipoles(width=WIDTH)).ansatz, Free)
+
+
+def test_settings_of_a_solver_of_ones_own_are_its_own():
+    @dataclass(frozen=True)
+    class Mine(cgdft.Solver):
+        mixing: str = "pulay"
+
+        def minimise(self, problem, start=None):
+            return Direct().minimise(problem, start)
+
+    assert QEq().replace(solver=Mine())(Structure.from_ase(molecule("H2O"))).iterations == 1
+    with pytest.raises(ValueError, match="`mixing` must be greater than zero, got -1"):
+        FixedPoint(mixing=-1.0)

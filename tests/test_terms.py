@@ -319,3 +319,9 @@ def test_what_a_check_says(structures):
         with pytest.raises(AssertionError, match=match):
             check_term(term, structures["water"])
     assert check_term(logarithm(), structures["water"])
+
+
+def test_terms_are_added_as_numbers_are():
+    assert [one.name for one in sum([Hartree(), Hardness(1.0)])] == ["Hartree", "Hardness"]
+    with pytest.raises(TypeError, match="what is added must be a cgdft.Term or Functional, got 1"):
+        1 + Hartree()

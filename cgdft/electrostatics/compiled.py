@@ -6,7 +6,6 @@ transforms and a gather. Derivatives of derivatives by positions are those of `C
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -307,9 +306,10 @@ class _Slope(torch.autograd.Function):
 
 def _slope_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tensor], cell: bool) -> Tensor:
     """Derivative of a value by positions or cell at given multipoles, which may depend on them as well."""
-    structure = copy.copy(operator.structure)
-    by = structure.cell.view_as(structure.cell) if cell else structure.positions.view_as(structure.positions)
-    object.__setattr__(structure, "cell" if cell else "positions", by)
+    name = "cell" if cell else "positions"
+    by = getattr(operator.structure, name)
+    by = by.view_as(by)
+    structure = operator.structure.holding(**{name: by})
     exact = operator.differentiable(structure, replace(operator.sites, positions=structure.positions))
     (found,) = torch.autograd.grad(value(exact), by, create_graph=True, allow_unused=True, materialize_grads=True)
     return found

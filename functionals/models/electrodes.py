@@ -64,6 +64,8 @@ def Electrodes(
     if isinstance(rest, Constraint) or not all(isinstance(one, Constraint) for one in rest):
         raise TypeError(f"`rest` must be a list of Constraint objects, got {rest!r}")
     eta = [_hardness(*of_both) for of_both in zip(_pair(length), _pair(volume), strict=True)]
+    if volume is not None and not any(eta):
+        raise ValueError(f"`length` must be given with a `volume`, got length={length!r}, volume={volume!r}")
     metal = ThomasFermi(first, second, *eta)
     return Model(
         Hartree() + Hardness(metal) if any(eta) else Hartree(),
@@ -97,13 +99,11 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 def _hardness(length: float, volume: float | None) -> float:
     """4 pi l^2 / v."""
-    if length == 0 and volume is None:
-        return 0.0
-    if not (length > 0 and volume is not None and 0 < volume < math.inf and length < math.inf):
+    if not 0 <= length < math.inf or not (volume is None or 0 < volume < math.inf) or (length > 0 and volume is None):
         raise ValueError(
             f"`length` and `volume` must be numbers greater than zero, or left out, got length={length!r}, volume={volume!r}"
         )
-    return 4 * math.pi * length**2 / volume
+    return 0.0 if volume is None else 4 * math.pi * length**2 / volume
 
 
 def example(structure: Structure) -> Model:
