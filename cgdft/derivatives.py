@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.foreign import is_foreign
-from cgdft.minimisation import Minimisation
+from cgdft.minimisation import DIRECT, Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
 from cgdft.settings import lasting, same, settings
 from cgdft.solver import Status, verified
@@ -188,19 +188,21 @@ class Derivatives:
     def _moved_once(self) -> Probed:
         return self.by(*PREPARED, energy=True)
 
-    def by(self, *changes: str, order: int = 1, energy: bool = False) -> Probed:
+    def by(self, *changes: str, order: int = 1, energy: bool = False, many: bool = False) -> Probed:
         """With derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy.
 
         Args:
             order: of derivatives by the changes.
             energy: whether it is all that is differentiated.
+            many: whether a derivative by each coefficient is asked for, which is worth a factorisation.
         """
         forbid_inference()
         self.require_current()
 
         orders = (order if changes else 0) + 2 * self.wanted
         steps = orders // 2 if energy and not self.problem.lag else orders
-        both = self._inverses[0], self._inverses[1]
+        inverses = self._factors if many else self._inverses
+        both = inverses[0], inverses[1]
         # where a user derives further, that frees the graph of what moves, and of nothing else
         apart = self.wanted and {*PREPARED} & {*changes}
         x, multipliers, by = self.minimum.x, self.minimum.multipliers, self.variables
@@ -218,6 +220,15 @@ class Derivatives:
     @cached_property
     def _inverses(self) -> Inverses:
         return Inverses(self.problem, self.solver, self.minimum, self.parameters)
+
+    @cached_property
+    def _factors(self) -> Inverses:
+        small = isinstance(self.problem, Minimisation) and self.problem.side <= DIRECT
+        if not small or is_foreign(self.solver):
+            return self._inverses
+        from cgdft.solvers import Direct
+
+        return Inverses(self.problem, Direct(), self.minimum, self.parameters)
 
     @property
     def _changed(self) -> bool:

@@ -324,7 +324,7 @@ class Solution:
 
         v is the potential conjugate to each coefficient (E gains sum_a v_a p_a), so chi is negative semidefinite.
         """
-        response = self._derivatives.by("potential")
+        response = self._derivatives.by("potential", many=True)
         with self._derivatives.graph:
             return response.susceptibility()
 
