@@ -175,10 +175,17 @@ class Density:
         return -self._felt(points, index, 1)[:, 1:4]
 
     def values(
-        self, points: Float[Tensor, "n_points 3"], index: Int[Tensor, " n_points"] | None = None
+        self,
+        points: Float[Tensor, "n_points 3"],
+        index: Int[Tensor, " n_points"] | None = None,
+        accuracy: float | None = None,
     ) -> Float[Tensor, " n_points"]:
-        """rho at points, (n_points,), e / bohr^3."""
+        """rho at points, (n_points,), e / bohr^3; arguments as for `potential`."""
         points, index = self._points(points, index)
+        if not self._has_graph(points) and self._many(points, index):
+            meshed = self._by_mesh(points, index, 0, accuracy or ON_A_MESH, _Unweighted)
+            if meshed is not None:
+                return meshed[:, 0]
         widths = self.basis.width(self.structure)
         result = points.new_zeros(len(points))
         for s in range(len(self.structure)):
@@ -227,16 +234,26 @@ class Density:
 
     def _felt(self, points: Tensor, index: Tensor | None, lmax: int, accuracy: float | None = None) -> Tensor:
         points, index = self._points(points, index)
-        inputs = (self.coefficients, self.structure.positions, self.structure.cell, self.sites.width, points)
-        graph = torch.is_grad_enabled() and any(one.requires_grad for one in inputs)
-        if graph or points.device.type != "cpu" or not self._many(points, index):
+        if self._has_graph(points) or not self._many(points, index):
             return self._summed(points, index, lmax, accuracy or EXPLICIT)
+        felt = self._by_mesh(points, index, lmax, accuracy or ON_A_MESH)
+        return self._summed(points, index, lmax, accuracy or EXPLICIT) if felt is None else felt
+
+    def _has_graph(self, points: Tensor) -> bool:
+        """Whether derivatives are asked for, or another device, which a mesh in compiled loops has not."""
+        inputs = (self.coefficients, self.structure.positions, self.structure.cell, self.sites.width, points)
+        return points.device.type != "cpu" or (torch.is_grad_enabled() and any(one.requires_grad for one in inputs))
+
+    def _by_mesh(
+        self, points: Tensor, index: Tensor, lmax: int, accuracy: float, kind: type[Box] = Box
+    ) -> Float[Tensor, "n_points felt"] | None:
+        """What is felt at points; None where explicit sums are faster."""
         felt = points.new_zeros(len(points), (lmax + 1) ** 2)
         for s in index.unique().tolist():
             for rows in torch.nonzero(index == s).flatten().split(POINTS):
-                found = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax, accuracy or ON_A_MESH)
+                found = felt_at(self.structure, s, self.sites, self.multipoles, points[rows], lmax, accuracy, kind)
                 if found is None:
-                    found = self._summed(points[rows], index[rows], lmax, accuracy or EXPLICIT)
+                    return None
                 felt[rows] = found
         return felt
 
@@ -309,6 +326,8 @@ class Density:
 
 class _Unweighted(Box):
     """With a kernel of one: sums over waves are those of the density itself."""
+
+    background = False
 
     def kernel(self, k: Tensor, k2: Tensor) -> Tensor:
         return torch.ones_like(k2)

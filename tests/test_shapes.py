@@ -10,6 +10,8 @@ from ase.build import bulk, graphene
 from ase.io.cube import read_cube
 
 from cgdft import Density, Multipoles, Structure
+from cgdft.density import _Unweighted
+from cgdft.electrostatics import compiled_points
 from cgdft.electrostatics.compiled_points import felt_at
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.functionals.models.qeq import CHI, HARDNESS
@@ -103,6 +105,23 @@ def test_what_is_thin_along_open_axes(name):
     rho, points = Density(structure, basis, p), structure.positions[:20] + 0.3
     here = felt_at(structure, 0, rho.sites, rho.multipoles, points, 0)
     assert here is None or relative(here[:, 0], rho.potential(points, torch.zeros(20, dtype=torch.int64))) < 1e-7
+
+
+@pytest.mark.parametrize("pbc", [(1, 1, 1), (1, 1, 0), (0, 0, 1), (0, 0, 0)])
+@pytest.mark.parametrize("kinds", [3, 40])
+def test_densities_and_potentials_of_unlike_widths(pbc, kinds, monkeypatch):
+    """By a mesh, where each of a few widths has its own, as by explicit sums."""
+    monkeypatch.setattr(compiled_points, "EXPLICIT", math.inf)  # a mesh where there are few points, too
+    structure = Structure(
+        [8] * 60, 12 * torch.rand(60, 3, generator=torch.Generator().manual_seed(1), dtype=D), 12 * torch.eye(3), pbc
+    )
+    widths = 0.6 + 0.8 * (torch.arange(60) % kinds) / kinds
+    rho = Density(structure, Multipoles(1, width=widths.double()), random_multipoles(structure, 1))
+    points, index = 12 * torch.rand(20, 3, generator=torch.Generator().manual_seed(2), dtype=D), torch.zeros(20).long()
+    assert relative(rho._by_mesh(points, index, 1, 1e-8), rho._summed(points, index, 1, 1e-12)) < 1e-7
+    found = rho._by_mesh(points, index, 0, 1e-8, _Unweighted)
+    assert (found is None) == (kinds == 40)
+    assert found is None or relative(found[:, 0], rho.values(points)) < 1e-7
 
 
 def test_long_chains_need_no_mesh():

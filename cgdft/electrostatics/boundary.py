@@ -77,7 +77,7 @@ class Box:
     @property
     def detached(self) -> Box:
         """The same without a graph."""
-        return Box(self.cell.detach(), self.periodic, self.radius)
+        return type(self)(self.cell.detach(), self.periodic, self.radius)
 
     @property
     def volume(self) -> Float[Tensor, ""]:

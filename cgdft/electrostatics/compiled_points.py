@@ -1,7 +1,8 @@
 """Potential and its derivatives at points in space, by pairs and a mesh: what a large structure does to where no atom is.
 
-A smooth source of width S seen by a point has the factor exp(-S^2 k^2 / 2): on the mesh source and point share it, each with
-the width S / sqrt(2). What the sources have beyond that is a sum over the atoms near each point.
+A source of width S seen by a point has the factor exp(-S^2 k^2 / 2): on the mesh source and point share it, the point with the
+width s / sqrt(2) and the source with the rest. What sources narrower than s have beyond that is a sum over the atoms near each
+point.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 #: Measured times, ns: of a point with an atom near it beside a mesh; of a point with any atom in explicit sums.
-PAIR, EXPLICIT = 300.0, 100.0
+PAIR, EXPLICIT = 1000.0, 100.0
+#: Widths of sources that have a mesh each; of more, all have the widest.
+MESHES = 8
 
 
 def felt_at(
@@ -36,14 +39,16 @@ def felt_at(
     points: Float[Tensor, "m 3"],
     lmax: int,
     accuracy: float = 1e-8,
+    kind: type[Box] = Box,
 ) -> Float[Tensor, "m felt"] | None:
     """Potential (l = 0) and derivatives (l = 1, ...) up to `lmax` of structure s at points, (m, (lmax + 1)^2), without a graph.
 
-    None of an open structure so long that explicit sums are faster.
+    None of an open structure so long that explicit sums are faster, and where another kernel would need pairs.
 
     Args:
         sites, p: the atoms of the whole batch and their multipoles.
         accuracy: relative error.
+        kind: of box, for another kernel than Coulomb's.
     """
     here = sites.index == s
     positions, width, mine = sites.positions[here].detach(), sites.width[here].detach(), p[here].detach()
@@ -51,11 +56,17 @@ def felt_at(
     everything = torch.cat([positions, points])
     reach, around = decay(accuracy, lmax + sites.lmax), Surroundings(cell, pbc, positions)
     best: tuple[float, float, Box, list[int], int] | None = None
-    for step in range(STEPS):
-        smooth = float(width.max()) * 1.2**step
-        box = Box.around(cell, pbc, everything, math.sqrt(2) * reach * smooth)
+    narrow, wide, many = float(width.min()), float(width.max()), len(width.unique()) > MESHES
+    if many and kind is not Box:
+        return None
+    for step in range(STEPS if kind is Box else 1):
+        smooth = (wide if many else narrow) * 1.2**step
+        box = kind.around(cell, pbc, everything, math.sqrt(2) * reach * max(smooth, wide))
         each = len(everything) * SITE * (top + 1)
-        cost, shape, order = choose(box, smooth / math.sqrt(2), top, 0.5 * accuracy, each, POINT[torch.float64])
+        meshes = len(width.clamp(min=smooth).unique())
+        point = POINT[torch.float64] * meshes
+        powers = top + (kind is not Box)  # of k: Coulomb's kernel has two less
+        cost, shape, order = choose(box, smooth / math.sqrt(2), powers, 0.5 * accuracy, each, point)
         near = around.within(math.sqrt(2) * reach * smooth) * float((width < smooth).double().mean())
         pairs = len(points) * near * PAIR
         if best is not None and pairs > best[0]:
@@ -67,14 +78,18 @@ def felt_at(
     cost, smooth, box, shape, order = best
     if not pbc.any() and cost > len(points) * len(positions) * EXPLICIT:
         return None
-    mesh = CompiledMesh(everything, torch.full_like(everything[:, 0], smooth / math.sqrt(2)), top, box, shape, order)
+    rest = (width.clamp(min=smooth) ** 2 - 0.5 * smooth**2).sqrt()
+    widths = torch.cat([rest, torch.full_like(points[:, 0], smooth / math.sqrt(2))])
+    widths[torch.isclose(widths, widths[-1], rtol=1e-12)] = widths[-1]
+    mesh = CompiledMesh(everything, widths, top, box, shape, order)
     sources = torch.zeros(len(everything), (top + 1) ** 2, dtype=torch.float64)
     sources[: len(positions), : mine.shape[1]] = mine
     size = (lmax + 1) ** 2
     felt = torch.from_numpy(mesh.potential(sources.numpy())[len(positions) :, :size].copy())
     if box.background:
-        felt[:, 0] -= 2 * math.pi / float(box.volume) * float(((smooth**2 - width**2) * mine[:, 0]).sum())
-    if float(width.min()) < smooth:
+        beyond = (smooth**2 - width**2).clamp(min=0.0)
+        felt[:, 0] -= 2 * math.pi / float(box.volume) * float((beyond * mine[:, 0]).sum())
+    if narrow < smooth:
         i, j, shift = point_pairs(points, structure, s, math.sqrt(2) * reach * smooth)
         needed = sites.width[j].detach() < smooth
         i, j, shift = i[needed], j[needed], shift[needed]
