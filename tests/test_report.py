@@ -80,6 +80,8 @@ def test_sections_in_the_order_of_a_paper(page):
     for words in ("Abstract.", "3 models", "pbe/sto-3g", "2 molecules", "Hirshfeld, Theor. Chim. Acta 44", "rappe1991"):
         assert words in page.text
     assert "charges add up to the total within" in page.text
+    assert "Args:" not in page.text
+    assert "Raises:" not in page.text
     assert len(page.alternatives) == len(FIGURES) + 4  # and two for each molecule
     assert all(page.alternatives)
     assert all(one.startswith("data:image/png;base64,") for one in page.sources)

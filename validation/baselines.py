@@ -1,5 +1,7 @@
 """The models of `cgdft validate` where nothing else is asked for."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,14 +13,18 @@ if TYPE_CHECKING:
     from cgdft.model import Model
 
 
-def fixed(lmax: int = 0, width: float = POINT_LIKE, definition: str | None = None) -> "Callable[[Reference], Model]":
+def fixed(lmax: int = 0, width: float = POINT_LIKE, definition: str | None = None) -> Callable[[Reference], Model]:
     """Reference -> model whose density is that reference's multipoles, to l = `lmax`: nothing responds.
 
     It is the best that multipoles of this definition can do for the potential, and has no response.
-    Arguments: `lmax` 0, 1 or 2; `width` of the Gaussians in bohr; `definition` of the multipoles, default the first.
+
+    Args:
+        lmax: 0, 1 or 2.
+        width: of the Gaussians in bohr.
+        definition: of the multipoles, default the first.
     """
 
-    def make(reference: Reference) -> "Model":
+    def make(reference: Reference) -> Model:
         import torch
 
         from cgdft.functionals import LatentCharges
@@ -31,7 +37,7 @@ def fixed(lmax: int = 0, width: float = POINT_LIKE, definition: str | None = Non
     return make
 
 
-def demo_models(definition: str | None = None) -> "list[Model | Callable[[Reference], Model]]":
+def demo_models(definition: str | None = None) -> list[Model | Callable[[Reference], Model]]:
     """QEq, QEq with dipoles, and the reference's own charges (l = 0) and charges with dipoles (l <= 1), held fixed."""
     from cgdft.functionals import QEq, QEqDipoles
 

@@ -1,5 +1,7 @@
 """Records in HDF5 files: written whole or not at all, and checked by their content when read."""
 
+from __future__ import annotations
+
 import errno
 import hashlib
 import io
@@ -69,7 +71,9 @@ def write_records(
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Record written by `write_record`.
 
-    Raises FileNotFoundError, and `CorruptCache` where the content does not match its checksum.
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptCache: the content does not match its checksum.
     """
     return _read(path, lambda file: _take(file, path))
 

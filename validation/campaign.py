@@ -71,7 +71,11 @@ def campaign(
 ) -> Results:
     """Compute what a suite asks for and write it to one HDF5 file.
 
-    Arguments:
+    Each result is kept as soon as it is there: killed and started again, a campaign computes only what is missing. A
+    calculation that fails is recorded with its reason and the rest goes on; a worker that dies is replaced. In a script, guard
+    the call by the usual test of `__name__`, since workers import the script.
+
+    Args:
         suite: each entry a `Point`, or a tuple (structure, charge, spin, field, method).
         output: the HDF5 file.
         workers: processes of this machine, with one thread each; default as many as processor cores, or as calculations.
@@ -80,10 +84,8 @@ def campaign(
         progress: show a bar with the time left, if stderr is a terminal.
         cache: folder of single results; default as for `reference`.
 
-    Each result is kept as soon as it is there: killed and started again, a campaign computes only what is missing. A
-    calculation that fails is recorded with its reason and the rest goes on; a worker that dies is replaced. In a script, guard
-    the call by the usual test of `__name__`, since workers import the script. Raises ValueError and TypeError for a suite that
-    is none.
+    Raises:
+        ValueError, TypeError: a suite that is none.
     """
     points = named(suite)
     if not points:

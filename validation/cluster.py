@@ -36,9 +36,15 @@ def on_cluster(
 ) -> Generator[tuple[str, str]]:
     """Compute all requests, yielding (name, reason of failure or "") as each is done, its result in `folder`.
 
-    Arguments: `requests` by name, the costly ones first; `workers` processes of this machine, each with `threads`; or
-    `scheduler`, the address of a Dask scheduler with workers of its own (dask-jobqueue, for example). Leaving early ends the
-    processes.
+    Leaving early ends the processes.
+
+    Args:
+        requests: by name, the costly ones first.
+        workers: processes of this machine, each with `threads`.
+        scheduler: instead of them, the address of a Dask scheduler with workers of its own (dask-jobqueue, for example).
+
+    Raises:
+        ImportError: Dask is not installed.
     """
     try:
         import dask

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Column:
     """One column of a table.
 
-    Arguments:
+    Args:
         key: field of `Score`.
         head: two lines above the unit, in the report.
         short: the same where there is little room, in the terminal; None leaves the column out there.

@@ -31,7 +31,7 @@ ModelLike = Union["Model", "Callable[[Reference], Model]"]
 class Comparison:
     """The scores of some models on some molecules; `print` shows them as a table.
 
-    Arguments:
+    Args:
         references: by the name of the molecule.
         scores: molecule by molecule, models in one order.
         failed: molecules that have no reference, or none by this definition, with the reason.
@@ -189,14 +189,17 @@ def compare(
     `Score.full_potential_inner` and `to_dict()`. A reference in a uniform field is compared with the model in that
     field. The reference's own mu and hardness would need its ions and are left out.
 
-    Arguments:
+    A model that fails on a molecule has its reason in that `Score`, and a reference without the definition in
+    `Comparison.failed`; the others are compared.
+
+    Args:
         models: one or several; instead of a model also a callable reference -> model.
         reference: one or several, or a mapping from names to references; default names are formulas.
         definition: name of the multipoles to compare with, a key of `Reference.moments`; default the first of each reference.
 
-    A model that fails on a molecule has its reason in that `Score`, and a reference without the definition in
-    `Comparison.failed`; the others are compared. Raises ValueError for nothing to compare and TypeError for what is neither
-    model nor reference.
+    Raises:
+        ValueError: nothing to compare.
+        TypeError: what is neither model nor reference.
     """
     from cgdft.model import Model
 

@@ -43,9 +43,16 @@ def hold(
 ) -> Held:
     """The lowest orbitals of F - v.W with Tr(D W_k) = N_k.
 
-    Arguments: `hamiltonian` F (s, m, m) of each spin, or of both (s = 1), in an orthonormal basis; `operators` W (k, m, m);
-    `populations` N (k,); `electrons` of each spin (two entries), or of both (one); `start` v (k,); `tolerance` in electrons.
-    Raises NotConverged where the lowest orbitals cannot have the populations, as where levels cross.
+    Args:
+        hamiltonian: F (s, m, m) of each spin, or of both (s = 1), in an orthonormal basis.
+        operators: W (k, m, m).
+        populations: N (k,).
+        electrons: of each spin (two entries), or of both (one).
+        start: v (k,).
+        tolerance: in electrons.
+
+    Raises:
+        NotConverged: the lowest orbitals cannot have the populations, as where levels cross.
     """
     whole = 2.0 if len(electrons) == 1 else 1.0
     occupied = [round(n / whole) for n in electrons]

@@ -42,7 +42,7 @@ PATIENCE = 60.0  # seconds a point
 class Constrained:
     """One value of F[q], or why there is none.
 
-    Arguments:
+    Args:
         target: c (k,), e.
         energy: F, hartree; NaN where it did not converge.
         slope: dF/dc (k,), hartree/e, by the theorem of Hellmann and Feynman.
@@ -65,14 +65,17 @@ class Constrained:
 class ExactFunctional:
     """F(c): call it on constrained charges, or walk along a path of them.
 
-    Arguments:
+    Args:
         atoms: a molecule (angstrom).
         method: "xc/basis".
         definition: of the charges, linear in the density; its widths are those of the functional tested with it.
         constrained: A (k, n_atoms), rows of which are sums of charges to be fixed; default the charge of each atom but the
-        last. charge, spin: as for `reference`.
+            last.
+        charge, spin: as for `reference`.
 
-    Raises NotConverged where the molecule itself has no self-consistent answer; ValueError for bad input.
+    Raises:
+        NotConverged: the molecule itself has no self-consistent answer.
+        ValueError: bad input.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class ElectronDensity:
 
     rho is the difference density: positive where electrons are missing; the nuclei of molecule and atoms cancel.
 
-    Arguments:
+    Args:
         mol: PySCF's molecule.
         matrix: D (n_ao, n_ao), spins added.
         atoms: neutral spherical atoms by symbol.

@@ -36,7 +36,7 @@ REFERENCE = "reference"
 class Panel:
     """One pair of axes: lines (x, y) by name, "reference" or a model's.
 
-    Arguments:
+    Args:
         title, ylabel: above and beside it.
         lines: values that are not finite are gaps.
         beside: further lines of the reference, thin.
@@ -100,7 +100,10 @@ def lines(
 ) -> dict[str, tuple[list[float], list[float]]]:
     """Lines of a `Panel`.
 
-    Arguments: `at` abscissas by name; `value` of ("reference" or a model, that name), None for a gap.
+    Args:
+        comparison: whose references and models are shown.
+        at: abscissas by name.
+        value: of ("reference" or a model, that name), None for a gap.
     """
     found = {}
     for who in (REFERENCE, *comparison.models):

@@ -50,8 +50,11 @@ PIECEWISE = (LINEAR, QUADRATIC, KINK)
 class Curve:
     """F along charges at one geometry.
 
-    Arguments: `symbols`; `positions` (n, 3) in bohr; `widths` (n,) in bohr of the Gaussians; `charges` (m, n) in e; `energies`
-    (m,) in hartree.
+    Args:
+        symbols, positions: of the atoms, (n, 3) in bohr.
+        widths: of the Gaussians, (n,) in bohr.
+        charges: (m, n) in e.
+        energies: (m,) in hartree.
     """
 
     symbols: tuple[str, ...]
@@ -80,7 +83,7 @@ class Curve:
 class HardnessFit:
     """Parameters of local terms.
 
-    Arguments:
+    Args:
         names: (element, parameter) of each row.
         values, covariance: (k,), (k, k), hartree/e^n; the covariance is the jackknife's, infinite where there is one curve.
         resolution: (k, k) projector on what the data determine.
@@ -102,7 +105,8 @@ class HardnessFit:
 
         The error is infinite where one curve alone determines the sum, which no other can be held against.
 
-        Raises ValueError for a parameter that is not there, or a sum that the data do not determine.
+        Raises:
+            ValueError: a parameter that is not there, or a sum that the data do not determine.
         """
         unknown = [name for name in weights if name not in self.names]
         if unknown:
@@ -130,7 +134,8 @@ class HardnessFit:
 def fit_hardness(curves: Sequence[Curve], shapes: Sequence[Shape] = PARABOLA) -> HardnessFit:
     """Least squares for the local terms of all elements in `curves`.
 
-    Raises ValueError for no curves, or fewer points than parameters.
+    Raises:
+        ValueError: no curves, or fewer points than parameters.
     """
     elements = sorted({symbol for curve in curves for symbol in curve.symbols})
     names = tuple((element, shape.name) for element in elements for shape in shapes)

@@ -29,7 +29,11 @@ CONV_TOL = 1e-9  # hartree
 class AtomCurve:
     """E(Z + x) of one atom.
 
-    Arguments: `symbol`, `method`; `electrons` x (m,) beyond neutrality, ascending; `energies` (m,), hartree.
+    Args:
+        symbol: of the element.
+        method: "xc/basis".
+        electrons: x (m,) beyond neutrality, ascending.
+        energies: (m,), hartree.
     """
 
     symbol: str
@@ -74,9 +78,13 @@ class AtomCurve:
 
 
 def atom_curve(symbol: str, method: str = "pbe/def2-tzvpd", steps: Sequence[float] = STEPS) -> AtomCurve:
-    """E(Z + x) for `steps` x between -1 and 1. Raises ValueError for others, `NotConverged` naming the step that failed.
+    """E(Z + x) for `steps` x between -1 and 1.
 
     Spins follow Hund: those of the neutral atoms with as many electrons, so main-group elements are meant.
+
+    Raises:
+        ValueError: other steps.
+        NotConverged: naming the step that failed.
     """
     wanted = np.array(sorted(steps), dtype=float)
     if not len(wanted) or not (np.abs(wanted) <= 1).all():

@@ -29,8 +29,13 @@ KERNEL_GRID = 1  # PySCF's level of the grid of the exchange-correlation kernel:
 def second_derivatives(mf: Any, perturbations: NDArray[np.float64]) -> NDArray[np.float64]:
     """d2E/dv_a dv_b (k, k) of a converged restricted or unrestricted mean field, not symmetrised.
 
-    Arguments: `perturbations` h (k, n_ao, n_ao), symmetric, the same for both spins. Raises NotConverged where the equations
-    have no solution within reach, as near an instability, and ValueError for functionals without a kernel in PySCF.
+    Args:
+        mf: the mean field.
+        perturbations: h (k, n_ao, n_ao), symmetric, the same for both spins.
+
+    Raises:
+        NotConverged: the equations have no solution within reach, as near an instability.
+        ValueError: functionals without a kernel in PySCF.
     """
     from pyscf import lib
 

@@ -25,7 +25,7 @@ SMALLEST = 1e-4  # hartree/e^2
 class LocalHardness:
     """A fit of one hardness an element.
 
-    Arguments:
+    Args:
         eta: by element, hartree/e^2, beside the self-energy of the Gaussians, which is in J.
         susceptibility: of the model.
         remainder: K - J - eta (n, n) on the space of fixed total charge, hartree/e^2: the hardness kernel that is not local.
@@ -41,9 +41,12 @@ class LocalHardness:
 def fit_local_hardness(
     exact: Susceptibility, definition: Definition | None = None, *, to_kernel: bool = False
 ) -> LocalHardness:
-    """Least squares for eta_Z against chi (element by element), or against K = -chi^-1 where `to_kernel`.
+    """Least squares for eta_Z against chi (element by element), or against K = -chi^-1.
 
-    Arguments: `definition` names the Gaussians of J; default covalent radii.
+    Args:
+        exact: chi.
+        definition: names the Gaussians of J; default covalent radii.
+        to_kernel: whether K is fitted.
     """
     widths = (definition or CoulombFit()).widths(exact.symbols)
     repulsion = gaussian_metric(exact.positions, widths)

@@ -65,8 +65,11 @@ BONDS = {
 class Locality:
     """F and its derivatives along a bond.
 
-    Arguments: `points` by distance; `curvature` d2F/dq2 (n_distances, n_charges) and `local`, the same + 2 J (NaN where F did
-    not converge; of a dimer without J), hartree/e^2; `curves` for `fit_hardness`.
+    Args:
+        points: by distance.
+        curvature: d2F/dq2 (n_distances, n_charges), hartree/e^2; NaN where F did not converge.
+        local: the same + 2 J (of a dimer without J).
+        curves: for `fit_hardness`.
     """
 
     bond: Bond

@@ -1,5 +1,7 @@
 """The PySCF side of a reference: self-consistent field in a uniform field, forces, moments, response, potential."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -32,7 +34,8 @@ class NotConverged(RuntimeError):
 def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, charge: int = 0, spin: int | None = None) -> Any:
     """PySCF molecule, positions (n, 3) in bohr, with the effective core potentials that belong to the basis.
 
-    Raises ValueError for a functional or basis that PySCF does not know, or that lacks an element.
+    Raises:
+        ValueError: a functional or basis that PySCF does not know, or that lacks an element.
     """
     from pyscf import gto
     from pyscf.dft import libxc
@@ -99,8 +102,10 @@ def solve(
     """Converged PySCF mean field of E - field . D, unrestricted where `mol` has unpaired electrons.
 
     With `smearing` k_B T (hartree) orbitals have Fermi occupations, and `e_tot` is the free energy E - T S. Where the usual
-    iteration fails, second-order optimisation is tried once. Raises `NotConverged`, also where the state found is not the
-    lowest one of its orbitals.
+    iteration fails, second-order optimisation is tried once.
+
+    Raises:
+        NotConverged: no self-consistent state, or one that is not the lowest of its orbitals.
     """
     from pyscf import dft, scf
 

@@ -28,9 +28,11 @@ POINT_LIKE = 0.5
 class Merit:
     """How well one definition's multipoles up to l = `lmax`, on Gaussians of one width, stand for a molecule.
 
-    Arguments: `dipole`, `quadrupole` errors of the molecule's moments about the centre of nuclear charge, e bohr and e bohr^2
-    (Frobenius); `inner`, `outer` rms(V - V_ref) / rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii; `largest` charge on an
-    atom, e.
+    Args:
+        definition, lmax: of the multipoles.
+        dipole, quadrupole: errors of the molecule's moments about the centre of nuclear charge, e bohr, e bohr^2 (Frobenius).
+        inner, outer: rms(V - V_ref) / rms(V_ref) on 1.4-2 and 2.25-3 van der Waals radii.
+        largest: charge on an atom, e.
     """
 
     definition: str
@@ -45,9 +47,14 @@ class Merit:
 def merit(reference: Reference, definition: str, lmax: int, width: float | Mapping[str, float] = POINT_LIKE) -> Merit:
     """Figures of merit of one stored definition.
 
-    Arguments: `definition` a key of `reference.moments`; `lmax` at most its own; `width` of the Gaussians, bohr, of all or by
-    element. Raises ValueError for another definition, more multipoles than it has, or a reference without potentials (a
-    periodic one).
+    Args:
+        reference: of a molecule.
+        definition: a key of `reference.moments`.
+        lmax: at most its own.
+        width: of the Gaussians, bohr, of all or by element.
+
+    Raises:
+        ValueError: another definition, more multipoles than it has, or a reference without potentials (a periodic one).
     """
     if definition not in reference.moments:
         raise ValueError(f"`definition` must be one of {', '.join(reference.moments)}, got {definition!r}")
@@ -79,8 +86,12 @@ def merit(reference: Reference, definition: str, lmax: int, width: float | Mappi
 def stretch(references: Sequence[Reference], definition: str) -> float:
     """max over neighbouring geometries of max_A |dq_A| / max_A |dR_A|, e/bohr: how fast charges run while a bond is stretched.
 
-    Arguments: `references` of one molecule along a path; `definition` a key of their moments. Raises ValueError for fewer than
-    two, or another definition.
+    Args:
+        references: of one molecule along a path.
+        definition: a key of their moments.
+
+    Raises:
+        ValueError: fewer than two, or another definition.
     """
     if len(references) < 2 or any(definition not in one.moments for one in references):
         raise ValueError(f"`references` must be at least two, with moments by {definition!r}, got {len(references)}")
@@ -126,9 +137,12 @@ def coarse_interaction(
     moments: tuple[NDArray[np.float64], NDArray[np.float64]],
     width: float = POINT_LIKE,
 ) -> float:
-    """sum_ab p_a J_ab p_b between the atoms of two molecules, hartree, with Gaussians of `width` in bohr.
+    """sum_ab p_a J_ab p_b between the atoms of two molecules, hartree, with Gaussians.
 
-    Arguments: `moments` (n, (lmax + 1)^2) of both in e bohr^l, of the same lmax.
+    Args:
+        one, other: molecules.
+        moments: (n, (lmax + 1)^2) of both in e bohr^l, of the same lmax.
+        width: bohr.
     """
     import torch
     from ase.data import atomic_numbers

@@ -1,5 +1,7 @@
 """Solid harmonics, and the moments of a molecule from the multipoles of its atoms."""
 
+from __future__ import annotations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,9 @@ def molecular_moments(
     Q = sum q, D = sum q R + d, Theta = sum theta + 3/2 (d R + R d) - d.R 1 + q (3 R R - R^2 1)/2, in Buckingham's
     traceless convention and about the origin.
 
-    Arguments: `positions` (n, 3) in bohr, `multipoles` (n, (lmax+1)^2) in the order of `solid_harmonics`.
+    Args:
+        positions: (n, 3) in bohr.
+        multipoles: (n, (lmax+1)^2) in the order of `solid_harmonics`.
     """
     full = np.zeros((len(positions), 9))
     full[:, : multipoles.shape[1]] = multipoles

@@ -22,7 +22,7 @@ def two_digits(value: float) -> str:
 class Observable:
     """What a model is asked for.
 
-    Arguments:
+    Args:
         key: field of `Score` with its error.
         title: of the subsection.
         name: in a sentence.

@@ -11,6 +11,8 @@ Source: VandeVondele, Krack, Mohamed, Parrinello, Chassaing, Hutter, Comput. Phy
 and plane waves; Mermin, Phys. Rev. 137, A1441 (1965), for the free energy.
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,16 +89,26 @@ def solve(
 ) -> PeriodicField:
     """Energy, forces and valence density of a cell at the Gamma point; unrestricted where `spin` is not zero.
 
-    Arguments: `numbers` (n,); `positions` (n, 3) in bohr; `cell` (3, 3) in bohr, vectors in rows; `xc` a key of
-    `PSEUDOPOTENTIALS`; `basis` a GTH basis of PySCF; `pbc` False along vectors that must hold a vacuum of 10 bohr;
-    `charge` in e; `spin` the number of unpaired electrons, kept when smeared too; `cutoff` of the density's plane waves in
-    hartree; `smearing` k_B T in hartree, for metals 0.01; `guess` a density matrix of the same basis functions.
-
     The mesh breaks the invariance under translation, most where a pseudised density is sharp. With PBE at 200 hartree the
     force on an ion errs by up to 3e-5 hartree/bohr for Li, Cl and H, less for Al, 3e-3 for O, 7e-3 for F, 2e-2 for Na and
     0.1 for Mg; at 400 by 3e-4 for O, 1e-2 for Na. See `accuracy["force_sum"]`, and raise `cutoff`.
 
-    Raises ValueError that names the argument, and `NotConverged`.
+    Args:
+        numbers: (n,).
+        positions: (n, 3) in bohr.
+        cell: (3, 3) in bohr, vectors in rows.
+        xc: a key of `PSEUDOPOTENTIALS`.
+        basis: a GTH basis of PySCF.
+        pbc: False along vectors that must hold a vacuum of 10 bohr.
+        charge: in e.
+        spin: number of unpaired electrons, kept when smeared too.
+        cutoff: of the density's plane waves, hartree.
+        smearing: k_B T, hartree, for metals 0.01.
+        guess: a density matrix of the same basis functions.
+
+    Raises:
+        ValueError: that names the argument.
+        NotConverged: there is no self-consistent answer.
     """
     from pyscf.pbc import dft
 
@@ -204,7 +216,7 @@ def gth(symbols: Sequence[str], xc: str, basis: str) -> dict[str, Any]:
 
 
 def _converge(mf: Any, guess: NDArray[np.float64] | None, smearing: float) -> None:
-    """Iterate to self-consistency; on failure once more from there, held back, and again freely. Raises NotConverged."""
+    """Iterate to self-consistency; on failure once more from there, held back, and again freely; or raise NotConverged."""
     mf.conv_tol, mf.conv_tol_grad, mf.max_cycle = CONV_TOL, CONV_TOL_GRAD, MAX_CYCLE
     energies: list[float] = []
     mf.callback = lambda state: energies.append(float(state["e_tot"]))

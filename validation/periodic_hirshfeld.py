@@ -10,6 +10,8 @@ Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7; the images as in 
 E. J. Baerends, F. M. Bickelhaupt, J. Comput. Chem. 25, 189 (2004).
 """
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -89,10 +91,14 @@ def promolecule(field: PeriodicField, atoms: Mapping[int, RadialAtom]) -> NDArra
 def hirshfeld(field: PeriodicField, atoms: Mapping[int, RadialAtom], lmax: int = 2) -> NDArray[np.float64]:
     """p_Alm of the formula above (n, (lmax+1)^2) in e bohr^l, in the order of `solid_harmonics`.
 
-    Nothing is renormalised: the charges miss the cell's by what `mesh_residual` returns. Raises ArithmeticError where that
-    is more than 1e-3 e.
+    Nothing is renormalised: the charges miss the cell's by what `mesh_residual` returns.
 
-    Arguments: `field` a converged cell; `atoms` neutral atoms by number, from `radial_atoms`.
+    Args:
+        field: a converged cell.
+        atoms: neutral atoms by number, from `radial_atoms`.
+
+    Raises:
+        ArithmeticError: the charges miss the cell's by more than 1e-3 e.
     """
     total = promolecule(field, atoms)
     volume = np.linalg.det(field.cell) / total.size

@@ -18,7 +18,7 @@ from cgdft.validation.request import Request
 class Point(NamedTuple):
     """(structure, charge, spin, field, method), and what may be added; a plain tuple of the first ones does as well.
 
-    Arguments:
+    Args:
         atoms: the structure (angstrom).
         charge: total charge, e; None for what the structure says.
         spin: number of unpaired electrons; None for what the structure says.
@@ -59,7 +59,9 @@ class Point(NamedTuple):
 def named(points: Iterable[object]) -> dict[str, Point]:
     """Points by name; formulas where there is none, with a number where one comes twice.
 
-    Raises TypeError for an entry that is no point, ValueError for a name given twice.
+    Raises:
+        TypeError: an entry that is no point.
+        ValueError: a name given twice.
     """
     found: dict[str, Point] = {}
     for k, entry in enumerate(points):

@@ -1,5 +1,7 @@
 """Neutral spherical atoms: the density from which the difference density is measured."""
 
+from __future__ import annotations
+
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -160,12 +160,12 @@ def compared_with(comparison: Comparison) -> str:
 
 
 def definition(name: str) -> list[tuple[str, bool]]:
-    """Paragraphs of a definition's docstring, but for its arguments, and whether each is a formula."""
+    """Paragraphs of a definition's docstring, but for its arguments and errors, and whether each is a formula."""
     kind = name.partition("(")[0]
     if kind not in definitions.__all__:
         return []
     paragraphs = (inspect.getdoc(vars(definitions)[kind]) or "").split("\n\n")
-    kept = [text for text in paragraphs if not text.startswith("Arguments:")]
+    kept = [text for text in paragraphs if not text.startswith(("Args:", "Raises:"))]
     formulas = [k == 0 or text.startswith(" ") for k, text in enumerate(kept)]
     return [(text if formula else " ".join(text.split()), formula) for text, formula in zip(kept, formulas, strict=True)]
 

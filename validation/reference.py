@@ -1,5 +1,7 @@
 """Density-functional answers for one molecule or crystal, from PySCF, kept on disk by the hash of their input."""
 
+from __future__ import annotations
+
 import dataclasses
 import logging
 import os
@@ -122,7 +124,7 @@ class Reference:
         atoms.info = {"charge": self.charge, "spin": self.spin}
         return atoms
 
-    def structure(self) -> "Structure":
+    def structure(self) -> Structure:
         """The same nuclei, total charge and unpaired electrons as a `cgdft.Structure`, for models to be called on."""
         import torch  # here, so that references need no torch
 
@@ -142,7 +144,7 @@ class Reference:
         write_record(path, {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Reference":
+    def load(cls, path: str | os.PathLike[str]) -> Reference:
         """Read a file written by `save`; raises `CorruptCache` if it is truncated, edited or of another kind."""
         try:
             return cls(**read_record(path))
@@ -160,7 +162,10 @@ def reference(
 ) -> Reference:
     """Energy, forces, moments, multipoles, response and potentials of a molecule; energy, forces, multipoles of a crystal.
 
-    Arguments:
+    A result with the same input and PySCF version is read back, not computed again. Warns of closed shells that are not the
+    lowest state (`validation/stability.py`), and of fitted integrals that are off.
+
+    Args:
         atoms: a molecule, or a periodic cell with its vacuum (positions in angstrom, as always in ASE).
         method: "xc/basis" in PySCF's names; "hf/basis" is Hartree-Fock. Core potentials come with the basis. Periodic cells
             have Goedecker's pseudopotentials and their bases: "pbe/gth-dzvp-molopt-sr".
@@ -168,9 +173,9 @@ def reference(
         cache: folder of stored results; default $CGDFT_CACHE, else the user's cache folder.
         settings: charge, spin, field, definitions, polarizability and others; see `Request.from_atoms`.
 
-    A result with the same input and PySCF version is read back, not computed again. Warns of closed shells that are not the
-    lowest state (`validation/stability.py`), and of fitted integrals that are off. Raises ValueError for bad input and
-    `NotConverged` where there is no self-consistent answer.
+    Raises:
+        ValueError: bad input.
+        NotConverged: there is no self-consistent answer.
     """
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"`reference` has settings {', '.join(Settings.__annotations__)}, got {', '.join(sorted(unknown))}")
@@ -225,7 +230,7 @@ def _stored(request: Request, folder: Path) -> list[Path]:
 
 
 def compute(request: Request, threads: int | None = None) -> Reference:
-    """The answer to a request, not kept. Raises `NotConverged`."""
+    """The answer to a request, not kept; raises `NotConverged`."""
     from pyscf import lib
 
     start = time.perf_counter()

@@ -68,7 +68,9 @@ code { font-size: .92em; background: #f0f3f6; padding: 0 .2em; overflow-wrap: an
 def write_report(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
     """Write the report, and its numbers in a file with the suffix .json, each whole or not at all; returns the report's path.
 
-    Raises FileNotFoundError for a folder that does not exist, ValueError for a report that would be the JSON file.
+    Raises:
+        FileNotFoundError: the folder does not exist.
+        ValueError: the report would be the JSON file.
     """
     path = Path(path)
     if not path.parent.is_dir():

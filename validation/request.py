@@ -1,5 +1,7 @@
 """What a reference calculation is asked for, checked and in atomic units, and the key it is stored under."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Sequence
@@ -78,10 +80,10 @@ class Request:
         density_fit: bool = True,
         smearing: float = 0.0,
         cutoff: float = CUTOFF,
-    ) -> "Request":
+    ) -> Request:
         """Check the user's input.
 
-        Arguments:
+        Args:
             charge: total charge in e; default atoms.info["charge"] or "total_charge", else the sum of initial charges.
             spin: number of unpaired electrons; default atoms.info["spin"], else the size of the sum of initial magnetic
                 moments; must be given if the number of electrons is odd.
@@ -94,7 +96,9 @@ class Request:
             smearing: Fermi temperature k_B T, hartree: 0.01 for metals, 0.005 for broken bonds. Energies are then E - T S.
             cutoff: of the plane waves of a periodic cell's density, hartree; 400 for forces on O, F, Na and Mg.
 
-        Raises ValueError that names the argument, what it was and what to do; TypeError for what is no `Atoms`.
+        Raises:
+            ValueError: that names the argument, what it was and what to do.
+            TypeError: what is no `Atoms`.
         """
         if not isinstance(atoms, Atoms):
             raise TypeError(f"`atoms` must be an ase.Atoms, got {type(atoms).__name__}")

@@ -33,7 +33,10 @@ def validate(
 ) -> Comparison:
     """Compare models with references from DFT on many molecules or crystals.
 
-    Arguments:
+    References that are stored are not computed again. A reference that fails is named in `Comparison.failed` with its
+    reason, and the rest goes on; interrupted, what is finished is stored.
+
+    Args:
         structures: (name, structure); total charge from atoms.info["charge"] or initial charges, unpaired electrons from
             atoms.info["spin"] or initial magnetic moments.
         models: models, or callables reference -> model, as for `compare`.
@@ -43,9 +46,9 @@ def validate(
         threads: references computed at a time, each by a process with one thread; default: one per processor core.
         cache: folder of stored references; default as for `reference`.
 
-    References that are stored are not computed again. A reference that fails is named in `Comparison.failed` with its
-    reason, and the rest goes on; interrupted, what is finished is stored. Raises ValueError for no structures or
-    models, a name given twice, or a folder for `html` that does not exist; TypeError for what is no model.
+    Raises:
+        ValueError: no structures or models, a name given twice, or a folder for `html` that does not exist.
+        TypeError: what is no model.
     """
     _check(models, html)
     return report(references(structures, method, progress, threads, cache), models, html)
@@ -105,7 +108,11 @@ def report(
 ) -> Comparison:
     """Compare models with results that are there, such as `Results.load` gives.
 
-    Arguments: as for `validate`; `suite` its name in the report; `definition` of the charges compared with, as for `compare`.
+    Args:
+        results: of a campaign.
+        models, html: as for `validate`.
+        suite: its name in the report.
+        definition: of the charges compared with, as for `compare`.
     """
     found = compare(models, results.references, definition) if results.references else Comparison({}, ())
     result = replace(found, failed={**results.failed, **found.failed}, suite=suite, definition=definition)

@@ -111,7 +111,8 @@ def scale(molecule: str, reference: Reference, definition: str | None = None) ->
 def labels(reference: Reference, definition: str | None) -> NDArray[np.float64]:
     """Multipoles (n, k) that models are compared with: by the definition of that name, or the first.
 
-    Raises ValueError for one that the reference does not have.
+    Raises:
+        ValueError: one that the reference does not have.
     """
     if definition is None:
         return reference.multipoles

@@ -1,5 +1,7 @@
 """Where electrostatic potentials are compared: nested van der Waals surfaces, and a plane for pictures."""
 
+from __future__ import annotations
+
 import numpy as np
 from ase.data import vdw_alvarez, vdw_radii
 from numpy.typing import NDArray

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Susceptibility:
     """chi_ab = dp_a/dv_b at fixed total charge, e^2/hartree; negative semidefinite, as E gains sum_a v_a p_a.
 
-    Arguments:
+    Args:
         symbols, positions: of the atoms, (n, 3) in bohr.
         matrix: (n k, n k), the k multipoles of an atom adjoining: charge, then dipole and so on in e3nn's order.
     """

@@ -24,8 +24,11 @@ START = "from cgdft.validation.workers import serve; serve()"
 def on_processes(requests: Mapping[str, Request], folder: Path, *, workers: int) -> Generator[tuple[str, str]]:
     """Compute all requests, yielding (name, reason of failure or "") as each is done, its result in `folder`.
 
-    Arguments: `requests` by name, the costly ones first; `workers` processes at most at a time. Leaving the iteration early, by
-    an exception such as KeyboardInterrupt too, ends the processes.
+    Leaving the iteration early, by an exception such as KeyboardInterrupt too, ends the processes.
+
+    Args:
+        requests: by name, the costly ones first.
+        workers: processes at most at a time.
     """
     running: set[subprocess.Popen[bytes]] = set()
     lock, stopped = Lock(), False

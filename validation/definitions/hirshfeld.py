@@ -25,8 +25,11 @@ class Hirshfeld(LinearDefinition):
     Linear in the density, with W_Alm,ij = integral w_A C_lm phi_i phi_j. The molecule's charge, and with l <= 1, 2 its dipole
     and quadrupole, are reproduced exactly but for the grid's error.
 
-    Arguments: `level` of PySCF's integration grid, unpruned. Raises ArithmeticError where charge or dipole is missed by more
-    than 1e-4 e or e bohr.
+    Args:
+        level: of PySCF's integration grid, unpruned.
+
+    Raises:
+        ArithmeticError: at the call, charge or dipole is missed by more than 1e-4 e or e bohr.
 
     Source: F. L. Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7.
     """
@@ -46,7 +49,9 @@ class Hirshfeld(LinearDefinition):
     def spin(self, electrons: ElectronDensity, magnetisation: NDArray[np.float64]) -> NDArray[np.float64]:
         """integral w_A(r) m(r) C_lm(r - R_A) d3r, (n_atoms, (lmax + 1)^2), of m = n_up - n_down; charges sum to its integral.
 
-        Arguments: `magnetisation` the density matrix (n_ao, n_ao) of m.
+        Args:
+            electrons: of the molecule.
+            magnetisation: the density matrix (n_ao, n_ao) of m.
         """
         points, weights, atomic = self._shares(electrons)
         m = ElectronDensity(electrons.mol, magnetisation, electrons.atoms).at(points)

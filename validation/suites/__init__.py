@@ -41,7 +41,8 @@ def stored(name: str) -> Path | None:
 def from_file(path: Path) -> Sequence[object]:
     """The list `suite` of a user's Python file.
 
-    Raises ValueError where the file has none, or fails.
+    Raises:
+        ValueError: the file has none, or fails.
     """
     from cgdft.making import names_of
 

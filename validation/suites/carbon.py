@@ -4,6 +4,8 @@ After the set of T. W. Ko, J. A. Finkler, S. Goedecker, J. Behler, Nat. Commun. 
 chains relaxed with PBE/def2-SVP to 0.05 eV/angstrom (the first of each), and in thermal disorder.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 

@@ -4,6 +4,8 @@ Standard bond lengths, not relaxed (angstrom): C-C 1.37 and 1.22 in turn, C-H 1.
 tetrahedral, all trans in alkanes. Chains lie along the x axis, the carbons of alkanes in the xy plane.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +48,7 @@ CHAINS = {f"C{n}H2": polyyne(n) for n in LENGTHS} | {f"C{n}H{2 * n + 2}": alkane
 suite = [Point(atoms, 0, 0, None, "pbe/def2-svp", name, response=name in WITH_RESPONSE) for name, atoms in CHAINS.items()]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """Polarizability along the chain against its length, logarithmic, with exponents fitted to the last three points."""
     from cgdft.validation.figures import Panel, lines, panels_figure, polarizability_of
 

@@ -4,6 +4,8 @@ PBE with pseudopotentials at the Gamma point, 200 hartree. The results that come
 mesh, which are megabytes; `cgdft reference crystals` makes them.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, molecule

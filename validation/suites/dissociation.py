@@ -5,6 +5,8 @@ ours: E(N) of its atoms is a parabola. Levels of both atoms meet there, so occup
 changes nothing where there is a gap. Distances in angstrom.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from ase import Atoms
@@ -44,7 +46,7 @@ suite = [
 ]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """For each bond the charge of its first atom against the distance."""
     from cgdft.validation.figures import REFERENCE, Panel, charges_of, lines, panels_figure
 

@@ -1,5 +1,7 @@
 """Molecules and ions of `warm`, disordered and pressed once more: what trained models are asked, and never trained on."""
 
+from __future__ import annotations
+
 from cgdft.validation.drawn import drawn
 from cgdft.validation.point import Point
 from cgdft.validation.suites.squeezed import FACTORS, pressed

@@ -4,6 +4,8 @@ Constructed, not relaxed: distances from the ion to the nearest atom of each wat
 waters have 0.97 angstrom and 104.5 degrees, and point with their oxygen to cations, with a hydrogen to anions.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 

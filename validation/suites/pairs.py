@@ -5,6 +5,8 @@ Molecules of the G2 set in thermal disorder, one beside the other: closest atoms
 from Pauling's electronegativities. The best of many finds hydrogen bonds, the best of few also what is less favourable.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 from ase.build import molecule

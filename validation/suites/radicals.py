@@ -3,6 +3,8 @@
 Geometries of the G2 set (relaxed with MP2), as in ASE; vertical triplets at those of the singlets.
 """
 
+from __future__ import annotations
+
 from ase.build import molecule
 
 from cgdft.validation.definitions import Hirshfeld

@@ -5,6 +5,8 @@ blocks of 2 x 2 x 4 ions, 2.75 angstrom apart, with and without a sodium at one 
 4 mHa.
 """
 
+from __future__ import annotations
+
 from ase import Atoms
 
 from cgdft.validation.drawn import drawn

@@ -4,6 +4,8 @@ What networks have not seen they do not keep apart: every distance is 0.86 to 0.
 some thermal disorder around it. Diatomic molecules with single bonds, which give way, are pressed further.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase.build import molecule
 

@@ -3,6 +3,8 @@
 Geometries of the G2 set (relaxed with MP2), as in ASE, and nine around each. Free atoms are in the suite `radicals`.
 """
 
+from __future__ import annotations
+
 from ase import Atoms
 from ase.build import molecule
 

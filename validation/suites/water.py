@@ -4,6 +4,8 @@ Rings of n molecules: oxygen 2.76 angstrom apart, each molecule (0.97 angstrom, 
 the next oxygen and the other up and down in turn. Not relaxed. The field is 0.005 hartree/(e bohr) = 0.26 V/angstrom along x.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,11 +54,11 @@ suite += [
 ]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """What the field does to each cluster: charge moved, between molecules too, and the induced dipole."""
     from cgdft.validation.figures import Panel, charges_of, dipole_of, lines, panels_figure
 
-    def moved(who: str, name: str) -> "NDArray[np.float64] | None":
+    def moved(who: str, name: str) -> NDArray[np.float64] | None:
         before, after = (charges_of(comparison, who, one) for one in (name, f"{name} in a field"))
         return None if before is None or after is None else after - before
 
