@@ -23,6 +23,7 @@ from cgdft.learning import Frame, MessagePassing
 from cgdft.learning.architectures import about, learnt_from, make, names
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.data.units import SHOWN
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
@@ -39,7 +40,7 @@ PUBLISHED = {
     "carbon": {"2G": (1.619, 129.5, None), "4G": (1.194, 78.00, 6.577)},
     "salt": {"2G": (1.692, 57.39, None), "4G": (0.481, 32.78, 15.83)},
 }
-COLUMNS = {"energy": "energy (meV/atom)", "forces": "forces (meV/angstrom)", "charges": "charges (me)"}
+COLUMNS = {name: f"{name} ({SHOWN[name][0]})" for name in ("energy", "forces", "charges")}
 
 
 def divided(frames: Sequence[Frame], seed: int = 0) -> tuple[list[Frame], list[Frame], list[Frame]]:
