@@ -19,6 +19,7 @@ from cgdft.learning.data.epochs import Epochs
 from cgdft.learning.data.memory import Memory
 from cgdft.learning.data.sets import FrameSet, loader
 from cgdft.learning.data.units import multiplier
+from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
 from cgdft.validation.cache import CorruptCache
 from cgdft.validation.campaign import Results
@@ -182,6 +183,33 @@ def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
     assert len(pickle.dumps(frames)) < 20_000  # places, not frames
     with pytest.raises(IndexError):
         frames[36]
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        (["water.xyz"], ["water"]),
+        (["water.1.xyz", "ice.xyz"], ["water", "ice"]),
+        (["water.1.xyz", "water.2.xyz", "ice.xyz"], ["water.1", "water.2", "ice"]),
+        (["water.xyz", "water.1.xyz"], ["water", "water.1"]),
+        (["a/frames.xyz", "b/frames.xyz", "b/others.xyz"], ["a/frames", "b/frames", "others"]),
+        (["b/frames.xyz", "a/b/frames.xyz", "b/c/frames.xyz"], ["folder/b/frames", "a/b/frames", "c/frames"]),
+        (["a/water.xyz", "a/water.traj"], ["water.xyz", "water.traj"]),
+    ],
+)
+def test_frames_of_several_files_have_names_of_their_own(tmp_path, trajectory, files, labels):
+    paths = [tmp_path / "folder" / name for name in files]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ase.io.write(path, ase.io.read(trajectory, ":2"))
+    frames = FrameSet.read(paths)
+    assert [frame.name for frame in frames] == [f"{label}-{k}" for label in labels for k in range(2)]
+    assert len(as_set(frames, "train")) == 2 * len(files)
+
+
+def test_a_file_twice_is_refused(trajectory):
+    with pytest.raises(ValueError, match="2 called 'water-0'"):
+        as_set(FrameSet.read([trajectory, trajectory]), "train")
 
 
 def test_frames_are_read_once_where_there_is_room(many):

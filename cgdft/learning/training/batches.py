@@ -65,8 +65,8 @@ def as_set(frames: Frames, name: str) -> FrameSet | Listed:
     most, times = Counter(found.name(k) for k in range(len(found))).most_common(1)[0]
     if times > 1:
         raise ValueError(
-            f"`{name}` must be frames with names of their own, got {times} called {most!r}; tell them in `info`, or give "
-            "their files different names"
+            f"`{name}` must be frames with names of their own, got {times} called {most!r}; give each a "
+            "`name` of its own in `info`, and no file twice"
         )
     return found
 
