@@ -31,6 +31,7 @@ from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.learning.training.untrained import untrained
 from cgdft.model import Model
+from cgdft.naming import few
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
@@ -227,7 +228,7 @@ class Trainer:
             return
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         if not math.isfinite(norm):
-            held = ", ".join(frame.name for frame in batch.frames[:4])
+            held = few([frame.name for frame in batch.frames])
             raise TrainingError(f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}")
         self.stepped |= norm > 0
         self.optimiser.step()
