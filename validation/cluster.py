@@ -22,17 +22,17 @@ ATTEMPTS = 3  # after the first, where the worker dies
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def answer(request: Request, folder: Path, threads: int) -> Reference:
-    """What a worker does: the stored answer, or a new one, which it stores."""
+def answer(request: Request, folder: Path) -> Reference:
+    """What a worker does, with one thread: the stored answer, or a new one, which it stores."""
     found = recall(request, folder)
     if found is None:
-        found = compute(request, threads)
+        found = compute(request, threads=1)
         found.save(request.path(folder))
     return found
 
 
 def on_cluster(
-    requests: Mapping[str, Request], folder: Path, *, workers: int, threads: int = 1, scheduler: str | None = None
+    requests: Mapping[str, Request], folder: Path, *, workers: int, scheduler: str | None = None
 ) -> Generator[tuple[str, str]]:
     """Compute all requests, yielding (name, reason of failure or "") as each is done, its result in `folder`.
 
@@ -40,7 +40,7 @@ def on_cluster(
 
     Args:
         requests: by name, the costly ones first.
-        workers: processes of this machine, each with `threads`.
+        workers: processes of this machine, with one thread each.
         scheduler: instead of them, the address of a Dask scheduler with workers of its own (dask-jobqueue, for example).
 
     Raises:
@@ -51,7 +51,7 @@ def on_cluster(
         from distributed import Client, LocalCluster, as_completed
     except ImportError as error:
         raise ImportError("`cgdft reference` needs dask: pip install 'cgdft[campaign]'") from error
-    environment = dict.fromkeys(THREAD_LIMITS, str(threads))
+    environment = dict.fromkeys(THREAD_LIMITS, "1")
     settings = {
         "distributed.nanny.pre-spawn-environ": environment,
         "distributed.scheduler.allowed-failures": ATTEMPTS,
@@ -61,7 +61,7 @@ def on_cluster(
     with dask.config.set(settings):
         if scheduler is not None:
             with Client(scheduler) as client:  # type: ignore[no-untyped-call]
-                yield from _gather(client, requests, folder, threads, as_completed)
+                yield from _gather(client, requests, folder, as_completed)
             return
         paths = {"PYTHONPATH": os.pathsep.join([*map(os.path.abspath, sys.path)])}
         with (
@@ -70,14 +70,12 @@ def on_cluster(
             ) as cluster,
             Client(cluster) as client,  # type: ignore[no-untyped-call]
         ):
-            yield from _gather(client, requests, folder, threads, as_completed)
+            yield from _gather(client, requests, folder, as_completed)
 
 
-def _gather(
-    client: Client, requests: Mapping[str, Request], folder: Path, threads: int, as_completed: type
-) -> Generator[tuple[str, str]]:
+def _gather(client: Client, requests: Mapping[str, Request], folder: Path, as_completed: type) -> Generator[tuple[str, str]]:
     futures = {
-        client.submit(answer, request, folder, threads, key=f"{name}-{request.key[:12]}", priority=-k, pure=False): name
+        client.submit(answer, request, folder, key=f"{name}-{request.key[:12]}", priority=-k, pure=False): name
         for k, (name, request) in enumerate(requests.items())
     }
     for future in as_completed(list(futures)):

@@ -100,12 +100,12 @@ def errors(row: Sequence[dict[str, Any]], column: str) -> list[float]:
     return [one["errors"][column]["rmse"] for one in row if column in one["errors"]]
 
 
-def cell(values: Sequence[float], digits: int = 3) -> str:
+def cell(values: Sequence[float]) -> str:
     """The mean, and from where to where the seeds go."""
     if not values:
         return ""
-    mean = f"{sum(values) / len(values):.{digits}g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}g} to {max(values):.{digits}g})"
+    mean = f"{sum(values) / len(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
 
 
 #: Suite -> architecture -> what `learnt` gives for each seed.

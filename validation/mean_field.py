@@ -113,7 +113,7 @@ def solve(
         mf = scf.uhf.UHF(mol) if mol.spin else scf.RHF(mol)
     else:
         mf = dft.UKS(mol, xc=xc) if mol.spin else dft.RKS(mol, xc=xc)
-        mf.grids.level = GRID_LEVEL if _grid_can_move(mol, xc) else FINE_GRID_LEVEL
+        mf.grids.level = GRID_LEVEL if _grid_can_move(xc) else FINE_GRID_LEVEL
     no_checkpoint(mf)
     if density_fit:
         mf = mf.density_fit()
@@ -216,7 +216,7 @@ def _converged(state: dict[str, Any]) -> bool:
     return bool(abs(state["e_tot"] - state["last_hf_e"]) < state["conv_tol"] and state["norm_gorb"] < tolerance)
 
 
-def _grid_can_move(mol: Any, xc: str) -> bool:
+def _grid_can_move(xc: str) -> bool:
     """PySCF has no response of the integration grid for meta-GGAs."""
     from pyscf.dft import libxc
 
@@ -234,7 +234,7 @@ def forces(mf: Any, xc: str, field: NDArray[np.float64]) -> NDArray[np.float64]:
     mol = mf.mol
     gradient = mf.nuc_grad_method()
     if xc != "hf":
-        gradient.grid_response = _grid_can_move(mol, xc)
+        gradient.grid_response = _grid_can_move(xc)
     core = gradient.get_hcore(mol)
     position_nabla = mol.intor("int1e_irp").reshape(3, 3, mol.nao, mol.nao)  # <i| r_c d/dx |j> at [c, x]
     core = core - np.einsum("c,cxij->xji", field, position_nabla)

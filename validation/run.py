@@ -83,7 +83,6 @@ def suite_results(
     method: str | None = None,
     progress: bool = True,
     threads: int | None = None,
-    cache: str | os.PathLike[str] | None = None,
 ) -> Results:
     """Results of a suite, or of an HDF5 file of `cgdft reference`: as stored, or computed, as with another `method`."""
     if suite.endswith((".h5", ".hdf5")):
@@ -96,7 +95,7 @@ def suite_results(
         return Results.load(path)
     if method is not None:
         points = [point._replace(method=method) for point in points]
-    return _computed(points, progress, threads, cache)
+    return _computed(points, progress, threads, None)
 
 
 def report(

@@ -58,11 +58,11 @@ def van_der_waals_shells(
     return np.concatenate(points), np.concatenate(shell)
 
 
-def picture_plane(positions: NDArray[np.float64], margin: float = 5.0, size: int = 61) -> NDArray[np.float64]:
-    """Grid (size, size, 3) in bohr: [row, column], rows along the second and columns along the first principal axis.
+def picture_plane(positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Grid (61, 61, 3) in bohr: [row, column], rows along the second and columns along the first principal axis.
 
     The plane goes through the centre of the nuclei, along the two directions in which they extend most, and ends
-    `margin` bohr beyond the outermost nuclei. Where nuclei leave a direction open (linear molecules, atoms), the
+    5 bohr beyond the outermost nuclei. Where nuclei leave a direction open (linear molecules, atoms), the
     Cartesian axis most nearly perpendicular to what is there is used.
     """
     centred = positions - positions.mean(axis=0)
@@ -76,7 +76,5 @@ def picture_plane(positions: NDArray[np.float64], margin: float = 5.0, size: int
         cartesian = np.eye(3)[np.argmin(np.linalg.norm(taken, axis=0))]
         open_axis = cartesian - taken.T @ (taken @ cartesian)
         axes.append(open_axis / np.linalg.norm(open_axis))
-    across, up = (
-        np.linspace((centred @ axis).min() - margin, (centred @ axis).max() + margin, size)[:, None] * axis for axis in axes
-    )
+    across, up = (np.linspace((centred @ axis).min() - 5.0, (centred @ axis).max() + 5.0, 61)[:, None] * axis for axis in axes)
     return np.asarray(positions.mean(axis=0) + up[:, None] + across[None, :])

@@ -75,7 +75,7 @@ def serve() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     message = ""
     try:
-        answer(request, folder, threads=1)
+        answer(request, folder)
     except Exception as error:  # every failure is reported by its molecule's name
         message = f"{type(error).__name__}: {error}"
     with answers:

@@ -15,7 +15,7 @@ from cgdft.learning.convex import ConvexLocal
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.directions import DipoleElectronegativity, OffCentre
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import Coefficients, PassedHead, Scalar, Shares
+from cgdft.learning.heads import Coefficients, Scalar, Shares
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.susceptibility import BondColumns, Columns, DipoleColumns, SiteColumns, SusceptibilityFactor
@@ -51,7 +51,6 @@ __all__ = [
     "FrameSet",
     "MessagePassing",
     "OffCentre",
-    "PassedHead",
     "Scalar",
     "Settings",
     "Shares",

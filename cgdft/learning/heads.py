@@ -115,57 +115,29 @@ class Shares(nn.Module):
         return charges * nn.functional.pad(self.scale * self.higher(structure), (1, 0), value=1.0)
 
 
-class PassedHead(nn.Module):
-    """f_ij = s f(h_i, h_j, r_ij) of ordered pairs, zero at the cutoff: (n_pairs,), for `LocalSplitCharges`.
+class PairFunction(nn.Module):
+    """f(h_i, h_j, r_ij) + f(h_j, h_i, r_ij) of two environments and the distance.
 
     Args:
         environment: of the atoms.
-        cutoff: bohr.
-        scale: e, before training.
     """
 
-    def __init__(self, environment: Environment, cutoff: float, scale: float = 0.05) -> None:
-        super().__init__()
-        self.environment, self.cutoff, self.scale = environment, cutoff, scale
-        self.pair = PairFunctions(environment, 1)
-
-    def forward(self, structure: Structure, i: Tensor, j: Tensor, apart: Tensor) -> Float[Tensor, " n_pairs"]:
-        """(n_pairs,), e."""
-        invariants = self.environment.invariants(structure)
-        return self.scale * self.pair(invariants, i, j, apart, self.cutoff)[:, 0] * envelope(apart, self.cutoff)
-
-
-class PairFunctions(nn.Module):
-    """Functions of two environments and the distance, not symmetric in them.
-
-    Args:
-        environment: of the atoms.
-        n: number of functions.
-    """
-
-    def __init__(self, environment: Environment, n: int) -> None:
+    def __init__(self, environment: Environment) -> None:
         super().__init__()
         width = environment.n_invariants
         self.radial = nn.Sequential(nn.Linear(BESSEL, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN, bias=False))
         self.first, self.second = nn.Linear(width, HIDDEN), nn.Linear(width, HIDDEN)
-        self.last = nn.Linear(HIDDEN, n, bias=False)
+        self.last = nn.Linear(HIDDEN, 1, bias=False)
         self.to(environment.precision)
 
-    def forward(
-        self, invariants: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float, both: bool = False
-    ) -> Float[Tensor, "n_pairs n"]:
-        """f(h_i, h_j, r_ij), (n_pairs, n), of invariants of atoms i and j and the vectors between them, bohr.
-
-        Args:
-            both: f(h_i, h_j, r_ij) + f(h_j, h_i, r_ij) in its place.
-        """
+    def forward(self, invariants: Tensor, i: Tensor, j: Tensor, apart: Tensor, cutoff: float) -> Float[Tensor, " n_pairs"]:
+        """(n_pairs,), of invariants of atoms i and j and the vectors between them, bohr."""
         length = (apart * apart).sum(1).sqrt()
         waves = bessel(length / cutoff).to(invariants.dtype)
         first, second = self.first(invariants), self.second(invariants)
         seen = nn.functional.silu(first.index_select(0, i) + second.index_select(0, j))
-        if both:
-            seen = seen + nn.functional.silu(first.index_select(0, j) + second.index_select(0, i))
-        found: Tensor = self.last(seen * self.radial(waves)).double()
+        seen = seen + nn.functional.silu(first.index_select(0, j) + second.index_select(0, i))
+        found: Tensor = self.last(seen * self.radial(waves))[:, 0].double()
         return found
 
 

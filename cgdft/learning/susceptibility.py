@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from cgdft.ansatz import Entries
 from cgdft.electrostatics.pairs import separations
 from cgdft.learning.environment import Environment
-from cgdft.learning.heads import PairFunctions, Scalar, Shares, envelope
+from cgdft.learning.heads import PairFunction, Scalar, Shares, envelope
 from cgdft.learning.message_passing import neighbours_once
 from cgdft.structure import Structure
 
@@ -125,13 +125,13 @@ class BondColumns(Columns):
     def __init__(self, environment: Environment, cutoff: float, lmax: int = 1, softness: float = 1.0) -> None:
         super().__init__(lmax)
         self.environment, self.cutoff, self.softness = environment, cutoff, softness
-        self.pair = PairFunctions(environment, 1)
+        self.pair = PairFunction(environment)
 
     def forward(self, structure: Structure) -> Entries:
         """A column for each pair, and image of one, closer than the cutoff."""
         i, j, shift = neighbours_once(self.cutoff, structure)
         apart = separations(structure, i, j, shift)
-        both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff, both=True)[:, 0]
+        both = self.pair(self.environment.invariants(structure), i, j, apart, self.cutoff)
         bond = 2 * math.sqrt(self.softness) * torch.sigmoid(SCALE * both) * envelope(apart, self.cutoff)
         column = torch.arange(len(bond), device=i.device)
         rows, values = torch.cat([i, j]) * self.size, torch.cat([bond, -bond])

@@ -35,13 +35,13 @@ BOND, SEARCHED = (0.5, 1.6), 10.0
 PRESSED = 0.005
 
 
-def looks_like(quantity: str, unit: str, factor: float, tolerance: float = 0.1) -> list[str]:
-    """Units that would make numbers read as `unit` larger by `factor`."""
+def looks_like(quantity: str, unit: str, factor: float) -> list[str]:
+    """Units that would make numbers read as `unit` larger by `factor`, to a tenth."""
     read = multiplier(unit, quantity)
     return [
         other
         for other in MISTAKEN[quantity]
-        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < tolerance
+        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < 0.1
     ]
 
 

@@ -151,11 +151,6 @@ class FrameSet(Dataset[Frame]):
         starts = np.cumsum([0, *(len(part) for part in parts)])
         return np.concatenate(parts)[starts[self._places[:, 0]] + self._places[:, 1]]
 
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Atoms of each frame, (n,)."""
-        return self.facts["size"].astype(np.int64)
-
     @cached_property
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols of all frames, by atomic number."""
