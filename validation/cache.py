@@ -75,15 +75,15 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
         FileNotFoundError: there is no such file.
         CorruptCache: the content does not match its checksum.
     """
-    return _read(path, lambda file: _take(file, path))
+    return _read(path, lambda file: read_group(file, path))
 
 
 def read_records(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Records by name, and `about`, as given to `write_records`; raises as `read_record`, also where a record is missing."""
 
     def take_all(file: h5py.File) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        about = _take(file["about"], path)
-        return {name: _take(file[f"{k:04d}"], path) for k, name in enumerate(about["names"])}, about["about"]
+        about = read_group(file["about"], path)["about"]
+        return {name: read_group(group, path) for name, group in groups_of(file).items()}, about
 
     return _read(path, take_all)
 
@@ -92,11 +92,39 @@ def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str,
     """Some arrays of each record by its name, and nothing else read; raises as `read_record`, but for wrong checksums."""
 
     def take(file: h5py.File) -> dict[str, list[NDArray[Any]]]:
-        records = _take(file["about"], path)["names"]
-        return {record: [file[f"{k:04d}/{name}"][()] for name in names] for k, record in enumerate(records)}
+        return {record: [group[name][()] for name in names] for record, group in groups_of(file).items()}
 
     found: dict[str, list[NDArray[Any]]] = _read(path, take)
     return found
+
+
+def read_group(group: h5py.Group, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The record in an open group of the file `path`; raises as `read_record`."""
+    arrays: dict[str, Any] = {}
+    group.visititems(lambda name, item: arrays.update({name: np.asarray(item[()])}) if isinstance(item, h5py.Dataset) else None)
+    values, checksum = str(group.attrs["values"]), str(group.attrs["checksum"])
+    if checksum != _checksum(arrays, values):
+        where = f" in {group.name}" if group.name != "/" else ""
+        raise CorruptCache(f"`path` must be an intact stored reference, got {path}: its content{where} was changed; delete it")
+    record: dict[str, Any] = json.loads(values)
+    for name in record.pop(KEYS):
+        top, _, below = name.partition("/")
+        record.setdefault(top, {})[below] = arrays.pop(name)
+    return {**record, **arrays}
+
+
+def values_of(group: h5py.Group) -> dict[str, Any]:
+    """What of a record is no array, and of mappings of arrays the keys; nothing else is read, and no checksum."""
+    values: dict[str, Any] = json.loads(str(group.attrs["values"]))
+    for name in values.pop(KEYS):
+        top, _, key = name.partition("/")
+        values.setdefault(top, []).append(key)
+    return values
+
+
+def groups_of(file: h5py.File) -> dict[str, h5py.Group]:
+    """The groups of records by name, of an open file of `write_records`."""
+    return {name: file[f"{k:04d}"] for k, name in enumerate(values_of(file["about"])["names"])}
 
 
 def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> None:
@@ -130,20 +158,6 @@ def _put(group: h5py.Group, record: Mapping[str, Any]) -> None:
         group.create_dataset(name, data=array, **packed)
     group.attrs["values"] = values
     group.attrs["checksum"] = _checksum(arrays, values)
-
-
-def _take(group: h5py.Group, path: str | os.PathLike[str]) -> dict[str, Any]:
-    arrays: dict[str, Any] = {}
-    group.visititems(lambda name, item: arrays.update({name: np.asarray(item[()])}) if isinstance(item, h5py.Dataset) else None)
-    values, checksum = str(group.attrs["values"]), str(group.attrs["checksum"])
-    if checksum != _checksum(arrays, values):
-        where = f" in {group.name}" if group.name != "/" else ""
-        raise CorruptCache(f"`path` must be an intact stored reference, got {path}: its content{where} was changed; delete it")
-    record: dict[str, Any] = json.loads(values)
-    for name in record.pop(KEYS):
-        top, _, below = name.partition("/")
-        record.setdefault(top, {})[below] = arrays.pop(name)
-    return {**record, **arrays}
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
