@@ -21,8 +21,8 @@ from cgdft.learning.data.sets import FrameSet, loader
 from cgdft.learning.data.units import multiplier
 from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
-from cgdft.validation.cache import CorruptCache
-from cgdft.validation.campaign import Results
+from cgdft.validation.campaigns.results import Results
+from cgdft.validation.dft.cache import CorruptCache
 
 SUITES = Path(suites.__file__).parent
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -28,7 +28,7 @@ from cgdft.learning.training.config import Settings
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation import suites
-from cgdft.validation.prose import listed
+from cgdft.validation.report.prose import listed
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 

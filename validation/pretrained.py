@@ -21,7 +21,7 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.saving import environment_of, load, metadata
 from cgdft.pretrained import names as trained
 from cgdft.validation import suites
-from cgdft.validation.point import named
+from cgdft.validation.campaigns.point import named
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 

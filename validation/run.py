@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgdft.validation import suites
-from cgdft.validation.campaign import Results, cores, gather
-from cgdft.validation.compare import Comparison, ModelLike, compare
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.results import Results, cores, gather
+from cgdft.validation.campaigns.workers import on_processes
 from cgdft.validation.definitions import Hirshfeld, usual
-from cgdft.validation.point import Point
-from cgdft.validation.workers import on_processes
+from cgdft.validation.report.compare import Comparison, ModelLike, compare
 
 if TYPE_CHECKING:
     from ase import Atoms

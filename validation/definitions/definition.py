@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from cgdft.units import angstrom
-from cgdft.validation.electrons import ElectronDensity
+from cgdft.validation.dft.electrons import ElectronDensity
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cgdft.validation.definitions.definition import LinearDefinition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.mean_field import BLOCK
-from cgdft.validation.moments import solid_harmonics
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.mean_field import BLOCK
+from cgdft.validation.dft.moments import solid_harmonics
 
 NEGLIGIBLE = 1e-10  # weight w_A of a point for an atom's operators
 OPERATOR_LEVEL = 3  # of the grid for operators: responses to 3e-5

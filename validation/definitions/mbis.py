@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cgdft.validation.definitions.definition import Definition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.mean_field import NotConverged
-from cgdft.validation.moments import solid_harmonics
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.dft.moments import solid_harmonics
 
 NOBLE = (2, 10, 18, 36, 54, 86, 118)
 TOLERANCE, MOST = 1e-8, 2000  # of populations, e; iterations

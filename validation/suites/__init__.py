@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

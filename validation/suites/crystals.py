@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, molecule
 from ase.spacegroup import crystal
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 
 def sodium_chloride() -> Atoms:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
 from cgdft.validation.suites.squeezed import FACTORS, pressed
 from cgdft.validation.suites.warm import ELECTRONS, IONS, NEUTRAL, SOFT, around, called
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 BOND, ANGLE = 0.97, np.deg2rad(104.5)  # angstrom
 TETRAHEDRON = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]) / np.sqrt(3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 GEOMETRIES = 80
 

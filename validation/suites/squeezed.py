@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from ase.build import molecule
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import thermal
 from cgdft.validation.suites.warm import IONS, NEUTRAL, called
-from cgdft.validation.thermal import thermal
 
 EACH, AMPLITUDE = 2, 0.04
 FACTORS = (0.86, 0.98)

@@ -13,13 +13,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import s22
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from cgdft.validation.compare import Comparison
+    from cgdft.validation.report.compare import Comparison
 
 FIELD = (0.005, 0.0, 0.0)
 OXYGENS, BOND, ANGLE = 2.76, 0.97, np.deg2rad(104.5)  # angstrom
@@ -56,7 +56,7 @@ suite += [
 
 def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """What the field does to each cluster: charge moved, between molecules too, and the induced dipole."""
-    from cgdft.validation.figures import Panel, charges_of, dipole_of, lines, panels_figure
+    from cgdft.validation.report.figures import Panel, charges_of, dipole_of, lines, panels_figure
 
     def moved(who: str, name: str) -> NDArray[np.float64] | None:
         before, after = (charges_of(comparison, who, one) for one in (name, f"{name} in a field"))

@@ -12,8 +12,8 @@ import torch
 from cgdft.learning.data.facts import Fact, table
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
-from cgdft.validation.cache import CorruptCache, groups_of, read_group, values_of
-from cgdft.validation.reference import Reference
+from cgdft.validation.dft.cache import CorruptCache, groups_of, read_group, values_of
+from cgdft.validation.dft.reference import Reference
 
 #: Fields of a reference that are labels of the same name and unit.
 LABELS = ("energy", "forces", "dipole", "quadrupole", "polarizability", "susceptibility")
