@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from cgdft.model import Model
     from cgdft.structure import Structure
-    from cgdft.validation.compare import ModelLike
-    from cgdft.validation.reference import Reference
+    from cgdft.validation.dft.reference import Reference
+    from cgdft.validation.report.compare import ModelLike
 
 
 class Choice:

@@ -273,9 +273,9 @@ def _fullest_layer(positions: NDArray[np.float64], normal: NDArray[np.float64]) 
     return point
 
 
-def _tilt(right: float = 14.0, above: float = 11.0) -> NDArray[np.float64]:
-    """Turns the view by these angles (degrees), so that rows of atoms do not hide each other."""
-    b, a = np.radians(right), np.radians(above)
+def _tilt() -> NDArray[np.float64]:
+    """Turns the view to the right and from above, so that rows of atoms do not hide each other."""
+    b, a = np.radians(14.0), np.radians(11.0)
     turn = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
     nod = np.array([[1, 0, 0], [0, np.cos(a), np.sin(a)], [0, -np.sin(a), np.cos(a)]])
     turned: NDArray[np.float64] = nod @ turn

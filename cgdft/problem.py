@@ -16,6 +16,7 @@ from cgdft.density import KNOWN_WAYS, Density
 from cgdft.functional import Functional
 from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
+from cgdft.naming import few
 from cgdft.rows import ConstraintRows
 from cgdft.space import Space
 
@@ -163,7 +164,7 @@ class Problem(ABC):
             )
         left = self.rows.project(pulled)
         if not (self.rows.dot(left, left) > 1e-18 * self.rows.dot(pulled, pulled))[named].all():
-            fixed = ", ".join(one.name for one in self.fixed[:4]) + (", ..." if len(self.fixed) > 4 else "")
+            fixed = few([one.name for one in self.fixed])
             raise ValueError(
                 f"`potential` must be of a charge that other constraints let change, got {row.name}, which follows from the "
                 f"fixed charges of {fixed}; leave one of them out"

@@ -15,6 +15,7 @@ from cgdft.counted import counted
 from cgdft.density import Density
 from cgdft.derivatives import Derivatives
 from cgdft.minimisation import Minimisation
+from cgdft.naming import few
 from cgdft.solver import Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -269,7 +270,7 @@ class Solution:
         """
         if not self.problem.held:
             raise ValueError(
-                f"`capacitance` needs charges held at potentials, got {_few(self.problem.fixed) or 'no constraint'}; see "
+                f"`capacitance` needs charges held at potentials, got {_few(self.problem.fixed)}; see "
                 "`hardness` for the inverse at fixed charge"
             )
         response = self._derivatives.by("voltage")
@@ -376,8 +377,8 @@ class Solution:
         return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
 
 
-def _few(rows: Sequence[Row]) -> list[str]:
-    return [row.name for row in rows[:4]] + [f"{len(rows) - 4} more"] * (len(rows) > 4)
+def _few(rows: Sequence[Row]) -> str:
+    return few([row.name for row in rows])
 
 
 def _restored(model: Model, structure: Structure, solver: Solver, minimum: Minimum, grad_mode: bool) -> Solution:

@@ -19,13 +19,13 @@ from scipy.linalg import sqrtm
 from cgdft.cli import main
 from cgdft.units import angstrom, eV
 from cgdft.validation import Point, Results, campaign, suites
-from cgdft.validation.cache import CorruptCache
-from cgdft.validation.campaign import cost, gather
-from cgdft.validation.drawn import drawn
-from cgdft.validation.export import write_extxyz
-from cgdft.validation.point import named
-from cgdft.validation.thermal import thermal
-from cgdft.validation.workers import on_processes
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.export import write_extxyz
+from cgdft.validation.campaigns.point import named
+from cgdft.validation.campaigns.results import cost, gather
+from cgdft.validation.campaigns.thermal import thermal
+from cgdft.validation.campaigns.workers import on_processes
+from cgdft.validation.dft.cache import CorruptCache
 
 TEN = """
 from ase import Atoms

@@ -16,8 +16,8 @@ from ase.build import molecule
 import cgdft
 from cgdft.functionals import Electronegativity, Hardness, Hartree, LatentCharges, QEq, QEqDipoles, UniformField
 from cgdft.validation import compare, fixed, reference
-from cgdft.validation.merit import merit
-from cgdft.validation.score import scale
+from cgdft.validation.report.merit import merit
+from cgdft.validation.report.score import scale
 
 QUICK = "hf/sto-3g"
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}

@@ -7,12 +7,12 @@ from ase.collections import s22
 from scipy.special import erf
 
 from cgdft.units import angstrom, eV
-from cgdft.validation.concave_dual import hold
-from cgdft.validation.constrained import ExactFunctional
 from cgdft.validation.definitions import MBIS, CoulombFit, Hirshfeld
-from cgdft.validation.fit_hardness import ANHARMONIC, LINEAR, PARABOLA, PIECEWISE, QUADRATIC, QUARTIC, Curve, fit_hardness
-from cgdft.validation.fractional import atom_curve
-from cgdft.validation.mean_field import NotConverged
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.exact.concave_dual import hold
+from cgdft.validation.exact.constrained import ExactFunctional
+from cgdft.validation.exact.fit_hardness import ANHARMONIC, LINEAR, PARABOLA, PIECEWISE, QUADRATIC, QUARTIC, Curve, fit_hardness
+from cgdft.validation.exact.fractional import atom_curve
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,13 +9,14 @@ from ase import Atoms
 from ase.build import molecule
 
 from cgdft.units import angstrom
-from cgdft.validation import definitions, mean_field
+from cgdft.validation import definitions
 from cgdft.validation.definitions import MBIS, CoulombFit, Definition, ESPFit, Hirshfeld, LinearDefinition
 from cgdft.validation.definitions.coulomb_fit import gaussian_metric
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.merit import coarse_interaction, frozen_interaction, merit
-from cgdft.validation.moments import molecular_moments
-from cgdft.validation.reference import reference
+from cgdft.validation.dft import mean_field
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.moments import molecular_moments
+from cgdft.validation.dft.reference import reference
+from cgdft.validation.report.merit import coarse_interaction, frozen_interaction, merit
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 METHOD = "pbe/def2-tzvp"

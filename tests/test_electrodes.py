@@ -107,7 +107,7 @@ def test_capacitance_matrix(name):
 
 
 def test_a_capacitance_needs_potentials():
-    with pytest.raises(ValueError, match=r"`capacitance` needs charges held at potentials, got \['total'\]"):
+    with pytest.raises(ValueError, match=r"`capacitance` needs charges held at potentials, got total;"):
         SQE(0.1)(Structure.from_ase(molecule("H2O"))).capacitance()
 
 

@@ -18,7 +18,7 @@ from cgdft.ase import CGDFT
 from cgdft.cli import main
 from cgdft.functionals import SQE, QEq, QEqDipoles
 from cgdft.units import eV
-from cgdft.validation.cache import write_record
+from cgdft.validation.dft.cache import write_record
 from cgdft.writing import write_whole
 
 

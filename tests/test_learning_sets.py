@@ -19,9 +19,10 @@ from cgdft.learning.data.epochs import Epochs
 from cgdft.learning.data.memory import Memory
 from cgdft.learning.data.sets import FrameSet, loader
 from cgdft.learning.data.units import multiplier
+from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
-from cgdft.validation.cache import CorruptCache
-from cgdft.validation.campaign import Results
+from cgdft.validation.campaigns.results import Results
+from cgdft.validation.dft.cache import CorruptCache
 
 SUITES = Path(suites.__file__).parent
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -174,7 +175,7 @@ def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
     assert len(frames) == 36
     assert read == []
     assert frames.elements == ("H", "O", "Na", "Cl")
-    assert [int(n) for n in frames.sizes[:13]] == [3] * 12 + [1]
+    assert [int(n) for n in frames.facts["size"][:13]] == [3] * 12 + [1]
     assert frames[-1].name == "water-11"
     assert len(read) == 1
     assert frames[12].name == "Na+"
@@ -182,6 +183,33 @@ def test_files_add_up_and_only_asked_frames_are_read(trajectory, monkeypatch):
     assert len(pickle.dumps(frames)) < 20_000  # places, not frames
     with pytest.raises(IndexError):
         frames[36]
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        (["water.xyz"], ["water"]),
+        (["water.1.xyz", "ice.xyz"], ["water", "ice"]),
+        (["water.1.xyz", "water.2.xyz", "ice.xyz"], ["water.1", "water.2", "ice"]),
+        (["water.xyz", "water.1.xyz"], ["water", "water.1"]),
+        (["a/frames.xyz", "b/frames.xyz", "b/others.xyz"], ["a/frames", "b/frames", "others"]),
+        (["b/frames.xyz", "a/b/frames.xyz", "b/c/frames.xyz"], ["folder/b/frames", "a/b/frames", "c/frames"]),
+        (["a/water.xyz", "a/water.traj"], ["water.xyz", "water.traj"]),
+    ],
+)
+def test_frames_of_several_files_have_names_of_their_own(tmp_path, trajectory, files, labels):
+    paths = [tmp_path / "folder" / name for name in files]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        ase.io.write(path, ase.io.read(trajectory, ":2"))
+    frames = FrameSet.read(paths)
+    assert [frame.name for frame in frames] == [f"{label}-{k}" for label in labels for k in range(2)]
+    assert len(as_set(frames, "train")) == 2 * len(files)
+
+
+def test_a_file_twice_is_refused(trajectory):
+    with pytest.raises(ValueError, match="2 called 'water-0'"):
+        as_set(FrameSet.read([trajectory, trajectory]), "train")
 
 
 def test_frames_are_read_once_where_there_is_room(many):
@@ -334,9 +362,8 @@ def test_shuffling_goes_on_where_it_stopped(many):
         epochs.append(epoch_names(batches))
     assert epochs[0] != epochs[1] != epochs[2]
     again = loader(many, 4, seed=3)
-    again.batch_sampler.set_epoch(2, start=4)
-    assert epoch_names(again) == epochs[2][4:]
-    assert len(again) == 2
+    again.batch_sampler.set_epoch(2)
+    assert epoch_names(again) == epochs[2]
     assert epoch_names(loader(many, 4, seed=4)) != epochs[0]
     assert list(chain(*epoch_names(loader(many, 5, shuffle=False)))) == [frame.name for frame in many]
 
@@ -344,23 +371,16 @@ def test_shuffling_goes_on_where_it_stopped(many):
 @pytest.mark.parametrize("world_size", [2, 3, 4, 7, 22, 23])
 @pytest.mark.parametrize("batch_size", [5, 2, 1])
 def test_ranks_share_everything_out(many, world_size, batch_size):
-    ranks = [Epochs(many.sizes, batch_size, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
+    ranks = [Epochs(len(many), batch_size, seed=1, rank=rank, world_size=world_size) for rank in range(world_size)]
     assert len({len(one) for one in ranks}) == 1
     assert all(0 < len(batch) <= max(2, batch_size) for one in ranks for batch in one)
     assert sorted(k for one in ranks for batch in one for k in batch) == list(range(23))
-
-
-def test_batches_are_limited_in_atoms(many):
-    batches = list(loader(many, 8, atoms=10))
-    assert max(batch.structure.n_atoms for batch in batches) == 10
-    assert sum(len(batch) for batch in batches) == 23
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
         ({"batch_size": 0}, "`batch_size` must be at least 1"),
-        ({"atoms": 3}, "`atoms` must be at least 4"),
         ({"rank": 2, "world_size": 2}, "`rank` must be from 0 to 1"),
         ({"world_size": 24}, "`world_size` must not exceed the number of frames, 23"),
         ({"workers": -1}, "`workers` must be at least 0"),

@@ -8,14 +8,14 @@ from ase.build import molecule
 from cgdft import Structure
 from cgdft.functionals import QEq, QEqDipoles
 from cgdft.units import angstrom
-from cgdft.validation import mean_field
 from cgdft.validation.definitions import CoulombFit, Hirshfeld
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.linear_response import second_derivatives
-from cgdft.validation.local_hardness import fit_local_hardness, response
-from cgdft.validation.mean_field import NotConverged
-from cgdft.validation.reference import reference
-from cgdft.validation.susceptibility import Susceptibility
+from cgdft.validation.dft import mean_field
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.linear_response import second_derivatives
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.dft.reference import reference
+from cgdft.validation.exact.local_hardness import fit_local_hardness, response
+from cgdft.validation.exact.susceptibility import Susceptibility
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -39,7 +39,7 @@ def test_wheel_holds_only_cgdft(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.split("/")[0] for name in names}
     assert all(t == "cgdft" or t.endswith(".dist-info") for t in top)
-    for wanted in ("functionals/models/qeq.py", "validation/reference.py", "references.bib", "py.typed"):
+    for wanted in ("functionals/models/qeq.py", "validation/dft/reference.py", "references.bib", "py.typed"):
         assert f"cgdft/{wanted}" in names
     assert not [name for name in names if "__pycache__" in name]
 

@@ -8,9 +8,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from cgdft.units import angstrom
-from cgdft.validation import periodic
-from cgdft.validation.mean_field import NotConverged
-from cgdft.validation.periodic_hirshfeld import hirshfeld, mesh_residual, promolecule, radial_atoms
+from cgdft.validation.dft import periodic
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.dft.periodic_hirshfeld import hirshfeld, mesh_residual, promolecule, radial_atoms
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,8 +101,8 @@ def isolated_multipoles(field):
     from pyscf import dft, gto
     from pyscf.dft.gen_grid import Grids
 
-    from cgdft.validation.mean_field import electron_density
-    from cgdft.validation.moments import solid_harmonics
+    from cgdft.validation.dft.mean_field import electron_density
+    from cgdft.validation.dft.moments import solid_harmonics
 
     symbols = ["O", "H", "H"]
     pairs = list(zip(symbols, field.positions.tolist(), strict=True))

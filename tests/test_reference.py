@@ -12,15 +12,15 @@ from ase import Atoms
 from ase.build import molecule
 
 from cgdft.units import angstrom
-from cgdft.validation import mean_field
-from cgdft.validation.cache import read_record, write_record
 from cgdft.validation.definitions import MBIS, Hirshfeld
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.moments import molecular_moments, solid_harmonics
-from cgdft.validation.pro_atoms import pro_atoms
-from cgdft.validation.reference import CorruptCache, NotConverged, Reference, cached, reference
-from cgdft.validation.request import Request
-from cgdft.validation.surfaces import fibonacci_sphere, picture_plane, van_der_waals_radius, van_der_waals_shells
+from cgdft.validation.dft import mean_field
+from cgdft.validation.dft.cache import read_record, write_record
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.moments import molecular_moments, solid_harmonics
+from cgdft.validation.dft.pro_atoms import pro_atoms
+from cgdft.validation.dft.reference import CorruptCache, NotConverged, Reference, cached, reference
+from cgdft.validation.dft.request import Request
+from cgdft.validation.dft.surfaces import fibonacci_sphere, picture_plane, van_der_waals_radius, van_der_waals_shells
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -278,7 +278,7 @@ def test_file_holds_everything(cases, tmp_path):
 
 
 def test_second_call_computes_nothing(cases, folder, monkeypatch):
-    monkeypatch.setattr(sys.modules["cgdft.validation.reference"], "compute", lambda *_: pytest.fail("computed again"))
+    monkeypatch.setattr(sys.modules["cgdft.validation.dft.reference"], "compute", lambda *_: pytest.fail("computed again"))
     same(reference(water(), "PBE/def2-SVP", charge=0, spin=0, cache=folder), cases["H2O"])
     assert reference(water(), polarizability=False, cache=folder).polarizability is not None  # more is at hand
     assert cached(water(), cache=folder).is_file()
@@ -316,7 +316,7 @@ def test_damaged_file_is_computed_again(cases, folder, damage, tmp_path, monkeyp
         path.write_bytes(b"")
     with pytest.raises(CorruptCache, match="must be "):
         Reference.load(path)
-    monkeypatch.setattr(sys.modules["cgdft.validation.reference"], "compute", lambda *_: cases["H2O"])
+    monkeypatch.setattr(sys.modules["cgdft.validation.dft.reference"], "compute", lambda *_: cases["H2O"])
     same(reference(water(), cache=tmp_path), cases["H2O"])
     assert "computed again" in caplog.text
     same(Reference.load(path), cases["H2O"])
@@ -324,7 +324,7 @@ def test_damaged_file_is_computed_again(cases, folder, damage, tmp_path, monkeyp
 
 def test_killed_run_leaves_no_half_file(tmp_path):
     script = (
-        "import os, sys, numpy, cgdft.validation.cache as c\n"
+        "import os, sys, numpy, cgdft.validation.dft.cache as c\n"
         "c.os.replace = lambda *_: os._exit(9)\n"
         "c.write_record(sys.argv[1], {'a': numpy.zeros(1000)})\n"
     )

@@ -11,10 +11,11 @@ from ase.build import molecule
 
 from cgdft.functionals import QEq, QEqDipoles
 from cgdft.units import angstrom
-from cgdft.validation import CoulombFit, Hirshfeld, compare, fixed, prose, reference, report, suites
-from cgdft.validation.figures import FIGURES, Panel, panels_figure
-from cgdft.validation.observables import OBSERVABLES, two_digits
-from cgdft.validation.report import as_html, write_report
+from cgdft.validation import CoulombFit, Hirshfeld, compare, fixed, reference, suites
+from cgdft.validation.report import paper, prose
+from cgdft.validation.report.figures import FIGURES, Panel, panels_figure
+from cgdft.validation.report.observables import OBSERVABLES, two_digits
+from cgdft.validation.report.paper import as_html, write_report
 
 ODD = "<b>& $x_$"  # a tag, an entity, a formula that matplotlib cannot read
 NOTHING = dict.fromkeys(("potential", "potential_difference", "plane_potential", "polarizability", "susceptibility"))
@@ -80,6 +81,8 @@ def test_sections_in_the_order_of_a_paper(page):
     for words in ("Abstract.", "3 models", "pbe/sto-3g", "2 molecules", "Hirshfeld, Theor. Chim. Acta 44", "rappe1991"):
         assert words in page.text
     assert "charges add up to the total within" in page.text
+    assert "Args:" not in page.text
+    assert "Raises:" not in page.text
     assert len(page.alternatives) == len(FIGURES) + 4  # and two for each molecule
     assert all(page.alternatives)
     assert all(one.startswith("data:image/png;base64,") for one in page.sources)
@@ -176,7 +179,7 @@ def test_failures_are_named_once(references):
 
 
 def test_most_molecules_are_not_drawn(references, monkeypatch):
-    monkeypatch.setattr(report, "DRAWN", 2)
+    monkeypatch.setattr(paper, "DRAWN", 2)
     many = named(references, {f"water {k}": {} for k in range(41)}, susceptibility=None)
     page = Page(as_html(compare([QEq()], many)))
     assert "The 2 of 41 where" in page.text

@@ -6,8 +6,8 @@ from ase import Atoms
 from ase.build import molecule
 
 from cgdft.validation.definitions import MBIS, ESPFit
-from cgdft.validation.reference import reference
-from cgdft.validation.request import Request
+from cgdft.validation.dft.reference import reference
+from cgdft.validation.dft.request import Request
 
 FIELD = (0.003, 0.01, -0.005)
 

@@ -12,7 +12,7 @@ from ase.build import molecule
 
 from cgdft.functionals import QEq
 from cgdft.validation import Reference, cached, compare, demo_models, reference, validate
-from cgdft.validation.point import named
+from cgdft.validation.campaigns.point import named
 from cgdft.validation.suites import load
 
 QUICK = "hf/sto-3g"
@@ -69,7 +69,7 @@ def test_run_goes_on_after_a_broken_molecule(folder, water, tmp_path):
 
 
 def test_dead_process_is_a_failed_molecule(folder, monkeypatch):
-    from cgdft.validation import workers
+    from cgdft.validation.campaigns import workers
 
     monkeypatch.setattr(workers, "START", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     result = validate([("He", Atoms("He")), ("H2O", molecule("H2O"))], [QEq()], cache=folder)

@@ -1,16 +1,16 @@
 """Density-functional references and the comparison of models with them. PySCF is imported where it computes."""
 
-from cgdft.validation.baselines import demo_models, fixed
-from cgdft.validation.cache import CorruptCache
-from cgdft.validation.campaign import Results, campaign
-from cgdft.validation.compare import Comparison, compare
-from cgdft.validation.constrained import Constrained, ExactFunctional
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.results import Results, campaign
 from cgdft.validation.definitions import MBIS, CoulombFit, Definition, ESPFit, Hirshfeld, LinearDefinition
-from cgdft.validation.mean_field import NotConverged
-from cgdft.validation.point import Point
-from cgdft.validation.reference import Reference, cached, reference
+from cgdft.validation.dft.cache import CorruptCache
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.dft.reference import Reference, cached, reference
+from cgdft.validation.exact.constrained import Constrained, ExactFunctional
+from cgdft.validation.report.baselines import demo_models, fixed
+from cgdft.validation.report.compare import Comparison, compare
+from cgdft.validation.report.score import Score
 from cgdft.validation.run import validate
-from cgdft.validation.score import Score
 
 __all__ = [
     "MBIS",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,12 @@ from cgdft.learning import Frame, MessagePassing
 from cgdft.learning.architectures import about, learnt_from, make, names
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.data.units import SHOWN
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation import suites
+from cgdft.validation.report.prose import listed
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
@@ -39,7 +41,7 @@ PUBLISHED = {
     "carbon": {"2G": (1.619, 129.5, None), "4G": (1.194, 78.00, 6.577)},
     "salt": {"2G": (1.692, 57.39, None), "4G": (0.481, 32.78, 15.83)},
 }
-COLUMNS = {"energy": "energy (meV/atom)", "forces": "forces (meV/angstrom)", "charges": "charges (me)"}
+COLUMNS = {name: f"{name} ({SHOWN[name][0]})" for name in ("energy", "forces", "charges")}
 
 
 def divided(frames: Sequence[Frame], seed: int = 0) -> tuple[list[Frame], list[Frame], list[Frame]]:
@@ -99,12 +101,12 @@ def errors(row: Sequence[dict[str, Any]], column: str) -> list[float]:
     return [one["errors"][column]["rmse"] for one in row if column in one["errors"]]
 
 
-def cell(values: Sequence[float], digits: int = 3) -> str:
+def cell(values: Sequence[float]) -> str:
     """The mean, and from where to where the seeds go."""
     if not values:
         return ""
-    mean = f"{sum(values) / len(values):.{digits}g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.{digits}g} to {max(values):.{digits}g})"
+    mean = f"{sum(values) / len(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
 
 
 #: Suite -> architecture -> what `learnt` gives for each seed.
@@ -136,28 +138,37 @@ it trains anew. The physics, each a file of `cgdft.learning.architectures`:
 
 {tables}
 
-On silver the models without a total charge can only give both charge states their mean. Charges that are functions of
-positions and share a total charge, all alike (local-charges) or by a learnt Fukui function (shared-charges), are off by 0.1
-to 0.5 eV per atom: between the states there is Coulomb energy alone, and densities are bent to make it up. What is minimised
-has both states to 1.4 meV/atom or better on average; the three functionals of charges and dipoles (nonlinear, response,
-shared-response) are the best in all three columns, alike in energies and forces.
+Below each table is who has the smallest error on average. Level with it are those whose seeds reach into its range; where one
+of both has a single seed, those within a third of it. In brackets: from the lowest to the highest seed.
 
-On carbon differences are about as large as those of seeds. QEq and the two response models are alike in energies, and
-shared-response has the smallest errors of forces; in charges it is level with what shares a total charge in the same way and
-does not respond (shared-charges), whose energies are a third worse.
-
-On salt, of all whose charges are those of the reference, shared-response is the best in all columns, and far before QEq. Told
-energies and forces alone, the response model is the best of all ("response, latent"), with charges that are nobody's, as
-those of the latent charges, with which it competes.
+Models without a total charge (les, local) can only give two charge states of the same positions, as of silver, their mean.
+Where charges are functions of positions that share a total charge (local-charges, shared-charges), there is Coulomb energy
+alone between the states. Told energies and forces alone ("latent"), a model has charges that are nobody's, as those of les.
 
 Models with dipoles need dipoles that know the charge of their atom: `OffCentre` in the nonlinear functional, `SiteColumns` in
 the response model, `Shares` in shared-response. A response needs an electronegativity as well, lest its susceptibility fade
-(see [training](training.md)). Where seeds are given, in brackets from the lowest to the highest; elsewhere it is one seed, and
-differences below a third are not to be trusted.
+(see [training](training.md)).
 
-The last lines: published errors of a network without charges (2G) and of charge equilibration (4G) on the original sets
-(Ko 2021), for orientation; those were other frames, some hundred times as many.
+The last lines of tables: published errors of a network without charges (2G) and of charge equilibration (4G) on the original
+sets (Ko 2021), for orientation; those were other frames, some hundred times as many.
 """
+
+
+def best(rows: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    """Which architecture has the smallest error of each column, and which are level with it, in sentences."""
+    told = []
+    for column in COLUMNS:
+        found = {name: values for name, row in rows.items() if (values := errors(row, column))}
+        first = min(found, key=lambda name: np.mean(found[name]))
+        level = [f"`{name}`" for name, values in found.items() if name != first and _level(values, found[first])]
+        beside = f"; level with it {'is' if len(level) == 1 else 'are'} {listed(level)}" if level else ""
+        told.append(f"Best in {column} is `{first}`{beside}.")
+    return " ".join(told)
+
+
+def _level(one: Sequence[float], lowest: Sequence[float]) -> bool:
+    single = 1 in (len(one), len(lowest))
+    return bool(np.mean(one) < 4 / 3 * np.mean(lowest)) if single else min(one) <= max(lowest)
 
 
 def markdown(results: Results) -> str:
@@ -170,7 +181,7 @@ def markdown(results: Results) -> str:
             lines.append(f"| {name} | " + " | ".join(cell(errors(row, column)) for column in COLUMNS) + " |")
         for name, published in PUBLISHED.get(suite, {}).items():
             lines.append(f"| ({name}) | " + " | ".join("" if v is None else f"({v:.3g})" for v in published) + " |")
-        tables.append("\n".join(lines))
+        tables.append("\n".join([*lines, "", best(rows)]))
     physics = "\n".join(f"- {name}: {about(name)}" for name in names())
     return MARKDOWN.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), physics=physics, tables="\n\n".join(tables))
 

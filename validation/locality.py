@@ -22,11 +22,11 @@ from ase.collections import s22
 from numpy.typing import NDArray
 
 from cgdft.units import eV
-from cgdft.validation.constrained import Constrained, ExactFunctional
 from cgdft.validation.definitions import CoulombFit, Hirshfeld, LinearDefinition
 from cgdft.validation.definitions.coulomb_fit import gaussian_metric
-from cgdft.validation.fit_hardness import ANHARMONIC, PARABOLA, PIECEWISE, Curve, HardnessFit, fit_hardness
-from cgdft.validation.mean_field import NotConverged
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.exact.constrained import Constrained, ExactFunctional
+from cgdft.validation.exact.fit_hardness import ANHARMONIC, PARABOLA, PIECEWISE, Curve, HardnessFit, fit_hardness
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -65,8 +65,11 @@ BONDS = {
 class Locality:
     """F and its derivatives along a bond.
 
-    Arguments: `points` by distance; `curvature` d2F/dq2 (n_distances, n_charges) and `local`, the same + 2 J (NaN where F did
-    not converge; of a dimer without J), hartree/e^2; `curves` for `fit_hardness`.
+    Args:
+        points: by distance.
+        curvature: d2F/dq2 (n_distances, n_charges), hartree/e^2; NaN where F did not converge.
+        local: the same + 2 J (of a dimer without J).
+        curves: for `fit_hardness`.
     """
 
     bond: Bond

@@ -15,12 +15,13 @@ from typing import Any
 
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.data.sets import FrameSet
+from cgdft.learning.data.units import SHOWN
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.saving import environment_of, load, metadata
 from cgdft.pretrained import names as trained
 from cgdft.validation import suites
-from cgdft.validation.point import named
+from cgdft.validation.campaigns.point import named
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
@@ -30,13 +31,7 @@ SUITES = ("molecules", "ions", "water", "chains")
 #: In names of frames of `fresh`.
 PRESSED = " at "
 QUANTITIES = ("energy", "forces", "multipoles", "dipole", "polarizability")
-COLUMNS = {
-    "energy": "energy (meV/atom)",
-    "forces": "forces (meV/angstrom)",
-    "charges": "charges (me)",
-    "dipole": "dipole (me angstrom)",
-    "polarizability": "polarizability (angstrom^3)",
-}
+COLUMNS = {name: f"{name} ({SHOWN[name][0]})" for name in ("energy", "forces", "charges", "dipole", "polarizability")}
 
 
 def known(suite: str, elements: tuple[str, ...]) -> list[Frame]:

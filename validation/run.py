@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cgdft.validation import suites
-from cgdft.validation.campaign import Results, cores, gather
-from cgdft.validation.compare import Comparison, ModelLike, compare
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.results import Results, cores, gather
+from cgdft.validation.campaigns.workers import on_processes
 from cgdft.validation.definitions import Hirshfeld, usual
-from cgdft.validation.point import Point
-from cgdft.validation.workers import on_processes
+from cgdft.validation.report.compare import Comparison, ModelLike, compare
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,7 +33,10 @@ def validate(
 ) -> Comparison:
     """Compare models with references from DFT on many molecules or crystals.
 
-    Arguments:
+    References that are stored are not computed again. A reference that fails is named in `Comparison.failed` with its
+    reason, and the rest goes on; interrupted, what is finished is stored.
+
+    Args:
         structures: (name, structure); total charge from atoms.info["charge"] or initial charges, unpaired electrons from
             atoms.info["spin"] or initial magnetic moments.
         models: models, or callables reference -> model, as for `compare`.
@@ -43,9 +46,9 @@ def validate(
         threads: references computed at a time, each by a process with one thread; default: one per processor core.
         cache: folder of stored references; default as for `reference`.
 
-    References that are stored are not computed again. A reference that fails is named in `Comparison.failed` with its
-    reason, and the rest goes on; interrupted, what is finished is stored. Raises ValueError for no structures or
-    models, a name given twice, or a folder for `html` that does not exist; TypeError for what is no model.
+    Raises:
+        ValueError: no structures or models, a name given twice, or a folder for `html` that does not exist.
+        TypeError: what is no model.
     """
     _check(models, html)
     return report(references(structures, method, progress, threads, cache), models, html)
@@ -80,7 +83,6 @@ def suite_results(
     method: str | None = None,
     progress: bool = True,
     threads: int | None = None,
-    cache: str | os.PathLike[str] | None = None,
 ) -> Results:
     """Results of a suite, or of an HDF5 file of `cgdft reference`: as stored, or computed, as with another `method`."""
     if suite.endswith((".h5", ".hdf5")):
@@ -93,7 +95,7 @@ def suite_results(
         return Results.load(path)
     if method is not None:
         points = [point._replace(method=method) for point in points]
-    return _computed(points, progress, threads, cache)
+    return _computed(points, progress, threads, None)
 
 
 def report(
@@ -105,7 +107,11 @@ def report(
 ) -> Comparison:
     """Compare models with results that are there, such as `Results.load` gives.
 
-    Arguments: as for `validate`; `suite` its name in the report; `definition` of the charges compared with, as for `compare`.
+    Args:
+        results: of a campaign.
+        models, html: as for `validate`.
+        suite: its name in the report.
+        definition: of the charges compared with, as for `compare`.
     """
     found = compare(models, results.references, definition) if results.references else Comparison({}, ())
     result = replace(found, failed={**results.failed, **found.failed}, suite=suite, definition=definition)

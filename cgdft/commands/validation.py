@@ -57,7 +57,8 @@ def validate(
     for one in choices:
         one.check([atoms for _, atoms in structures])
 
-    from cgdft.validation import baselines, run
+    from cgdft.validation import run
+    from cgdft.validation.report import baselines
 
     if structures:
         results = run.references(structures, method or "pbe/def2-svp", sys.stderr.isatty(), threads, definition=definition)
@@ -94,7 +95,7 @@ def reference(
 ) -> None:
     """Compute the references of a suite with PySCF, in parallel; started again, it computes only what is missing."""
     from cgdft.validation import suites
-    from cgdft.validation.campaign import campaign
+    from cgdft.validation.campaigns.results import campaign
 
     check_output("--output", output, (".h5", ".hdf5"), suite)
     check_output("--export", export, (".extxyz", ".xyz"), suite)

@@ -21,6 +21,8 @@ from cgdft.units import angstrom
 
 #: Bessel functions of the distance.
 BESSEL = 8
+#: Width of the perceptrons on them.
+HIDDEN = 64
 
 
 class MessagePassing(Environment):
@@ -133,10 +135,10 @@ class _Layer(nn.Module):
 class _Radial(nn.Module):
     """R(r) = B_p silu(A b(r)) for each path p, of order one before training."""
 
-    def __init__(self, n_paths: int, channels: int, hidden: int = 64) -> None:
+    def __init__(self, n_paths: int, channels: int) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.randn(BESSEL, hidden))
-        self.last = nn.Parameter(torch.randn(n_paths, hidden, channels))
+        self.first = nn.Parameter(torch.randn(BESSEL, HIDDEN))
+        self.last = nn.Parameter(torch.randn(n_paths, HIDDEN, channels))
 
     def forward(self, radial: Float[Tensor, "n_pairs bessel"]) -> list[Float[Tensor, "n_pairs channels"]]:
         """Of each path."""

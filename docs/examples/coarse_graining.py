@@ -10,9 +10,10 @@ from ase.build import molecule
 from ase.collections import s22
 
 from cgdft.units import angstrom
-from cgdft.validation import MBIS, CoulombFit, ESPFit, Hirshfeld, mean_field, reference
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.merit import coarse_interaction, frozen_interaction, merit, stretch
+from cgdft.validation import MBIS, CoulombFit, ESPFit, Hirshfeld, reference
+from cgdft.validation.dft import mean_field
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.report.merit import coarse_interaction, frozen_interaction, merit, stretch
 
 METHOD, KCAL = "pbe/def2-svp", 627.509
 DEFINITIONS = (Hirshfeld(), MBIS(), ESPFit(), CoulombFit())

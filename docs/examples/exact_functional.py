@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from cgdft.units import eV
 from cgdft.validation import CoulombFit, Hirshfeld
-from cgdft.validation.fit_hardness import PARABOLA, PIECEWISE, Curve, fit_hardness
-from cgdft.validation.fractional import atom_curve
+from cgdft.validation.exact.fit_hardness import PARABOLA, PIECEWISE, Curve, fit_hardness
+from cgdft.validation.exact.fractional import atom_curve
 from cgdft.validation.locality import BONDS, locality
 
 DISTANCES, CHARGES = (1.4, 1.564, 1.8), (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from cgdft.units import angstrom
 from cgdft.validation import Results
-from cgdft.validation.local_hardness import fit_local_hardness
+from cgdft.validation.exact.local_hardness import fit_local_hardness
+from cgdft.validation.exact.susceptibility import Susceptibility
 from cgdft.validation.suites import stored
-from cgdft.validation.susceptibility import Susceptibility
 
 CASES = {
     "water": ("(H2O)2", "(H2O)6"),

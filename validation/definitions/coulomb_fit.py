@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from cgdft.validation.definitions.definition import LinearDefinition, Width
-from cgdft.validation.electrons import ElectronDensity
+from cgdft.validation.dft.electrons import ElectronDensity
 
 
 @dataclass(frozen=True)

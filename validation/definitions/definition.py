@@ -14,7 +14,7 @@ from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import NDArray
 
 from cgdft.units import angstrom
-from cgdft.validation.electrons import ElectronDensity
+from cgdft.validation.dft.electrons import ElectronDensity
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -58,7 +58,8 @@ class Definition(ABC):
     def of(self, electrons: ElectronDensity) -> NDArray[np.float64]:
         """p, checked.
 
-        Raises ValueError for another shape, what is no number, or charges that do not add up to the total charge.
+        Raises:
+            ValueError: another shape, what is no number, or charges that do not add up to the total charge.
         """
         p = np.asarray(self(electrons), dtype=float)
         wanted = (electrons.mol.natm, (self.lmax + 1) ** 2)
@@ -82,7 +83,8 @@ class Definition(ABC):
 
         Without a `width` they are covalent radii. Source: B. Cordero et al., Dalton Trans., 2832 (2008), from ase.data.
 
-        Raises ValueError for widths that are not positive, or an element without one.
+        Raises:
+            ValueError: widths that are not positive, or an element without one.
         """
         if self.width is None:
             return np.array([covalent_radii[atomic_numbers[symbol]] * angstrom for symbol in symbols])

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cgdft.validation.definitions.coulomb_fit import held_inverse
 from cgdft.validation.definitions.definition import LinearDefinition, Width
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.mean_field import BLOCK
-from cgdft.validation.surfaces import van_der_waals_shells
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.mean_field import BLOCK
+from cgdft.validation.dft.surfaces import van_der_waals_shells
 
 
 @dataclass(frozen=True)

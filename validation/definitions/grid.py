@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.moments import molecular_moments
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.moments import molecular_moments
 
 LEVEL = 5  # of PySCF's grids, with all directions kept; level 4 is the first that meets 1e-6 e bohr for small molecules
 LARGEST_RESIDUAL = 1e-4  # e and e bohr

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cgdft.validation.definitions.definition import LinearDefinition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.mean_field import BLOCK
-from cgdft.validation.moments import solid_harmonics
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.mean_field import BLOCK
+from cgdft.validation.dft.moments import solid_harmonics
 
 NEGLIGIBLE = 1e-10  # weight w_A of a point for an atom's operators
 OPERATOR_LEVEL = 3  # of the grid for operators: responses to 3e-5
@@ -25,8 +25,11 @@ class Hirshfeld(LinearDefinition):
     Linear in the density, with W_Alm,ij = integral w_A C_lm phi_i phi_j. The molecule's charge, and with l <= 1, 2 its dipole
     and quadrupole, are reproduced exactly but for the grid's error.
 
-    Arguments: `level` of PySCF's integration grid, unpruned. Raises ArithmeticError where charge or dipole is missed by more
-    than 1e-4 e or e bohr.
+    Args:
+        level: of PySCF's integration grid, unpruned.
+
+    Raises:
+        ArithmeticError: at the call, charge or dipole is missed by more than 1e-4 e or e bohr.
 
     Source: F. L. Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7.
     """
@@ -46,7 +49,9 @@ class Hirshfeld(LinearDefinition):
     def spin(self, electrons: ElectronDensity, magnetisation: NDArray[np.float64]) -> NDArray[np.float64]:
         """integral w_A(r) m(r) C_lm(r - R_A) d3r, (n_atoms, (lmax + 1)^2), of m = n_up - n_down; charges sum to its integral.
 
-        Arguments: `magnetisation` the density matrix (n_ao, n_ao) of m.
+        Args:
+            electrons: of the molecule.
+            magnetisation: the density matrix (n_ao, n_ao) of m.
         """
         points, weights, atomic = self._shares(electrons)
         m = ElectronDensity(electrons.mol, magnetisation, electrons.atoms).at(points)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cgdft.validation.definitions.definition import Definition, Width
 from cgdft.validation.definitions.grid import LEVEL, check_residual, integration_grid
-from cgdft.validation.electrons import ElectronDensity
-from cgdft.validation.mean_field import NotConverged
-from cgdft.validation.moments import solid_harmonics
+from cgdft.validation.dft.electrons import ElectronDensity
+from cgdft.validation.dft.mean_field import NotConverged
+from cgdft.validation.dft.moments import solid_harmonics
 
 NOBLE = (2, 10, 18, 36, 54, 86, 118)
 TOLERANCE, MOST = 1e-8, 2000  # of populations, e; iterations
@@ -34,8 +34,12 @@ class MBIS(Definition):
     error. Where two shells of an atom are nearly alike, as in Li+, they exchange electrons without end; then multipoles that
     are steady are the result.
 
-    Arguments: `level` of PySCF's integration grid, unpruned. Raises NotConverged, and ArithmeticError where charge or dipole is
-    missed by more than 1e-4 e or e bohr.
+    Args:
+        level: of PySCF's integration grid, unpruned.
+
+    Raises:
+        NotConverged: at the call, shells that do not become steady.
+        ArithmeticError: at the call, charge or dipole is missed by more than 1e-4 e or e bohr.
 
     Source: T. Verstraelen, S. Vandenbrande, F. Heidar-Zadeh, L. Vanduyfhuys, V. Van Speybroeck, M. Waroquier, P. W. Ayers,
     J. Chem. Theory Comput. 12, 3894 (2016), eqs. 16-20.

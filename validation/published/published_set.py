@@ -87,7 +87,7 @@ def atoms_of(path: Path) -> list[Atoms]:
 
 
 def rounded(found: Evaluation) -> dict[str, float]:
-    """Root mean square errors by quantity, in the units of `evaluation.SHOWN`, to four digits."""
+    """Root mean square errors by quantity, in the units of `SHOWN`, to four digits."""
     return {name: digits(row["rmse"]) for name, row in found.to_dict()["errors"].items()}
 
 

@@ -25,7 +25,7 @@ def median_time(run: Callable[[], object], repeats: int) -> float:
     return statistics.median(times)
 
 
-def batch(n: int = 256, repeats: int = 5) -> dict[str, float]:
+def batch(n: int = 256) -> dict[str, float]:
     """QEq charges, energies and forces of n molecules of ASE's g2 set, in one call and one by one.
 
     Returns:
@@ -35,8 +35,8 @@ def batch(n: int = 256, repeats: int = 5) -> dict[str, float]:
     names = [name for name, symbols in molecules.items() if len(symbols) > 2 and set(symbols) <= PARAMETERS.keys()]
     single = [Structure.from_ase(molecule(name)) for name in (names * (n // len(names) + 1))[:n]]
     together, model = Structure.batch(single), QEq()
-    in_one = median_time(lambda: model(together).forces(), repeats)
-    one_by_one = median_time(lambda: [model(structure).forces() for structure in single], max(1, repeats // 2))
+    in_one = median_time(lambda: model(together).forces(), 5)
+    one_by_one = median_time(lambda: [model(structure).forces() for structure in single], 2)
     error = max(
         float((torch.cat([model(s).forces() for s in single]) - model(together).forces()).abs().max()),
         float((torch.cat([model(s).charges for s in single]) - model(together).charges).abs().max()),

@@ -74,8 +74,8 @@ class FromScratch(CGDFT):
         return super()._solve()
 
 
-def follow(calculator: CGDFT, steps: int, step: float = 1.0, atoms: Atoms | None = None, first: int = 100) -> Trajectory:
-    """Steps of `step` fs at constant energy, after `first` that do not count."""
+def follow(calculator: CGDFT, steps: int, atoms: Atoms | None = None, first: int = 100) -> Trajectory:
+    """Steps of 1 fs at constant energy, after `first` that do not count."""
     atoms = melt() if atoms is None else atoms
     atoms.calc = calculator
     seen: list[tuple[float, float, int]] = []
@@ -84,14 +84,14 @@ def follow(calculator: CGDFT, steps: int, step: float = 1.0, atoms: Atoms | None
         assert calculator.solution is not None
         seen.append((atoms.get_total_energy(), atoms.get_temperature(), calculator.solution.iterations))
 
-    dynamics = VelocityVerlet(atoms, timestep=step * units.fs)
+    dynamics = VelocityVerlet(atoms, timestep=units.fs)
     dynamics.run(first)
     dynamics.attach(look)
     start = time.perf_counter()
     dynamics.run(steps)
     seconds = (time.perf_counter() - start) / steps
     energies, temperatures, iterations = np.array(seen).T
-    nanoseconds = step * 1e-6 * np.arange(len(seen))
+    nanoseconds = 1e-6 * np.arange(len(seen))
     (slope, _), spread = np.polyfit(nanoseconds, energies / len(atoms) * eV, 1, cov=True)
     return Trajectory(slope, spread[0, 0] ** 0.5, iterations.mean(), seconds, temperatures.mean())
 

@@ -43,7 +43,7 @@ class System:
         return len(self.numbers)
 
 
-def salt(n: int, seed: int = 1) -> System:
+def salt(n: int) -> System:
     """Rock salt of n x n x n cubic cells (8 n^3 atoms, a = 5.64 angstrom), displaced by Gaussians of 0.1 angstrom.
 
     Raises:
@@ -53,7 +53,7 @@ def salt(n: int, seed: int = 1) -> System:
         raise ValueError(f"`n` must be at least 1 cell, got {n}")
     halves = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]]) / 2
     ideal = LATTICE * (_grid(n, n, n)[:, None] + halves).reshape(-1, 3)
-    positions = ideal + np.random.default_rng(seed).normal(0.0, DISORDER, ideal.shape)
+    positions = ideal + np.random.default_rng(1).normal(0.0, DISORDER, ideal.shape)
     return System("salt", np.tile([11] * 4 + [17] * 4, n**3), positions, np.full(3, n * LATTICE))
 
 
@@ -69,23 +69,22 @@ def salt_cells(atoms: int) -> int:
     return n
 
 
-def water(n: int, seed: int = 2) -> System:
+def water(n: int) -> System:
     """n^3 water molecules at the density of the liquid, turned at random on a disordered grid; 3 n^3 atoms."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(2)
     numbers, positions = _molecules(SPACING * (_grid(n, n, n) + 0.5), rng)
     return System("water", numbers, positions, np.full(3, n * SPACING))
 
 
-def slab(lateral: int, thick: int, layers: int, seed: int = 3) -> System:
+def slab(lateral: int, thick: int, layers: int) -> System:
     """An fcc(100) metal slab, water on it, vacuum above; periodic along x and y.
 
     Args:
         lateral: cubic cells of metal along x and y.
         thick: cubic cells of metal along z: 4 lateral^2 thick metal atoms.
         layers: layers of floor(4.08 lateral / 3.1)^2 water molecules.
-        seed: of the disorder.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(3)
     faces = np.array([[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 0]]) / 2
     metal = METAL_LATTICE * (_grid(lateral, lateral, thick)[:, None] + faces).reshape(-1, 3)
     metal = metal + rng.normal(0.0, 0.05, metal.shape)

@@ -28,7 +28,7 @@ from ase.build import bulk, molecule
 from cgdft.learning import Batch, Frame, MessagePassing
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training.loss import parts, wanted
-from cgdft.learning.training.schedules import direct, implicit
+from cgdft.learning.training.schedules import implicit
 from cgdft.structure import Structure
 
 CHANNELS, CUTOFF, BATCH, STEPS = 32, 5.0, 4, 15  # cutoff in angstrom
@@ -72,7 +72,7 @@ def frames(make_atoms: Callable[[int], Atoms]) -> list[Frame]:
     return found
 
 
-def stepping(architecture: str, batch: Batch, elements: list[str], solved: bool = True) -> Iterator[float]:
+def stepping(architecture: str, batch: Batch, elements: list[str]) -> Iterator[float]:
     """Seconds of each step of one training."""
     torch.manual_seed(0)
     environment = MessagePassing(elements, channels=CHANNELS)
@@ -82,7 +82,7 @@ def stepping(architecture: str, batch: Batch, elements: list[str], solved: bool 
     start = None
     while True:
         begun = time.perf_counter()
-        prediction = (implicit if solved else direct)(model, batch, wanted(batch, weights), start)
+        prediction = implicit(model, batch, wanted(batch, weights), start)
         loss = torch.stack(list(parts(prediction, weights).values())).sum()
         optimiser.zero_grad()
         loss.backward(inputs=[w for w in model.parameters() if w.requires_grad])

@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +41,8 @@ def stored(name: str) -> Path | None:
 def from_file(path: Path) -> Sequence[object]:
     """The list `suite` of a user's Python file.
 
-    Raises ValueError where the file has none, or fails.
+    Raises:
+        ValueError: the file has none, or fails.
     """
     from cgdft.making import names_of
 

@@ -4,12 +4,14 @@ After the set of T. W. Ko, J. A. Finkler, S. Goedecker, J. Behler, Nat. Commun. 
 chains relaxed with PBE/def2-SVP to 0.05 eV/angstrom (the first of each), and in thermal disorder.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
-from cgdft.validation.thermal import thermal
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import thermal
 
 NEUTRAL = (1.2360, 1.3533, 1.2510, 1.3404, 1.2545, 1.3404, 1.2510, 1.3533, 1.2360)  # angstrom, relaxed here
 PROTONATED = (1.3151, 1.2989, 1.2804, 1.3084, 1.2710, 1.3190, 1.2601, 1.3393, 1.2392)  # angstrom, relaxed here

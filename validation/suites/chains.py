@@ -4,17 +4,19 @@ Standard bond lengths, not relaxed (angstrom): C-C 1.37 and 1.22 in turn, C-H 1.
 tetrahedral, all trans in alkanes. Chains lie along the x axis, the carbons of alkanes in the xy plane.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cgdft.validation.compare import Comparison
+    from cgdft.validation.report.compare import Comparison
 
 LENGTHS = (2, 4, 6, 8, 10, 12)
 WITH_RESPONSE = ("C4H2", "C8H2", "C12H2", "C4H10", "C8H18")
@@ -46,9 +48,9 @@ CHAINS = {f"C{n}H2": polyyne(n) for n in LENGTHS} | {f"C{n}H{2 * n + 2}": alkane
 suite = [Point(atoms, 0, 0, None, "pbe/def2-svp", name, response=name in WITH_RESPONSE) for name, atoms in CHAINS.items()]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """Polarizability along the chain against its length, logarithmic, with exponents fitted to the last three points."""
-    from cgdft.validation.figures import Panel, lines, panels_figure, polarizability_of
+    from cgdft.validation.report.figures import Panel, lines, panels_figure, polarizability_of
 
     def along(who: str, name: str) -> float | None:
         alpha = polarizability_of(comparison, who, name)

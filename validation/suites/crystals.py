@@ -4,12 +4,14 @@ PBE with pseudopotentials at the Gamma point, 200 hartree. The results that come
 mesh, which are megabytes; `cgdft reference crystals` makes them.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, molecule
 from ase.spacegroup import crystal
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 
 def sodium_chloride() -> Atoms:
@@ -21,13 +23,13 @@ def sodium_chloride() -> Atoms:
     return bulk("NaCl", "rocksalt", a=5.6402, cubic=True)
 
 
-def water_box(seed: int = 0) -> Atoms:
+def water_box() -> Atoms:
     """8 H2O in a cube of 6.2 angstrom (1.004 g/cm^3): on a 2 x 2 x 2 lattice, randomly turned; not equilibrated.
 
     Molecules of ase's G2 set (MP2/6-31G*: L. A. Curtiss, K. Raghavachari, P. C. Redfern, J. A. Pople, J. Chem. Phys. 106,
     1063 (1997)); the density is that of the liquid at ambient conditions.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     box = Atoms(cell=[6.2] * 3, pbc=True)
     for corner in np.ndindex(2, 2, 2):
         one = molecule("H2O")
@@ -52,10 +54,10 @@ def alpha_quartz() -> Atoms:
     )
 
 
-def water_on_aluminium(vacuum: float = 11.0) -> Atoms:
+def water_on_aluminium() -> Atoms:
     """Al(100) 2 x 2 x 3 layers, a = 4.0496 angstrom, one H2O flat on top of an atom, O 2.2 angstrom up; 15 atoms, not relaxed.
 
-    pbc is (True, True, False); the cell holds `vacuum` angstrom above the molecule. Use smearing of 0.01 hartree.
+    pbc is (True, True, False); the cell holds 11 angstrom above the molecule. Use smearing of 0.01 hartree.
 
     Source: CRC Handbook of Chemistry and Physics for the lattice parameter (298 K).
     """
@@ -63,7 +65,7 @@ def water_on_aluminium(vacuum: float = 11.0) -> Atoms:
     one = molecule("H2O")
     one.rotate(90, "y")  # its plane is yz; now parallel to the surface
     add_adsorbate(slab, one, 2.2, "ontop", mol_index=0)
-    slab.center(vacuum=vacuum / 2, axis=2)
+    slab.center(vacuum=5.5, axis=2)
     slab.pbc = (True, True, False)
     return slab
 

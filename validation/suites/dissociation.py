@@ -5,17 +5,19 @@ ours: E(N) of its atoms is a parabola. Levels of both atoms meet there, so occup
 changes nothing where there is a gap. Distances in angstrom.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from ase import Atoms
 
+from cgdft.validation.campaigns.point import Point
 from cgdft.validation.definitions import CoulombFit, Hirshfeld
-from cgdft.validation.point import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cgdft.validation.compare import Comparison
+    from cgdft.validation.report.compare import Comparison
 
 DISTANCES = {
     "LiF": (1.2, 1.4, 1.564, 1.8, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0),
@@ -44,9 +46,9 @@ suite = [
 ]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """For each bond the charge of its first atom against the distance."""
-    from cgdft.validation.figures import REFERENCE, Panel, charges_of, lines, panels_figure
+    from cgdft.validation.report.figures import REFERENCE, Panel, charges_of, lines, panels_figure
 
     def first(who: str, name: str) -> float | None:
         charges = charges_of(comparison, who, name)

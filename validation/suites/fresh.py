@@ -1,7 +1,9 @@
 """Molecules and ions of `warm`, disordered and pressed once more: what trained models are asked, and never trained on."""
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
+from __future__ import annotations
+
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
 from cgdft.validation.suites.squeezed import FACTORS, pressed
 from cgdft.validation.suites.warm import ELECTRONS, IONS, NEUTRAL, SOFT, around, called
 

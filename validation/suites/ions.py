@@ -4,10 +4,12 @@ Constructed, not relaxed: distances from the ion to the nearest atom of each wat
 waters have 0.97 angstrom and 104.5 degrees, and point with their oxygen to cations, with a hydrogen to anions.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 BOND, ANGLE = 0.97, np.deg2rad(104.5)  # angstrom
 TETRAHEDRON = np.array([[1, 1, 1], [-1, -1, 1], [-1, 1, -1], [1, -1, -1]]) / np.sqrt(3)

@@ -5,8 +5,8 @@ Source: geometries of the G2 set in ase.build.molecule, MP2(full)/6-31G(d), Curt
 
 from ase.build import molecule
 
+from cgdft.validation.campaigns.point import Point
 from cgdft.validation.definitions import MBIS, CoulombFit, ESPFit, Hirshfeld
-from cgdft.validation.point import Point
 
 NAMES = (
     "LiH", "CH4", "NH3", "H2O", "HF", "LiF", "C2H2", "C2H4", "C2H6", "HCN", "CO", "H2CO", "CH3OH", "N2", "CO2",

@@ -5,6 +5,8 @@ Molecules of the G2 set in thermal disorder, one beside the other: closest atoms
 from Pauling's electronegativities. The best of many finds hydrogen bonds, the best of few also what is less favourable.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 from ase.build import molecule
@@ -12,9 +14,9 @@ from ase.data import covalent_radii, vdw_radii
 from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
-from cgdft.validation.thermal import BOND, thermal
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import BOND, thermal
 
 #: L. Pauling, The Nature of the Chemical Bond, 3rd ed. (1960), table 3-8.
 PAULING = {"H": 2.1, "C": 2.5, "N": 3.0, "O": 3.5, "F": 4.0, "Na": 0.9, "Si": 1.8, "Cl": 3.0}

@@ -3,10 +3,12 @@
 Geometries of the G2 set (relaxed with MP2), as in ASE; vertical triplets at those of the singlets.
 """
 
+from __future__ import annotations
+
 from ase.build import molecule
 
+from cgdft.validation.campaigns.point import Point
 from cgdft.validation.definitions import Hirshfeld
-from cgdft.validation.point import Point
 
 DOUBLETS = ("CH3", "NH2", "OH", "NO", "CN", "HCO", "CH3O", "C2H3", "C2H5", "CCH", "NO2", "ClO", "CH")
 ATOMS = {"H": 1, "Li": 1, "Na": 1, "F": 1, "Cl": 1, "N": 3, "C": 2, "O": 2}

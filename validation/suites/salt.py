@@ -5,11 +5,13 @@ blocks of 2 x 2 x 4 ions, 2.75 angstrom apart, with and without a sodium at one 
 4 mHa.
 """
 
+from __future__ import annotations
+
 from ase import Atoms
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
-from cgdft.validation.thermal import thermal
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import thermal
 
 SPACING = 2.75  # angstrom
 EACH = 40

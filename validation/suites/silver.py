@@ -4,10 +4,12 @@ After the set of T. W. Ko, J. A. Finkler, S. Goedecker, J. Behler, Nat. Commun. 
 bonds of 2.7 angstrom with a standard deviation of 0.08, angles even between 50 and 180 degrees. Fermi occupations of 4 mHa.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 GEOMETRIES = 80
 

@@ -7,7 +7,7 @@ water dimer of the S22 set in ase.collections, CCSD(T), Jurecka et al., Phys. Ch
 from ase.build import molecule
 from ase.collections import s22
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 NAMES = ("H2O", "LiF", "CO2", "(H2O)2", "NaCl", "CH3OH")
 

@@ -5,7 +5,7 @@ The snub disphenoid (D2d), relaxed with PBE/def2-SVP to 0.02 eV/angstrom; positi
 
 from ase import Atoms
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 POSITIONS = (
     (2.3497, 0.7093, 0.0),

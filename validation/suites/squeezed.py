@@ -4,13 +4,15 @@ What networks have not seen they do not keep apart: every distance is 0.86 to 0.
 some thermal disorder around it. Diatomic molecules with single bonds, which give way, are pressed further.
 """
 
+from __future__ import annotations
+
 import numpy as np
 from ase.build import molecule
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import thermal
 from cgdft.validation.suites.warm import IONS, NEUTRAL, called
-from cgdft.validation.thermal import thermal
 
 EACH, AMPLITUDE = 2, 0.04
 FACTORS = (0.86, 0.98)

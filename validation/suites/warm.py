@@ -3,12 +3,14 @@
 Geometries of the G2 set (relaxed with MP2), as in ASE, and nine around each. Free atoms are in the suite `radicals`.
 """
 
+from __future__ import annotations
+
 from ase import Atoms
 from ase.build import molecule
 
-from cgdft.validation.drawn import drawn
-from cgdft.validation.point import Point
-from cgdft.validation.thermal import thermal
+from cgdft.validation.campaigns.drawn import drawn
+from cgdft.validation.campaigns.point import Point
+from cgdft.validation.campaigns.thermal import thermal
 
 NEUTRAL = (
     *("H2", "N2", "CO", "F2", "Cl2", "HF", "HCl", "ClF", "NaCl", "Na2", "SiO", "CO2", "HCN", "NCCN", "HOCl", "H2O2", "N2O"),

@@ -4,6 +4,8 @@ Rings of n molecules: oxygen 2.76 angstrom apart, each molecule (0.97 angstrom, 
 the next oxygen and the other up and down in turn. Not relaxed. The field is 0.005 hartree/(e bohr) = 0.26 V/angstrom along x.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +13,13 @@ from ase import Atoms
 from ase.build import molecule
 from ase.collections import s22
 
-from cgdft.validation.point import Point
+from cgdft.validation.campaigns.point import Point
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from cgdft.validation.compare import Comparison
+    from cgdft.validation.report.compare import Comparison
 
 FIELD = (0.005, 0.0, 0.0)
 OXYGENS, BOND, ANGLE = 2.76, 0.97, np.deg2rad(104.5)  # angstrom
@@ -52,11 +54,11 @@ suite += [
 ]
 
 
-def figures(comparison: "Comparison") -> "list[tuple[str, Figure, str]]":
+def figures(comparison: Comparison) -> list[tuple[str, Figure, str]]:
     """What the field does to each cluster: charge moved, between molecules too, and the induced dipole."""
-    from cgdft.validation.figures import Panel, charges_of, dipole_of, lines, panels_figure
+    from cgdft.validation.report.figures import Panel, charges_of, dipole_of, lines, panels_figure
 
-    def moved(who: str, name: str) -> "NDArray[np.float64] | None":
+    def moved(who: str, name: str) -> NDArray[np.float64] | None:
         before, after = (charges_of(comparison, who, one) for one in (name, f"{name} in a field"))
         return None if before is None or after is None else after - before
 

@@ -71,8 +71,8 @@ def is_free_atom(structure: Structure) -> bool:
 
 def free_atoms(elements: Iterable[str], method: str) -> dict[str, float]:
     """Energies of neutral atoms in their ground states' spin by PySCF, hartree; kept on disk as `cgdft reference` does."""
-    from cgdft.validation.reference import reference
-    from cgdft.validation.request import ground_state_spin
+    from cgdft.validation.dft.reference import reference
+    from cgdft.validation.dft.request import ground_state_spin
 
     return {
         symbol: reference(

@@ -15,6 +15,7 @@ from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.quantities import QUANTITIES, UNITS
 from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
+from cgdft.naming import few
 
 #: Frames of which positions and forces are kept for comparisons.
 KEPT = 300
@@ -202,4 +203,4 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
                 f"frames {one.name} and {other.name}; are they of other fields, methods or states? leave one out"
             )
         twice.append(f"{one.name} = {other.name}")
-    return [f"{len(twice)} frames are there twice: {', '.join(twice[:4])}"] if twice else []
+    return [f"{len(twice)} frames are there twice: {few(twice)}"] if twice else []

@@ -25,20 +25,18 @@ def loader(
     batch_size: int,
     cutoffs: Sequence[float] = (),
     *,
-    atoms: int | None = None,
     workers: int = 0,
     shuffle: bool = True,
     seed: int = 0,
     rank: int = 0,
     world_size: int = 1,
 ) -> DataLoader[Batch]:
-    """Batches of one epoch of one rank; `loader.batch_sampler`, an `Epochs`, chooses which epoch and where to begin.
+    """Batches of one epoch of one rank; `loader.batch_sampler`, an `Epochs`, chooses which epoch.
 
     Args:
         frames: what is trained on.
         batch_size: frames of a batch at most.
         cutoffs: of the neighbour lists that batches come with, bohr.
-        atoms: of a batch at most; default no limit.
         workers: processes that read frames and make batches; 0: this one. Batches are the same.
         shuffle, seed: a permutation for each seed and epoch; else in order.
         rank, world_size: this process among how many that train together.
@@ -48,7 +46,7 @@ def loader(
     """
     if workers < 0:
         raise ValueError(f"`workers` must be at least 0, got {workers}")
-    epochs = Epochs(frames.sizes, batch_size, atoms=atoms, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
+    epochs = Epochs(len(frames), batch_size, shuffle=shuffle, seed=seed, rank=rank, world_size=world_size)
     return DataLoader(
         frames,  # type: ignore[arg-type]  # what comes out is what `collate_fn` makes, not a frame
         batch_sampler=epochs,

@@ -15,6 +15,7 @@ class Quantity:
             of the structure.
         unit: in Hartree atomic units.
         in_files: the unit of files that tell none, ASE's.
+        shown: the unit of errors, see `SHOWN`; of energies per atom.
         names: in files, sought where none is told; without any it is read only where one is told.
         scale: an error of this size counts as one; of energies per atom, of multipoles for l = 0 (see `scale_of`).
         weight: of its squared errors where none is told; zero does not count.
@@ -27,12 +28,18 @@ class Quantity:
     shape: tuple[str | int, ...]
     unit: str
     in_files: str
+    shown: str
     names: tuple[str, ...] = ()
     scale: float
     weight: float = 0.0
     order: int = 0
     by: tuple[str, ...] = ()
     periodic: bool | None = None
+
+    @property
+    def at_minimum(self) -> bool:
+        """Whether it says nothing at another density than that of the minimum: responses, and dE/dN."""
+        return self.order > 0 or "charge" in self.by
 
 
 #: Where the next molecule begins, bohr: errors of multipoles count by their potentials there.
@@ -44,6 +51,7 @@ QUANTITIES = {
         shape=(),
         unit="hartree",
         in_files="eV",
+        shown="meV",
         names=("energy", "Energy", "REF_energy", "ref_energy", "DFT_energy", "dft_energy"),
         scale=5e-4,
         weight=1.0,
@@ -53,6 +61,7 @@ QUANTITIES = {
         shape=("n", 3),
         unit="hartree/bohr",
         in_files="eV/angstrom",
+        shown="meV/angstrom",
         names=("forces", "Forces", "REF_forces", "ref_forces", "DFT_forces", "dft_forces", "force"),
         scale=1e-3,
         weight=1.0,
@@ -63,6 +72,7 @@ QUANTITIES = {
         shape=(3, 3),
         unit="hartree/bohr^3",
         in_files="eV/angstrom^3",
+        shown="meV/angstrom^3",
         names=("stress", "REF_stress", "ref_stress", "DFT_stress", "dft_stress"),
         scale=1e-5,
         weight=1.0,
@@ -74,6 +84,7 @@ QUANTITIES = {
         shape=(3,),
         unit="e bohr",
         in_files="e angstrom",
+        shown="me angstrom",
         names=("dipole", "REF_dipole", "ref_dipole", "DFT_dipole", "dft_dipole"),
         scale=5e-2,
         weight=1.0,
@@ -84,6 +95,7 @@ QUANTITIES = {
         shape=(3, 3),
         unit="e bohr^2",
         in_files="e angstrom^2",
+        shown="me angstrom^2",
         scale=2e-1,
         periodic=False,
     ),
@@ -92,17 +104,25 @@ QUANTITIES = {
         shape=("n", "k"),
         unit="e bohr^l",
         in_files="e angstrom^l",
+        shown="me angstrom^l",
         scale=5e-3,
         weight=1.0,
     ),
     "potential": Quantity(
-        meaning="of the molecule at `points`", shape=("m",), unit="hartree/e", in_files="V", scale=2e-3, periodic=False
+        meaning="of the molecule at `points`",
+        shape=("m",),
+        unit="hartree/e",
+        in_files="V",
+        shown="mV",
+        scale=2e-3,
+        periodic=False,
     ),
     "chemical_potential": Quantity(
         meaning="$dE/dN$, the Fermi level",
         shape=(),
         unit="hartree",
         in_files="eV",
+        shown="meV",
         names=("chemical_potential", "fermi_level", "fermi_energy"),
         scale=1e-2,
         by=("charge",),
@@ -112,6 +132,7 @@ QUANTITIES = {
         shape=(3, 3),
         unit="bohr^3",
         in_files="angstrom^3",
+        shown="angstrom^3",
         names=("polarizability", "REF_polarizability"),
         scale=2.0,
         weight=0.1,  # less for responses, since they are derivatives of the rest
@@ -123,6 +144,7 @@ QUANTITIES = {
         shape=("n", 3, 3),
         unit="e",
         in_files="e",
+        shown="me",
         names=("born_charges", "born_effective_charges"),
         scale=1e-1,
         weight=0.1,
@@ -134,6 +156,7 @@ QUANTITIES = {
         shape=("a", "a"),
         unit="e^2/hartree",
         in_files="e^2/hartree",
+        shown="e^2/eV",
         scale=2e-1,
         order=1,
         by=("potential",),

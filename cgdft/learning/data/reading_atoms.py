@@ -31,13 +31,14 @@ class AtomsFile:
     Args:
         path: of the file.
         reading: keys, units and what else belongs to reading.
+        label: by which frames without a name of their own are called, with their number.
 
     Raises:
         ValueError: not a file that ASE reads, or one that ends within a frame.
     """
 
-    def __init__(self, path: Path, reading: Reading) -> None:
-        self.path, self.reading = path, reading
+    def __init__(self, path: Path, reading: Reading, label: str) -> None:
+        self.path, self.reading, self.label = path, reading, label
         self._kept: list[Atoms] = []
         names: dict[str, None] = {}
         places: list[tuple[int, int]] = []
@@ -72,7 +73,7 @@ class AtomsFile:
         return self._kept[place]
 
     def _called(self, k: int, atoms: Atoms | None) -> str:
-        default = f"{self.path.name.split('.')[0]}-{k}"
+        default = f"{self.label}-{k}"
         return default if atoms is None else str(atoms.info.get("name", default))
 
     def _facts(self, names: dict[str, None], places: list[tuple[int, int]]) -> Iterator[Fact]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import h5py
@@ -13,9 +12,8 @@ import torch
 from cgdft.learning.data.facts import Fact, table
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
-from cgdft.validation import cache
-from cgdft.validation.cache import CorruptCache
-from cgdft.validation.reference import Reference
+from cgdft.validation.dft.cache import CorruptCache, groups_of, read_group, values_of
+from cgdft.validation.dft.reference import Reference
 
 #: Fields of a reference that are labels of the same name and unit.
 LABELS = ("energy", "forces", "dipole", "quadrupole", "polarizability", "susceptibility")
@@ -34,29 +32,28 @@ class ResultsFile:
         self.path = path
         self.names: frozenset[str] = frozenset()
         found: dict[str, None] = {}
-        groups: list[str] = []
+        self._groups: list[str] = []
+        self._called: list[str] = []
         with _opened(path) as file:
             try:
-                called = json.loads(file["about"].attrs["values"])["names"]
-                self.facts, self.kinds = table(self._facts(file, len(called), found, groups))
+                groups = groups_of(file)
+                self.facts, self.kinds = table(self._facts(groups, found))
             except (KeyError, TypeError, ValueError, OSError) as error:
                 raise CorruptCache(f"`paths` must hold results of `cgdft reference`, got {path}: {error}") from error
-        self._called = [called[int(group)] for group in groups]
-        self._groups = groups
         self.definitions = tuple(found)
-        left = len(called) - len(groups)
+        left = len(groups) - len(self._groups)
         self.notes: tuple[str, ...] = (
-            (f"{path}: {left} of {len(called)} frames are in a uniform field and left out",) if left else ()
+            (f"{path}: {left} of {len(groups)} frames are in a uniform field and left out",) if left else ()
         )
 
     def name(self, k: int) -> str:
         """By which messages call frame k."""
-        return str(self._called[k])
+        return self._called[k]
 
     def frame(self, k: int, definition: str | None) -> Frame:
         """Read frame k, with the multipoles of this definition."""
         with _opened(self.path) as file:
-            one = Reference(**cache._take(file[self._groups[k]], self.path))
+            one = Reference(**read_group(file[self._groups[k]], self.path))
         labels = {
             name: torch.as_tensor(value, dtype=torch.float64)
             for name in LABELS
@@ -73,16 +70,14 @@ class ResultsFile:
             raise ValueError(f"frame {self.name(k)}: {error}") from error
         return Frame(self.name(k), one.structure(), labels)
 
-    def _facts(self, file: h5py.File, n: int, found: dict[str, None], groups: list[str]) -> Iterator[Fact]:
-        for k in range(n):
-            group = file[f"{k:04d}"]
+    def _facts(self, groups: Mapping[str, h5py.Group], found: dict[str, None]) -> Iterator[Fact]:
+        for name, group in groups.items():
             if np.any(group["field"][()]):
                 continue
-            groups.append(f"{k:04d}")
-            values = json.loads(group.attrs["values"])
-            found.update(
-                dict.fromkeys(key.removeprefix("moments/") for key in values[cache.KEYS] if key.startswith("moments/"))
-            )
+            self._called.append(name)
+            self._groups.append(group.name)
+            values = values_of(group)
+            found.update(dict.fromkeys(values["moments"]))
             numbers = group["numbers"][()]
             periodic = bool(group["pbc"][()].any())
             yield Fact(

@@ -13,6 +13,7 @@ from cgdft.electrostatics.pairs import near_pairs
 from cgdft.learning.data.close_frames import SAME_PLACE, steps
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.units import multiplier
+from cgdft.naming import few
 from cgdft.units import angstrom, eV
 
 #: Units that are mistaken for each other.
@@ -34,13 +35,13 @@ BOND, SEARCHED = (0.5, 1.6), 10.0
 PRESSED = 0.005
 
 
-def looks_like(quantity: str, unit: str, factor: float, tolerance: float = 0.1) -> list[str]:
-    """Units that would make numbers read as `unit` larger by `factor`."""
+def looks_like(quantity: str, unit: str, factor: float) -> list[str]:
+    """Units that would make numbers read as `unit` larger by `factor`, to a tenth."""
     read = multiplier(unit, quantity)
     return [
         other
         for other in MISTAKEN[quantity]
-        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < tolerance
+        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < 0.1
     ]
 
 
@@ -97,7 +98,7 @@ def _check_single(
     odd = np.flatnonzero(np.abs(each - np.median(each)) > ODD).tolist()
     if not odd:
         return []
-    told = _few([names[k] for k in odd])
+    told = few([names[k] for k in odd])
     for one in MISTAKEN["energy"]:
         factor = multiplier(one, "energy") / multiplier(unit, "energy")
         if one != unit and all(abs(energies[k] * factor - whole[k]) < min(BOUND * sizes[k], 0.2 * abs(whole[k])) for k in odd):
@@ -107,10 +108,6 @@ def _check_single(
         f"energies of {told} are more than {ODD:g} hartree per atom from those of other frames (by {each[worst]:.3g}): a "
         "mistake, or atoms on top of each other"
     ]
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def all_electron(symbol: str) -> float:
@@ -147,7 +144,7 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     odd = np.flatnonzero(sizes > max(STRONG * float(np.median(sizes)), 0.1)).tolist()
     if odd:
         return [
-            f"forces of {_few([known[k].name for k in odd])} are more than {STRONG:g} times those of other frames: another "
+            f"forces of {few([known[k].name for k in odd])} are more than {STRONG:g} times those of other frames: another "
             "unit, a mistake, or atoms on top of each other"
         ]
     if size < 1e-4 and len(known) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
@@ -93,7 +94,8 @@ class FrameSet(Dataset[Frame]):
         if not listed:
             raise ValueError("`paths` must be at least one file, got none")
         reading = Reading(dict(keys or {}), dict(units or {}), charge)
-        sources = [_source(path, reading) for path in listed]
+        labels = told_apart(listed)
+        sources = [_source(path, reading, labels[path]) for path in listed]
         places = np.concatenate(
             [
                 np.stack([np.full(len(source.facts), k), np.arange(len(source.facts))], axis=1)
@@ -148,11 +150,6 @@ class FrameSet(Dataset[Frame]):
             first += len(source.kinds)
         starts = np.cumsum([0, *(len(part) for part in parts)])
         return np.concatenate(parts)[starts[self._places[:, 0]] + self._places[:, 1]]
-
-    @property
-    def sizes(self) -> NDArray[np.int64]:
-        """Atoms of each frame, (n,)."""
-        return self.facts["size"].astype(np.int64)
 
     @cached_property
     def elements(self) -> tuple[str, ...]:
@@ -211,8 +208,26 @@ class FrameSet(Dataset[Frame]):
         return self._sources[source], int(place)
 
 
-def _source(path: Path, reading: Reading) -> Source:
-    return ResultsFile(path) if path.is_file() and h5py.is_hdf5(path) else AtomsFile(path, reading)
+def _source(path: Path, reading: Reading, label: str) -> Source:
+    return ResultsFile(path) if path.is_file() and h5py.is_hdf5(path) else AtomsFile(path, reading, label)
+
+
+def told_apart(paths: Sequence[Path]) -> dict[Path, str]:
+    """Of each path its shortest end, without extension, that no other one has: water, water.1, run/water."""
+    most = max(len(path.parts) for path in paths)
+    ends = {
+        path: [
+            path.name.split(".")[0],
+            *("/".join((*path.parts[:-1], path.stem)[-k:]) for k in range(1, most + 1)),
+            path.name,
+            path.as_posix(),
+        ]
+        for path in paths
+    }
+    levels = [Counter(level) for level in zip(*ends.values(), strict=True)]
+    return {
+        path: next(end for end, times in zip(found, levels, strict=True) if times[end] == 1) for path, found in ends.items()
+    }
 
 
 def content(frame: Frame) -> bytes:

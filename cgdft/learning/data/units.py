@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from cgdft import units
-from cgdft.learning.data.quantities import UNITS
+from cgdft.learning.data.quantities import QUANTITIES, UNITS, parts_of
 
 #: Value in atomic units, and powers of energy and length, e^2 being energy times length.
 KNOWN = {
@@ -18,7 +18,9 @@ KNOWN = {
     "bohr": (1.0, 0.0, 1.0),
     "angstrom": (units.angstrom, 0.0, 1.0),
     "e": (1.0, 0.5, 0.5),
+    "me": (1e-3, 0.5, 0.5),
     "V": (units.volt, 0.5, -0.5),
+    "mV": (1e-3 * units.volt, 0.5, -0.5),
     "debye": (units.debye, 0.5, 1.5),
     "GPa": (units.eV / units.angstrom**3 / 160.2176634, 1.0, -3.0),  # 1 eV/angstrom^3 in GPa, exact by the value of e
     "kbar": (units.eV / units.angstrom**3 / 1602.176634, 1.0, -3.0),  # 1 eV/angstrom^3 in kbar, exact by the value of e
@@ -63,3 +65,14 @@ def _parsed(unit: str, order: int) -> list[float]:
         found = [found[0] * value**power, found[1] + power * energy, found[2] + power * length]
         at = match.end()
     return found
+
+
+#: How errors are shown, by what they are told of (see `parts_of`): a unit, and how many of it one of the package's is.
+SHOWN = {
+    part: (
+        one.shown.replace(" angstrom^l", ("", " angstrom", " angstrom^2")[l]) + "/atom" * (name == "energy"),
+        1 / multiplier(one.shown, name, l),
+    )
+    for name, one in QUANTITIES.items()
+    for l, part in enumerate(parts_of(name))  # noqa: E741
+}

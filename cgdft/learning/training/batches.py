@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from cgdft.learning.data.frames import Batch, Frame
@@ -32,7 +30,6 @@ class Listed(Dataset[Frame]):
                 check_labels(frame.labels, frame.structure.n_atoms)
             except ValueError as error:
                 raise ValueError(f"frame {frame.name}: {error}") from error
-        self.sizes: NDArray[np.int64] = np.array([frame.structure.n_atoms for frame in self.frames])
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -65,8 +62,8 @@ def as_set(frames: Frames, name: str) -> FrameSet | Listed:
     most, times = Counter(found.name(k) for k in range(len(found))).most_common(1)[0]
     if times > 1:
         raise ValueError(
-            f"`{name}` must be frames with names of their own, got {times} called {most!r}; tell them in `info`, or give "
-            "their files different names"
+            f"`{name}` must be frames with names of their own, got {times} called {most!r}; give each a "
+            "`name` of its own in `info`, and no file twice"
         )
     return found
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from cgdft.naming import shortened
 from cgdft.writing import write_whole
 
 #: Of what a checkpoint holds; raised when that changes.
@@ -81,10 +82,9 @@ def _difference(name: str, now: Any, then: Any) -> str:
     if isinstance(now, Mapping) and isinstance(then, Mapping):
         for key in dict.fromkeys([*then, *now]):
             if then.get(key) != now.get(key):
-                return f"`{key}` of its {name} is {_short(then.get(key))}, here {_short(now.get(key))}"
-    return f"its {name} is {_short(then)}, here {_short(now)}"
+                return f"`{key}` of its {name} is {_told(then.get(key))}, here {_told(now.get(key))}"
+    return f"its {name} is {_told(then)}, here {_told(now)}"
 
 
-def _short(value: Any) -> str:
-    text = "none" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _told(value: Any) -> str:
+    return "none" if value is None else shortened(str(value))

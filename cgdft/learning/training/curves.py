@@ -12,7 +12,8 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cgdft.learning.training.evaluation import SHOWN, Evaluation
+from cgdft.learning.data.units import SHOWN
+from cgdft.learning.training.evaluation import Evaluation
 from cgdft.writing import write_whole
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
+from cgdft.learning.data.units import SHOWN
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import divided, wanted
@@ -23,24 +24,7 @@ from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import attempt
 from cgdft.model import Model
 from cgdft.response import Undefined
-from cgdft.units import angstrom, eV
 
-#: What is shown: unit, and how many of it one of the package's is.
-SHOWN = {
-    "energy": ("meV/atom", 1e3 / eV),
-    "forces": ("meV/angstrom", 1e3 * angstrom / eV),
-    "stress": ("meV/angstrom^3", 1e3 * angstrom**3 / eV),
-    "charges": ("me", 1e3),
-    "dipoles": ("me angstrom", 1e3 / angstrom),
-    "quadrupoles": ("me angstrom^2", 1e3 / angstrom**2),
-    "dipole": ("me angstrom", 1e3 / angstrom),
-    "quadrupole": ("me angstrom^2", 1e3 / angstrom**2),
-    "potential": ("mV", 1e3 / eV),
-    "chemical_potential": ("meV", 1e3 / eV),
-    "polarizability": ("angstrom^3", 1 / angstrom**3),
-    "born_charges": ("me", 1e3),
-    "susceptibility": ("e^2/eV", eV),
-}
 #: Pairs of label and error kept of a quantity, for figures.
 KEPT = 20000
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from cgdft.learning.training.config import Config, Data, Network
+from cgdft.naming import shortened
 
 Place = tuple[int | str, ...]
 #: The models of nested parts, for hints about their keys.
@@ -63,7 +63,7 @@ def _messages(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[s
         else:
             what = one["msg"].replace("Value error, ", "").replace("Input should", "must")
             if "got" not in what:
-                got[key] = f", got {_short(one['input'])}"
+                got[key] = f", got {shortened(repr(one['input']))}"
         found.setdefault(key, []).append(what)
     for (line, field), messages in sorted(found.items()):
         told = " or ".join(dict.fromkeys(messages)) + got.get((line, field), "")
@@ -98,8 +98,3 @@ def _repeated(node: yaml.Node, place: tuple[str, ...]) -> Iterator[tuple[tuple[s
                 yield here, key.start_mark.line + 1
             seen.add(key.value)
             yield from _repeated(value, here)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

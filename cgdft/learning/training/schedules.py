@@ -11,6 +11,7 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved
 from cgdft.minimisation import Minimisation
 from cgdft.model import Model
+from cgdft.naming import few
 from cgdft.response import Probe, Probed
 
 #: (model, batch, quantities wanted, where to start) -> prediction.
@@ -87,9 +88,7 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     """
     without = [frame.name for frame in batch.frames if "multipoles" not in frame.labels]
     if without:
-        raise ValueError(
-            f"`schedule` direct needs multipoles of every frame, got none for {', '.join(without[:4])}; train implicitly"
-        )
+        raise ValueError(f"`schedule` direct needs multipoles of every frame, got none for {few(without)}; train implicitly")
     size = model.basis.size
     parts = [torch.nn.functional.pad(f.labels["multipoles"][:, :size], (0, size)) for f in batch.frames]
     return torch.cat([part[:, :size] for part in parts])

@@ -17,6 +17,7 @@ from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import Way
 from cgdft.learning.training.starts import Starts
 from cgdft.model import Model
+from cgdft.naming import few
 from cgdft.solver import SolverError
 
 
@@ -90,7 +91,7 @@ def backward(
             share[0, k] = share[1, k] * float(means[name].detach())
     together = world.sum(share.clone())
     if not torch.isfinite(together).all():
-        held = ", ".join(frame.name for frame in batch.frames[:4])
+        held = few([frame.name for frame in batch.frames])
         raise TrainingError(
             f"the loss of a batch must be a number, got {', '.join(_bad(names, together))}; frames {held}; look for labels out "
             f"of all bounds, or lower `learning_rate`"

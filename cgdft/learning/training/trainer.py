@@ -17,12 +17,13 @@ from rich.progress import Progress
 from cgdft.ansatz import Fixed
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
+from cgdft.learning.data.units import SHOWN
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.averaging import Average
 from cgdft.learning.training.batches import Frames, as_set, batches
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.evaluation import SHOWN, Evaluation, evaluate
+from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.saving import described
 from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
@@ -30,10 +31,11 @@ from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.learning.training.untrained import untrained
 from cgdft.model import Model
+from cgdft.naming import few
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
-AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.order} | {"chemical_potential"}
+AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
 #: Share of an epoch's frames that may fail; one frame always may.
 FAILURES = 0.01
 #: The learning rate ends at this part of the first.
@@ -226,7 +228,7 @@ class Trainer:
             return
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         if not math.isfinite(norm):
-            held = ", ".join(frame.name for frame in batch.frames[:4])
+            held = few([frame.name for frame in batch.frames])
             raise TrainingError(f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}")
         self.stepped |= norm > 0
         self.optimiser.step()

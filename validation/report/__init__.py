@@ -1,0 +1,1 @@
+"""Models beside references: scores, tables, figures and the report."""
