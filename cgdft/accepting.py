@@ -30,7 +30,7 @@ def accepted(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
     if not problem.fixed:
         return minimum
     off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
-    size = off.new_zeros(problem.n).scatter_reduce(0, problem.index, minimum.x.abs(), "amax")
+    size = problem.rows.largest(minimum.x)
     wrong = claimed & ~(off <= KEPT)
     if (wrong & ~(size > RUNAWAY)).any():
         raise ValueError(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.foreign import is_foreign
+from cgdft.slopes import askew, slope
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def hides(term: Term, rho: Density) -> bool:
         energy = term.energy(rho.at(seen)).sum()
         if energy.requires_grad and torch.autograd.grad(energy, seen, allow_unused=True)[0] is not None:
             return False
-    moved = p + 0.1 * torch.cos(torch.arange(p.numel()).to(p)).reshape(p.shape)
+    moved = p + 0.1 * askew(p)
     change = term.energy(rho.at(moved)).sum() - energy.detach()
     return bool(change.abs() > 1e-10 * (1 + energy.detach().abs()))
 
@@ -62,7 +63,7 @@ def bends_down(term: Term, rho: Density) -> bool:
     if term.local or (term.explicit and rho.basis.size * int(rho.structure.counts.max()) <= FEW):
         values = torch.linalg.eigvalsh(term.blocks(rho) if term.local else term.hessian(rho))
         return bool((values < -1e-8 * (1e-6 + values.abs().max())).any())
-    v = torch.cos(torch.arange(rho.coefficients.numel()).to(rho.coefficients)).reshape(rho.coefficients.shape)
+    v = askew(rho.coefficients)
     bent = term.curvature(rho)(v)
     return bool((v * bent).sum() < -1e-8 * (1e-6 + v.norm() * bent.norm()))
 
@@ -87,18 +88,10 @@ def couples_atoms(term: Term, rho: Density) -> bool:
     """
     with torch.enable_grad():
         p = rho.coefficients.detach().requires_grad_()
-        energy = term.energy(rho.at(p)).sum()
-        if not energy.requires_grad:
-            return False
-        (slope,) = torch.autograd.grad(energy, p, create_graph=True, allow_unused=True, materialize_grads=True)
-    if not slope.requires_grad:
-        return False
+        gradient = slope(term.energy(rho.at(p)), p, graph=True)
     weight = torch.linspace(1.0, 2.0, len(p), dtype=p.dtype, device=p.device)[:, None]
-    v = torch.cos(torch.arange(p.numel(), dtype=p.dtype, device=p.device)).reshape(p.shape)
-    both = [
-        torch.autograd.grad(slope, p, one, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
-        for one in (v, weight * v)
-    ]
+    v = askew(p)
+    both = [slope(gradient, p, one, keep=True) for one in (v, weight * v)]
     return not bool(((both[1] - weight * both[0]).abs() <= 1e-8 * (1.0 + both[0].abs().max())).all())
 
 

@@ -34,8 +34,8 @@ EXPLICIT, ON_A_MESH = 1e-12, 1e-8
 WORK = (20_000_000, 1_000_000)
 #: Of what is asked for along periodic axes.
 KNOWN_WAYS = (
-    "needs charges that are fixed or move along bonds: SplitCharges that finds its bonds, or modes whose Entries say what they "
-    "have `carried`, with reference charges that positions do not change"
+    "needs charges that are fixed or move along bonds: SplitCharges that finds its bonds (of hardness 0.0 within molecules of "
+    "given charge), or modes whose Entries say what they have `carried`, with reference charges that positions do not change"
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,6 +13,7 @@ from cgdft.density import Density
 from cgdft.problem import KEPT, Problem
 from cgdft.response import Probe
 from cgdft.response_law import GrandPotential, Response, ResponseLaw
+from cgdft.slopes import slope
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -89,9 +90,7 @@ class LawProblem(Problem):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             v = v if v.requires_grad else v.detach().requires_grad_()
-            energy = self._given(v, (self.n,)).sum()
-            options: dict[str, Any] = {"create_graph": graph, "allow_unused": True, "materialize_grads": True}
-            return torch.autograd.grad(energy, v, **options)[0] if energy.requires_grad else torch.zeros_like(v)
+            return slope(self._given(v, (self.n,)), v, graph=graph)
 
     def _given(self, v: Tensor, shape: tuple[int, ...]) -> Tensor:
         """What the law gives.
@@ -130,11 +129,10 @@ class LawProblem(Problem):
             with torch.enable_grad():
                 given = multipliers.detach().requires_grad_()
                 rest = missing(given, bare.detach())
-                options: dict[str, Any] = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-                rows = [torch.autograd.grad(rest[:, k].sum(), given, **options)[0] for k in range(len(self.fixed))]
-            rest, slope = rest.detach(), torch.stack(rows, 1).detach()
-            known = rest.isfinite().all(1) & slope.isfinite().all((1, 2))
-            return rest.nan_to_num(torch.inf), torch.where(known[:, None, None], slope, 0.0)
+                rows = [slope(rest[:, k], given, keep=True) for k in range(len(self.fixed))]
+            rest, found = rest.detach(), torch.stack(rows, 1).detach()
+            known = rest.isfinite().all(1) & found.isfinite().all((1, 2))
+            return rest.nan_to_num(torch.inf), torch.where(known[:, None, None], found, 0.0)
 
         rest, softness = softness_at(multipliers)
         step = torch.zeros_like(multipliers)
@@ -144,12 +142,12 @@ class LawProblem(Problem):
             newton = -(torch.linalg.pinv(softness) @ rest.nan_to_num()[..., None])[..., 0]
             step = torch.where((step == 0).all(1, keepdim=True), newton, step)
             trial = multipliers + step
-            left, slope = softness_at(trial)
+            left, softer = softness_at(trial)
             closer = left.abs().amax(1, keepdim=True) < rest.abs().amax(1, keepdim=True)
-            saturated = slope.abs().sum((1, 2)) < SATURATED * softness.abs().sum((1, 2))  # from where no step leads back
+            saturated = softer.abs().sum((1, 2)) < SATURATED * softness.abs().sum((1, 2))  # from where no step leads back
             closer = closer & ~(saturated & (left.abs() > KEPT).any(1))[:, None]
             multipliers, rest = torch.where(closer, trial, multipliers), torch.where(closer, left, rest)
-            softness = torch.where(closer[..., None], slope, softness)
+            softness = torch.where(closer[..., None], softer, softness)
             step = torch.where(closer, 0.0, 0.5 * step)  # less of it, until it leads closer
         own = softness.diagonal(dim1=1, dim2=2)[self.rows.active]
         if len(own) and bool((own < -KEPT).all()):

@@ -15,6 +15,7 @@ from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problem import Problem, Residual
+from cgdft.slopes import slope, slopes
 from cgdft.terms import Term, require_bounded
 
 if TYPE_CHECKING:
@@ -78,10 +79,8 @@ class Minimisation(Problem):
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """dL/dx and dL/dlambda with the changes of the probe, with a graph; zero at the solution."""
         lagrangian = self._probed(x, multipliers, probe)
-        slopes = torch.autograd.grad(
-            lagrangian.sum(), (x, multipliers), create_graph=True, allow_unused=True, materialize_grads=True
-        )
-        return Residual(slopes[0], slopes[1], lagrangian if self.readout is None else None)
+        by_x, by_multipliers = slopes(lagrangian, (x, multipliers), graph=True)
+        return Residual(by_x, by_multipliers, lagrangian if self.readout is None else None)
 
     def value(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe
@@ -111,7 +110,7 @@ class Minimisation(Problem):
         picked = self.space.picked(p - self.space.origin)
         if picked is not None:
             x = picked.requires_grad_()
-            return self.rows.project(torch.autograd.grad(self.objective(x).sum(), x, create_graph=True)[0])
+            return self.rows.project(slope(self.objective(x), x, graph=True))
         return (self.space.coefficients(self.answered(p)[0]) - p).reshape(-1)
 
     def start(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"] | None:
@@ -312,8 +311,7 @@ class Minimisation(Problem):
         diagonal = diagonal.reshape(-1)
         if space.stiffness is not None:
             diagonal = diagonal + space.stiffness
-        size = diagonal.detach().abs()
-        most = size.new_zeros(self.n).scatter_reduce(0, self.index, size, "amax").clamp(min=1e-3)[self.index]
+        most = self.rows.largest(diagonal).clamp(min=1e-3)[self.index]
         return torch.where(diagonal > 1e-8, diagonal, most)
 
     def convex(self, x: Float[Tensor, " n_x"]) -> Bool[Tensor, " n_structures"]:

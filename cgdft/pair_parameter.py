@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Union
 
-import torch
 from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from cgdft.parameter import as_number, as_tensor, check_range, keep
+from cgdft.parameter import Parameter, as_tensor
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 PairParameterLike = Union[float, Mapping[tuple[str, str], "float | Tensor"], Tensor, "Callable[[Structure, Tensor], Tensor]"]
 
 
-class PairParameter(nn.Module):
+class PairParameter(Parameter):
     """A quantity k_ij = k_ji per pair of atoms; calling it on a structure and pairs (n_pairs, 2) gives (n_pairs,).
 
     Args:
@@ -34,35 +33,20 @@ class PairParameter(nn.Module):
             call: elements without a value, a tensor of another length.
     """
 
+    each, keyed, wanted = "pair", "pair of elements", "a number, a dict per pair of elements, a tensor per pair or a module"
+
     def __init__(self, value: PairParameterLike, name: str, positive: bool = False, non_negative: bool = False) -> None:
-        super().__init__()
-        self.name, self.positive, self.non_negative = name, positive, non_negative
-        self.module: nn.Module | Callable[[Structure, Tensor], Tensor] | None = None
-        self.table: nn.ParameterDict | None = None
-        self.elements: dict[str, float | Tensor] = {}
-        self.value: Tensor | None
-        given: Any = as_tensor(value)
-        if isinstance(given, Mapping):
-            self.value = None
-            learnt: dict[str, nn.Parameter] = {}
-            for pair, one in given.items():
-                if not (isinstance(pair, tuple) and len(pair) == 2 and all(_is_element(symbol) for symbol in pair)):
-                    raise ValueError(f"`{name}` must be keyed by pairs of chemical symbols, such as ('O', 'H'), got {pair!r}")
-                key = "-".join(sorted(pair))
-                if key in self.elements or key in learnt:
-                    raise ValueError(f"`{name}` must have one value for a pair of elements, got two for {key}")
-                (learnt if isinstance(one, nn.Parameter) else self.elements)[key] = one
-                self._check(as_number(one, f"`{name}` of {key}"), f"`{name}` of {key}")
-            self.table = nn.ParameterDict(learnt) if learnt else None
-        elif isinstance(given, Tensor):
-            keep(self, given, name)
-            self._check(given, f"`{name}`")
-        elif callable(given):
-            self.value, self.module = None, given
-        else:
-            number = as_number(given, f"`{name}`", "a number, a dict per pair of elements, a tensor per pair or a module")
-            self._check(number, f"`{name}`")
-            self.register_buffer("value", number)
+        super().__init__(value, name, positive, non_negative)
+
+    def key(self, kind: Any) -> str:
+        """Two chemical symbols, in order."""
+        if not (isinstance(kind, tuple) and len(kind) == 2 and all(one in atomic_numbers and one != "X" for one in kind)):
+            raise ValueError(f"`{self.name}` must be keyed by pairs of chemical symbols, such as ('O', 'H'), got {kind!r}")
+        return "-".join(sorted(kind))
+
+    def literal(self, name: str) -> str:
+        """A tuple."""
+        return str(tuple(name.split("-")))
 
     def forward(self, structure: Structure, pairs: Int[Tensor, "n_pairs 2"]) -> Float[Tensor, " n_pairs"]:
         """The value of every pair, (n_pairs,)."""
@@ -79,33 +63,7 @@ class PairParameter(nn.Module):
         return found.to(like).expand(n)
 
     def _by_elements(self, structure: Structure, pairs: Tensor) -> Tensor:
-        values = {**self.elements, **(dict(self.table.items()) if self.table is not None else {})}
         z = structure.numbers[pairs].sort(dim=1).values
         present, kind = (z[:, 0] * len(chemical_symbols) + z[:, 1]).unique(return_inverse=True)
-        names = ["-".join(sorted(chemical_symbols[k] for k in divmod(one, len(chemical_symbols)))) for one in present.tolist()]
-        missing = [name for name in names if name not in values]
-        if missing:
-            raise ValueError(
-                f"`{self.name}` must have a value for every pair of elements, got none for {', '.join(missing)} (given: "
-                f"{', '.join(values)}); add {{{tuple(missing[0].split('-'))}: ...}}"
-            )
-        like = structure.positions
-        if not names:
-            return like.new_zeros(0)
-        each = torch.stack([torch.as_tensor(values[name], dtype=like.dtype, device=like.device) for name in names])
-        for name, one in zip(names, each, strict=True):
-            self._check(one, f"`{self.name}` of {name}")
-        return each[kind]
-
-    def _check(self, value: Tensor, what: str) -> None:
-        check_range(value, what, self.positive, self.non_negative)
-
-    def extra_repr(self) -> str:
-        """How `print` shows it."""
-        if self.value is not None:
-            return f"{self.value.item():.6g}" if self.value.ndim == 0 else f"{tuple(self.value.shape)} per pair"
-        return "of the environment" if self.module is not None else f"for {', '.join([*self.elements, *(self.table or {})])}"
-
-
-def _is_element(symbol: Any) -> bool:
-    return symbol in atomic_numbers and symbol != "X"
+        both = [divmod(one, len(chemical_symbols)) for one in present.tolist()]
+        return self.of_kinds([self.key(tuple(chemical_symbols[k] for k in one)) for one in both], structure.positions)[kind]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import numpy as np
 import torch
@@ -31,7 +31,87 @@ def as_tensor(value: Any) -> Any:
     return torch.tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
 
 
-class AtomParameter(nn.Module):
+class Parameter(nn.Module, ABC):
+    """A quantity of each of some things, given in one of four ways; see `AtomParameter` and `PairParameter`."""
+
+    #: Of what, what a table is keyed by, and what else it may be given as, in messages.
+    each: ClassVar[str]
+    keyed: ClassVar[str]
+    wanted: ClassVar[str]
+
+    def __init__(self, value: Any, name: str, positive: bool = False, non_negative: bool = False) -> None:
+        super().__init__()
+        self.name, self.positive, self.non_negative = name, positive, non_negative
+        self.module: Callable[..., Tensor] | None = None
+        self.table: nn.ParameterDict | None = None
+        self.elements: dict[str, float | Tensor] = {}
+        self.value: Tensor | None
+        given: Any = as_tensor(value)
+        if isinstance(given, Mapping):
+            self.value = None
+            learnt: dict[str, nn.Parameter] = {}
+            for kind, one in given.items():
+                key = self.key(kind)
+                if key in self.elements or key in learnt:
+                    raise ValueError(f"`{name}` must have one value for each {self.keyed}, got two for {key}")
+                (learnt if isinstance(one, nn.Parameter) else self.elements)[key] = one
+                self._check(as_number(one, f"`{name}` of {key}"), f"`{name}` of {key}")
+            self.table = nn.ParameterDict(learnt) if learnt else None
+        elif isinstance(given, Tensor):
+            keep(self, given, name)
+            self._check(given, f"`{name}`")
+        elif callable(given):
+            if type(given).__hash__ is None:
+                raise TypeError(
+                    f"`{name}` must be hashable, as functions are; of a dataclass say @dataclass(eq=False), got {given!r}"
+                )
+            self.value, self.module = None, given
+        else:
+            number = as_number(given, f"`{name}`", self.wanted)
+            self._check(number, f"`{name}`")
+            self.register_buffer("value", number)
+
+    @abstractmethod
+    def key(self, kind: Any) -> str:
+        """What a table calls a kind by; a ValueError of none."""
+
+    def of_kinds(self, names: Sequence[str], like: Tensor) -> Float[Tensor, " n_kinds"]:
+        """Values of the table, (n_kinds,).
+
+        Raises:
+            ValueError: a kind that it does not have.
+        """
+        values = {**self.elements, **(dict(self.table.items()) if self.table is not None else {})}
+        missing = [name for name in names if name not in values]
+        if missing:
+            raise ValueError(
+                f"`{self.name}` must have a value for every {self.keyed}, got none for {', '.join(missing)} "
+                f"(given: {', '.join(values)}); add {{{self.literal(missing[0])}: ...}}, or take a model that has it: see "
+                "`cgdft models`"
+            )
+        chosen = [values[name] for name in names]
+        if not any(isinstance(one, Tensor) for one in chosen):
+            return like.new_tensor(chosen)
+        each = torch.stack([torch.as_tensor(one, dtype=like.dtype, device=like.device) for one in chosen])
+        for name, one in zip(names, each, strict=True):
+            self._check(one, f"`{self.name}` of {name}")
+        return each
+
+    def literal(self, name: str) -> str:
+        """How a kind is written in a table."""
+        return repr(name)
+
+    def _check(self, value: Tensor, what: str) -> None:
+        check_range(value, what, self.positive, self.non_negative)
+
+    def extra_repr(self) -> str:
+        """How `print` shows it."""
+        if self.value is not None:
+            return f"{self.value.item():.6g}" if self.value.ndim == 0 else f"{tuple(self.value.shape)} per {self.each}"
+        return "of the environment" if self.module is not None else f"for {', '.join([*self.elements, *(self.table or {})])}"
+
+
+class AtomParameter(Parameter):
     """A quantity x_i per atom, given in one of four ways; calling it on a structure gives (n_atoms,).
 
     Args:
@@ -46,38 +126,17 @@ class AtomParameter(nn.Module):
             without a value, a tensor of another length.
     """
 
+    each, keyed, wanted = "atom", "element", "a number, a dict per element, a tensor per atom or a module"
+
     def __init__(self, value: ParameterLike, name: str, positive: bool = False, non_negative: bool = False) -> None:
-        super().__init__()
-        self.name, self.positive, self.non_negative = name, positive, non_negative
-        self.module: nn.Module | Callable[[Structure], Tensor] | None = None
-        self.table: nn.ParameterDict | None = None
-        self.elements: dict[str, float | Tensor] = {}
-        self.value: Tensor | None
-        given: Any = as_tensor(value)
-        if isinstance(given, Mapping):
-            self.value = None
-            unknown = [symbol for symbol in given if symbol not in atomic_numbers or symbol == "X"]
-            if unknown:
-                pairs = "; values per pair of elements are those of a PairParameter" if isinstance(unknown[0], tuple) else ""
-                raise ValueError(f"`{name}` must be keyed by chemical symbols, got {unknown[0]!r}{pairs}")
-            self.elements = {s: v for s, v in given.items() if not isinstance(v, nn.Parameter)}
-            learnt = {s: v for s, v in given.items() if isinstance(v, nn.Parameter)}
-            self.table = nn.ParameterDict(learnt) if learnt else None
-            for symbol, v in given.items():
-                self._check(as_number(v, f"`{name}` of {symbol}"), f"`{name}` of {symbol}")
-        elif isinstance(given, Tensor):
-            keep(self, given, name)
-            self._check(given, f"`{name}`")
-        elif callable(given):
-            if type(given).__hash__ is None:
-                raise TypeError(
-                    f"`{name}` must be hashable, as functions are; of a dataclass say @dataclass(eq=False), got {given!r}"
-                )
-            self.value, self.module = None, given
-        else:
-            number = as_number(given, f"`{name}`", "a number, a dict per element, a tensor per atom or a module")
-            self._check(number, f"`{name}`")
-            self.register_buffer("value", number)
+        super().__init__(value, name, positive, non_negative)
+
+    def key(self, kind: Any) -> str:
+        """A chemical symbol."""
+        if kind in atomic_numbers and kind != "X":
+            return str(kind)
+        pairs = "; values per pair of elements are those of a PairParameter" if isinstance(kind, tuple) else ""
+        raise ValueError(f"`{self.name}` must be keyed by chemical symbols, got {kind!r}{pairs}")
 
     def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
         """The value of every atom, (n_atoms,)."""
@@ -94,33 +153,12 @@ class AtomParameter(nn.Module):
             self._check_shape(value, structure)
             self._check(value, f"`{self.name}`")
             return value.to(structure.positions.dtype)
-        return self._by_element(structure)
+        present, kind = once("elements", structure, lambda: _elements(structure), graph=False)
+        return self.of_kinds(present, structure.positions.detach())[kind]
 
     def at(self, structure: Structure) -> AtomParameter:
         """The same parameter with its values for this structure kept."""
-        fixed = copy.copy(self)
-        fixed.__dict__.pop("value", None)
-        kept = {"value": self(structure)}
-        fixed.__dict__.update(_modules={}, _parameters={}, _buffers=kept, module=None, table=None, elements={})
-        return fixed
-
-    def _by_element(self, structure: Structure) -> Tensor:
-        values = {**self.elements, **(dict(self.table.items()) if self.table is not None else {})}
-        present, kind = once("elements", structure, lambda: _elements(structure), graph=False)
-        missing = [chemical_symbols[z] for z in present if chemical_symbols[z] not in values]
-        if missing:
-            raise ValueError(
-                f"`{self.name}` must have a value for every element, got none for {', '.join(missing)} "
-                f"(given: {', '.join(values)}); add {{'{missing[0]}': ...}}, or take a model that has it (EEQ: H to Rn)"
-            )
-        like = structure.positions.detach()
-        chosen = [values[chemical_symbols[z]] for z in present]
-        if not any(isinstance(v, Tensor) for v in chosen):
-            return like.new_tensor(chosen)[kind]
-        each = torch.stack([torch.as_tensor(v, dtype=like.dtype, device=like.device) for v in chosen])
-        for z, one in zip(present, each, strict=True):
-            self._check(one, f"`{self.name}` of {chemical_symbols[z]}")
-        return each[kind]
+        return AtomParameter(self(structure), self.name, self.positive, self.non_negative)
 
     def _check_shape(self, value: Tensor, structure: Structure) -> None:
         if not isinstance(value, Tensor) or value.is_complex():
@@ -130,17 +168,6 @@ class AtomParameter(nn.Module):
             )
         if value.shape != (structure.n_atoms,):
             raise ValueError(f"`{self.name}` must be (n_atoms,) = ({structure.n_atoms},), got shape {tuple(value.shape)}")
-
-    def _check(self, value: Tensor, what: str) -> None:
-        check_range(value, what, self.positive, self.non_negative)
-
-    def extra_repr(self) -> str:
-        """How `print` shows it."""
-        if self.value is not None:
-            return f"{self.value.item():.6g}" if self.value.ndim == 0 else f"{tuple(self.value.shape)} per atom"
-        if self.module is not None:
-            return "of the environment"
-        return f"for {', '.join([*self.elements, *(self.table or {})])}"
 
 
 def as_number(value: Any, what: str, wanted: str = "a real number") -> Tensor:
@@ -181,7 +208,7 @@ def check_range(value: Tensor, what: str, positive: bool, non_negative: bool) ->
         raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
 
 
-def _elements(structure: Structure) -> tuple[list[int], Tensor]:
-    """The atomic numbers present, and which of them each atom has, (n_atoms,)."""
+def _elements(structure: Structure) -> tuple[list[str], Tensor]:
+    """The elements present, and which of them each atom is, (n_atoms,)."""
     present, kind = structure.numbers.unique(return_inverse=True)
-    return present.tolist(), kind
+    return [chemical_symbols[z] for z in present.tolist()], kind

@@ -18,6 +18,7 @@ from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.naming import few
 from cgdft.rows import ConstraintRows
+from cgdft.slopes import askew, slope, slopes
 from cgdft.space import Space
 
 if TYPE_CHECKING:
@@ -107,23 +108,22 @@ class Problem(ABC):
         if not self.structure.pbc.any():
             return None
 
-        def slope(functional: Functional) -> Tensor:
+        def by_crossed(functional: Functional) -> Tensor:
             with torch.enable_grad():
-                crossed = torch.zeros(self.n, 3, dtype=self.space.origin.dtype, device=self.index.device, requires_grad=True)
+                crossed = self.space.origin.new_zeros(self.n, 3).requires_grad_()
                 rho = replace(self.nothing, crossed=crossed)
-                energy = sum((term.energy(rho) for term in functional if term.external), 0.0 * crossed.sum(1)).sum()
-                return torch.autograd.grad(energy, crossed)[0]
+                return slope(sum((term.energy(rho) for term in functional if term.external), 0.0 * crossed.sum(1)), crossed)
 
-        slopes = [slope(one) for one in (self.functional, self.readout) if one is not None]
-        for one in slopes:
+        found = [by_crossed(one) for one in (self.functional, self.readout) if one is not None]
+        for one in found:
             along = one - (self.structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
             if (along.norm(dim=1) > 1e-10 * one.norm(dim=1)).any():
                 self.require_known_ways("`field` along a periodic axis")
-        if self.space.carried is None or not slopes[0].any():
+        if self.space.carried is None or not found[0].any():
             return None
         structure, felt = self.structure, torch.zeros_like(self.space.origin)
-        felt[:, 0] = (structure.positions.detach() * slopes[0][structure.index]).sum(1)
-        return (self.space.carried.detach() * slopes[0][self.index]).sum(1) - self.space.pull(felt).detach()
+        felt[:, 0] = (structure.positions.detach() * found[0][structure.index]).sum(1)
+        return (self.space.carried.detach() * found[0][self.index]).sum(1) - self.space.pull(felt).detach()
 
     def require_known_ways(self, what: str) -> None:
         """Raise a ValueError if it is not known how charges come through the walls of a cell."""
@@ -137,14 +137,11 @@ class Problem(ABC):
             return False
         with torch.enable_grad(), remembered():
             at = self.structure.positions.detach()
-            moved = (0.05 * torch.cos(torch.arange(at.numel()).to(at))).reshape(at.shape).requires_grad_()  # no symmetry
+            moved = (0.05 * askew(at)).requires_grad_()
             strain = torch.zeros_like(self.structure.cell, requires_grad=True)
             origin = self.ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
             weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
-            if not origin.requires_grad:
-                return True
-            slopes = torch.autograd.grad(origin @ weights, (moved, strain), allow_unused=True, materialize_grads=True)
-        return not any(bool(slope.any()) for slope in slopes)
+            return not any(bool(one.any()) for one in slopes(origin @ weights, (moved, strain)))
 
     def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
         """Whether the ansatz can change the linear charge a.p of these weights a."""

@@ -57,9 +57,7 @@ class Recursion(LawProblem):
 
     def runaway(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
         """Structures whose answers have left all bounds; they keep the last that had not."""
-        most = p.detach().abs().amax(1)
-        largest = most.new_zeros(self.n).scatter_reduce(0, self.structure.index, most.nan_to_num(torch.inf), "amax")
-        return ~(largest <= RUNAWAY)
+        return ~(self.rows.largest(p.reshape(-1)) <= RUNAWAY)
 
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """p and lambda less those of the last answer, with a graph."""

@@ -27,6 +27,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from cgdft.counted import counted
 from cgdft.density import KNOWN_WAYS, Density
 from cgdft.finite import finite
+from cgdft.slopes import slopes
 from cgdft.solver import Inverse
 
 if TYPE_CHECKING:
@@ -265,24 +266,18 @@ class Probed:
         for name, change in zip(by, changes, strict=True):
             if not change.requires_grad:
                 raise ValueError(f"`by` must be among the changes that the response was asked for, got {name}")
-        if not value.requires_grad:
-            return [torch.zeros_like(change) for change in changes]
-        weight = torch.ones_like(value) if weight is None else weight
-        options = {"create_graph": torch.is_grad_enabled(), "retain_graph": True, "materialize_grads": True}
-        slopes = [slope + 0.0 for slope in torch.autograd.grad(value, changes, weight, allow_unused=True, **options)]
-        if not all(finite(slope) for slope in slopes):
+        found = [one + 0.0 for one in slopes(value, changes, weight, graph=torch.is_grad_enabled(), keep=True)]
+        if not all(finite(one) for one in found):
             self._blame(changes, " and ".join({"displacement": "positions", "strain": "cell"}.get(one, one) for one in by))
-        return slopes
+        return found
 
     def _blame(self, changes: list[Tensor], by: str) -> None:
         """Raise a ValueError that names the first term whose derivative by some changes is no number."""
         rho, names = self.density.at(self.density.coefficients.detach()), []
         for term in self.problem.readout or self.problem.functional:
             with torch.enable_grad():
-                energy = term.energy(rho).sum()
-            if energy.requires_grad:
-                found = torch.autograd.grad(energy, changes, retain_graph=True, allow_unused=True, materialize_grads=True)
-                names += [] if all(map(finite, found)) else [f"of `{term.name}` "]
+                found = slopes(term.energy(rho), changes, keep=True)
+            names += [] if all(map(finite, found)) else [f"of `{term.name}` "]
         raise ValueError(
             f"the derivative of the energy {''.join(names[:1])}by {by} must be finite, got NaN or infinity: a root or norm at "
             "zero, or an angle of a line; make it smooth there"

@@ -145,6 +145,10 @@ class ConstraintRows:
             return torch.dot(u, v)[None]
         return u.new_zeros(self.n).index_add(0, self.index, u * v)
 
+    def largest(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
+        """max |v| of each structure; infinite where one is no number."""
+        return v.new_zeros(self.n).scatter_reduce(0, self.index, v.detach().abs().nan_to_num(torch.inf), "amax")
+
     def each(self, values: Tensor) -> Tensor:
         """A value per structure for each x, or one for all."""
         return values if self.n == 1 else values[self.index]

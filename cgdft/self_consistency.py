@@ -13,6 +13,7 @@ from cgdft.law_problem import LawProblem
 from cgdft.problem import Residual
 from cgdft.response import Probe
 from cgdft.response_law import GrandPotential
+from cgdft.slopes import slopes
 
 if TYPE_CHECKING:
     from cgdft.solver import Inverse, Solver
@@ -73,10 +74,8 @@ class SelfConsistency(LawProblem):
             p = self.space.coefficients(x)
             residual = rows.pad((p - self.answer(self.potentials(p, multipliers))).reshape(-1))
             for k in range(n):
-                slopes = torch.autograd.grad(
-                    residual[:, k].sum(), (x, multipliers), retain_graph=True, allow_unused=True, materialize_grads=True
-                )
-                row = torch.cat([rows.pad(slopes[0]), slopes[1]], 1)
+                by_x, by_multipliers = slopes(residual[:, k], (x, multipliers), keep=True)
+                row = torch.cat([rows.pad(by_x), by_multipliers], 1)
                 matrix[:, k] = torch.where(there[:, k, None], row, matrix[:, k])
         for k, one in enumerate(self.fixed):
             border = torch.cat([-rows.pad(one.weights.reshape(-1)), one.weights.new_zeros(self.n, fixed)], 1)

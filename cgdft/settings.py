@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dis import get_instructions
 from functools import lru_cache
-from types import CellType, CodeType
+from types import CellType, CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +25,8 @@ OF_MODULES = frozenset(vars(nn.Module()))
 def settings(model: Model) -> dict[tuple[str, str], Any]:
     """Of terms, ansatz and basis: attributes, and what functions and callable objects that are given for parameters name.
 
-    Numbers, words, arrays, and dicts and sequences of numbers and words; attributes with _ are a part's own. What a solve
-    itself changes, such as a counter, is none: see `lasting`.
+    Numbers, words, arrays, and dicts, sequences and objects that hold numbers and words; attributes with _ are a part's own.
+    What a solve itself changes, such as a counter, is none: see `lasting`.
     """
     found: dict[tuple[str, str], Any] = {}
     for k, part in enumerate((*model.functional, *(model.readout or ()), model.ansatz, model.basis)):
@@ -76,6 +76,9 @@ def _kept(value: Any) -> Any:
         return tuple(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size <= MANY:
         return {"shape": value.shape, "values": value.tobytes()}
+    held = None if callable(value) or isinstance(value, ModuleType) else getattr(value, "__dict__", None)
+    if held and len(held) <= LONG:  # of an object that keeps settings
+        return {name: one for name, one in held.items() if type(one) in PLAIN}
     return None
 
 

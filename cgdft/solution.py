@@ -16,6 +16,7 @@ from cgdft.density import Density
 from cgdft.derivatives import Derivatives
 from cgdft.minimisation import Minimisation
 from cgdft.naming import few
+from cgdft.slopes import slope
 from cgdft.solver import Minimum, Solver, Status
 from cgdft.structure import Structure
 
@@ -287,9 +288,7 @@ class Solution:
         p = response.density.coefficients
         weight = torch.zeros_like(p).requires_grad_()
         with torch.enable_grad():
-            slope = response.slope(p, "charge", weight).sum()
-        graph = self._derivatives.wanted
-        (found,) = torch.autograd.grad(slope, weight, create_graph=graph, allow_unused=True, materialize_grads=True)
+            found = slope(response.slope(p, "charge", weight), weight, graph=self._derivatives.wanted)
         return counted(found[:, 0], 2, self._derivatives.variables)
 
     def hardness(self) -> Float[Tensor, " n_structures"]:
@@ -297,9 +296,9 @@ class Solution:
         self._require_charge()
         response = self._derivatives.by("charge", order=2, energy=True)
         with torch.enable_grad():
-            slope = response.slope(response.value, "charge")
+            by_charge = response.slope(response.value, "charge")
         with self._derivatives.graph:
-            return response.slope(slope, "charge")
+            return response.slope(by_charge, "charge")
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
         """s_i = dN_i/dmu = f_i / eta, (n_atoms,), e^2 / hartree; sums to dN/dmu."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from cgdft.finite import finite
 from cgdft.foreign import is_foreign
 from cgdft.law_problem import LawProblem
 from cgdft.response_law import GrandPotential
+from cgdft.slopes import askew, slope
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def check_terms(problem: Problem, x: Tensor) -> None:
     terms = [term for term in (*problem.functional, *(problem.readout or ())) if is_foreign(term)]
     if terms:
         rho = problem.density(x)
-        way = _direction(rho.coefficients)
+        way = askew(rho.coefficients)
         aside = rho.coefficients + ASIDE * way.flip(0)
         for term in terms:
             _check_term(term, rho.at(aside), way)
@@ -58,8 +59,7 @@ def _check_term(term: Term, rho: Density, way: Tensor) -> None:
         return rho.at(rho.coefficients + t * way)
 
     if "gradient" in own:
-        slope = _difference(lambda t: term.energy(at(t)).sum())
-        _compare(term.name, "gradient", (term.gradient(rho) * way).sum(), slope)
+        _compare(term.name, "gradient", (term.gradient(rho) * way).sum(), _difference(lambda t: term.energy(at(t)).sum()))
     bent = _difference(lambda t: term.gradient(at(t)))
     if "curvature" in own:
         _compare(term.name, "curvature", term.curvature(rho)(way), bent)
@@ -78,22 +78,17 @@ def _check_law(problem: LawProblem, minimum: Minimum) -> None:
     law, name = problem.law, type(problem.law).__name__
     with torch.enable_grad():
         v = problem.potentials(problem.space.coefficients(minimum.x), minimum.multipliers).detach()
-        way = _direction(v)
+        way = askew(v)
         v = (v + ASIDE * way.flip(0)).requires_grad_()
         value = law(problem.structure, v)
         value = value.sum() if isinstance(law, GrandPotential) else (value * way.flip(0)).sum()
-        options: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
-        slope = torch.autograd.grad(value, v, **options)[0] if value.requires_grad else torch.zeros_like(v)
+        seen = slope(value, v)
 
     def at(t: float) -> Tensor:
         found = law(problem.structure, v.detach() + t * way)
         return found.sum() if isinstance(law, GrandPotential) else (found * way.flip(0)).sum()
 
-    _compare(name, "derivative by potentials, as torch sees it,", (slope * way).sum(), _difference(at))
-
-
-def _direction(like: Tensor) -> Tensor:
-    return torch.cos(torch.arange(like.numel(), dtype=like.dtype, device=like.device)).reshape(like.shape)
+    _compare(name, "derivative by potentials, as torch sees it,", (seen * way).sum(), _difference(at))
 
 
 def _difference(along: Callable[[float], Tensor]) -> Tensor:

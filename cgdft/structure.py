@@ -230,7 +230,15 @@ class Structure:
         return self.holding(charge=charge)
 
     def to(self, device: torch.device | str) -> Structure:
-        """The same with its tensors on another device, such as "cuda", where everything is then computed."""
+        """The same with its tensors on another device, such as "cuda", where everything is then computed.
+
+        Raises:
+            TypeError: a dtype: numbers of a structure are double.
+        """
+        if isinstance(device, torch.dtype):
+            raise TypeError(
+                f"`device` must be a device, got {device}: numbers of a structure are double; see `dtype` of Hartree"
+            )
         return self.holding(**{one.name: getattr(self, one.name).to(device) for one in fields(self)})
 
     def holding(self, **changes: Tensor) -> Structure:

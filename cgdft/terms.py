@@ -18,6 +18,7 @@ from cgdft.finite import finite
 from cgdft.memo import once
 from cgdft.naming import distinct
 from cgdft.parameter import AtomParameter
+from cgdft.slopes import slope
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -94,25 +95,15 @@ class Term(nn.Module, ABC):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             p = rho.coefficients if rho.coefficients.requires_grad else rho.coefficients.detach().requires_grad_()
-            energy = self.energy(rho.at(p)).sum()
-            if not energy.requires_grad:
-                return torch.zeros_like(p)
-            (slope,) = torch.autograd.grad(energy, p, create_graph=graph, allow_unused=True)
-        return torch.zeros_like(p) if slope is None else slope
+            return slope(self.energy(rho.at(p)), p, graph=graph)
 
     def curvature(self, rho: Density) -> Callable[[Tensor], Tensor]:
         """v -> (d2E/dp dp) v, (n_atoms, size) to the same; what does not depend on v is computed once. Default: by autograd."""
         if self.local:
             blocks = self.blocks(rho)
             return lambda v: torch.einsum("iab,ib->ia", blocks, v)
-        p, slope = self._slope(rho)
-
-        def product(v: Tensor) -> Tensor:
-            if not slope.requires_grad:
-                return torch.zeros_like(v)
-            return torch.autograd.grad(slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True)[0]
-
-        return product
+        p, gradient = self._slope(rho)
+        return lambda v: slope(gradient, p, v, keep=True)
 
     def blocks(self, rho: Density) -> Float[Tensor, "n_atoms size size"]:
         """d2E/dp_i dp_i of a local term, (n_atoms, size, size); default: by autograd."""
@@ -176,15 +167,12 @@ def expansion(term: Term, rho: Density) -> tuple[Float[Tensor, "n_atoms size"], 
     """dE/dp and d2E/dp_i dp_i of a local term by autograd, (n_atoms, size) and (n_atoms, size, size), without a graph."""
     size = rho.basis.size
     blocks = rho.coefficients.new_zeros(len(rho.coefficients), size, size)
-    p, slope = term._slope(rho)
-    if slope.requires_grad:
-        for component in range(size):
-            v = torch.zeros_like(p)
-            v[:, component] = 1.0
-            blocks[:, :, component] = torch.autograd.grad(
-                slope, p, v, retain_graph=True, allow_unused=True, materialize_grads=True
-            )[0]
-    return slope.detach(), blocks
+    p, gradient = term._slope(rho)
+    for component in range(size if gradient.requires_grad else 0):
+        v = torch.zeros_like(p)
+        v[:, component] = 1.0
+        blocks[:, :, component] = slope(gradient, p, v, keep=True)
+    return gradient.detach(), blocks
 
 
 class DensityIndependent(Term):

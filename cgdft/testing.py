@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from cgdft.electrostatics.multipole import rotation
 from cgdft.finite import finite
 from cgdft.minimisation import Minimisation
 from cgdft.parameter import AtomParameter
+from cgdft.slopes import slope
 from cgdft.solver import Solver
 from cgdft.solvers.curvature import negative_curvature
 from cgdft.structure import Structure, require_structure
@@ -253,9 +253,7 @@ def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points
     def at(t: float) -> tuple[float, float, float]:
         x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
         value = along(x)
-        if not value.requires_grad:
-            return t, float(value), 0.0
-        return t, float(value.detach()), float(torch.autograd.grad(value, x, allow_unused=True, materialize_grads=True)[0])
+        return t, float(value.detach()), float(slope(value, x))
 
     def unexplained(one: tuple[float, float, float], two: tuple[float, float, float]) -> float:
         return two[1] - one[1] - 0.5 * (two[0] - one[0]) * (one[2] + two[2])
@@ -271,13 +269,12 @@ def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points
 def _check_line(name: str, along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     value = along(t)
-    unused: dict[str, Any] = {"allow_unused": True, "materialize_grads": True}
-    slope = torch.autograd.grad(value, t, create_graph=True, **unused)[0] if value.requires_grad else torch.zeros_like(t)
-    curvature = torch.autograd.grad(slope, t, **unused)[0] if slope.requires_grad else torch.zeros_like(t)
+    first = slope(value, t, graph=True)
+    curvature = slope(first, t)
     with torch.no_grad():
         h = 1e-3
         e = [along(torch.tensor(k * h, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]
-        compare(f"first derivative of the {name}", slope, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
+        compare(f"first derivative of the {name}", first, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
         bent = (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2)
         compare(f"second derivative of the {name}", curvature, bent, 1e-5)
 
@@ -361,10 +358,7 @@ def _transposed(problem: Minimisation, multipliers: Tensor) -> Tensor:
     """C^T multipliers."""
     x = torch.zeros_like(problem.index, dtype=torch.float64).requires_grad_()
     with torch.enable_grad():
-        value = (problem.excess(x) * multipliers).sum()
-        if not value.requires_grad:
-            return torch.zeros_like(x)
-        return torch.autograd.grad(value, x)[0]
+        return slope(problem.excess(x) * multipliers, x)
 
 
 def _few(value: Tensor) -> str:

@@ -75,7 +75,7 @@ def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]
 
     def apply(r: Tensor) -> Tensor:
         z = respond(r)
-        largest = r.new_zeros(problem.n).scatter_reduce(0, problem.index, z.abs(), "amax")
+        largest = problem.rows.largest(z)
         largest = torch.where(largest == 0, 1.0, largest)
         scale = problem.rows.each(largest)
         b = push(z / scale)  # squares of small numbers would be zero in float32

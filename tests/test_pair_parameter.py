@@ -49,7 +49,7 @@ def test_values_of_pairs(way):
 WRONG = {
     "a symbol": ({"O": 1.0}, r"keyed by pairs of chemical symbols, such as \('O', 'H'\), got 'O'"),
     "no element": ({("O", "Xx"): 1.0}, r"got \('O', 'Xx'\)"),
-    "two for one": ({("O", "H"): 1.0, ("H", "O"): 2.0}, "one value for a pair of elements, got two for H-O"),
+    "two for one": ({("O", "H"): 1.0, ("H", "O"): 2.0}, "one value for each pair of elements, got two for H-O"),
     "negative": ({("O", "H"): -1.0}, "`k` of H-O must be at least zero, got -1.0"),
     "negative number": (-1, "`k` must be at least zero"),
     "not finite": (torch.tensor([1.0, float("nan")]), "`k` must be finite"),

@@ -26,6 +26,7 @@ from cgdft.electrostatics.compiled_pairs import CompiledPairs
 from cgdft.electrostatics.coulomb import Coulomb, Sites, decay
 from cgdft.electrostatics.division import NOTHING, ROUNDING, Plan, cost_of_all_pairs, divide
 from cgdft.electrostatics.pairs import all_pairs, neighbours
+from cgdft.slopes import slope
 
 if TYPE_CHECKING:
     from cgdft.structure import Structure
@@ -203,13 +204,13 @@ class _Sums:
 
     def _by_position(self, p: Array, s: Array) -> Tensor:
         total = np.empty((len(p), 3))
-        for part, pull, (slope, _) in zip(self.parts, *self._pulls(p, s), strict=True):
-            total[part.sites] = slope if pull is None or part.mesh is None else slope + part.mesh.by_position(pull)
+        for part, pull, (near, _) in zip(self.parts, *self._pulls(p, s), strict=True):
+            total[part.sites] = near if pull is None or part.mesh is None else near + part.mesh.by_position(pull)
         return torch.from_numpy(total)
 
     def _by_cell(self, p: Array, s: Array) -> Tensor:
         total = torch.zeros_like(self.cell)
-        for part, pull, (slope, by_strain) in zip(self.parts, *self._pulls(p, s), strict=True):
+        for part, pull, (near, by_strain) in zip(self.parts, *self._pulls(p, s), strict=True):
             positions, pbc = self.positions[part.sites], self.pbc[part.s]
             if part.mesh is None or pull is None or not pbc.any():
                 continue
@@ -226,7 +227,7 @@ class _Sums:
                 total[part.s] = torch.autograd.grad(surrogate, cell)[0]
             if part.pairs is not None:
                 # pairs see R_i - R_j - shift . cell: a strain moves them as it moves positions and cell together
-                apart = torch.from_numpy(by_strain) - positions.T @ torch.from_numpy(slope)
+                apart = torch.from_numpy(by_strain) - positions.T @ torch.from_numpy(near)
                 total[part.s] += torch.linalg.pinv(self.cell[part.s]).T @ apart
         return total
 
@@ -311,5 +312,4 @@ def _slope_with_graph(operator: CompiledCoulomb, value: Callable[[Coulomb], Tens
     by = by.view_as(by)
     structure = operator.structure.holding(**{name: by})
     exact = operator.differentiable(structure, replace(operator.sites, positions=structure.positions))
-    (found,) = torch.autograd.grad(value(exact), by, create_graph=True, allow_unused=True, materialize_grads=True)
-    return found
+    return slope(value(exact), by, graph=True)
