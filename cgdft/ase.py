@@ -34,7 +34,8 @@ class CGDFT(Calculator):
 
     `energy` is the internal energy, `free_energy` that of which forces and stress are the derivatives: the same at a
     fixed charge, the grand potential E - V Q at a fixed potential. `dipole` is about the origin, which matters for a
-    net charge. Everything else is in `calc.solution`, in atomic units.
+    net charge, `stress` zero across slabs and wires, as cells are not relaxed there. Everything else is in `calc.solution`, in
+    atomic units.
 
     Args:
         model: any model of the package or of your own.

@@ -71,7 +71,7 @@ class ConstraintRows:
             raise ValueError(
                 f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
                 f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
-                f"density or the charge, or give constraints=[] to leave it"
+                f"density, ask for the charge that it has (`charge`, --charge), or give constraints=[] to leave it"
             )
         taken = torch.zeros(width, dtype=torch.bool, device=index.device)
         apart: list[int] = []

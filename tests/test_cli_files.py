@@ -79,3 +79,40 @@ def test_files_of_several_structures(capsys, tmp_path):
     code, _, err = run(capsys, "solve", tmp_path / "close.xyz", "--model", "qeq", "--model", "eeq")
     assert code == 2
     assert "`--model` must be one, got qeq and eeq" in err
+
+
+CIF = """data_salt
+_cell_length_a 5.64
+_cell_length_b 5.64
+_cell_length_c 5.64
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+{symmetry}
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_charge
+Na1 Na {na} 0.87(1)
+Cl1 Cl {cl} -0.87
+"""
+OPERATIONS = "loop_\n_symmetry_equiv_pos_as_xyz\n 'x,y,z'\n '-x,-y,-z'"
+
+
+@pytest.mark.parametrize(
+    ("symmetry", "na", "cl", "count"),
+    [
+        ("_symmetry_space_group_name_H-M 'F m -3 m'", "0 0 0", "0.5 0.5 0.5", 8),
+        (OPERATIONS, "0.1 0.1 0.1", "0.4 0.5 0.6", 4),
+    ],
+)
+def test_charges_of_sites_in_a_cif_file(symmetry, na, cl, count, capsys, tmp_path):
+    """Also where only operations tell the symmetry, without a name."""
+    (tmp_path / "salt.cif").write_text(CIF.format(symmetry=symmetry, na=na, cl=cl))
+    _, out, _ = run(capsys, "solve", tmp_path / "salt.cif", "--model", "latent-charges", "--json")
+    charges = json.loads(out)["charges"]
+    assert len(charges) == count
+    assert sorted({round(one, 6) for one in charges}) == [-0.87, 0.87]

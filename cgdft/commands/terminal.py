@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 EXPECTED = (ValueError, TypeError, RuntimeError, OSError, ImportError, MemoryError)
 #: What begins warnings of libraries that mean nothing to a user: torch's of e3nn 0.4.4.
 OF_LIBRARIES = "The TorchScript type system"
-#: Files of molecules with formal charges, which ASE leaves out.
-OF_MOLECULES = (".sdf", ".mol")
 #: What `--model` takes.
 OF_MODEL = (
     "A model of cgdft models; a file of cgdft train; or a Python file that defines model: a cgdft.Model, or a function of a "
@@ -77,39 +75,10 @@ def _quietly() -> Iterator[None]:
 
 
 def _read(file: str, index: str) -> list[Atoms]:
-    from ase.io import read
+    from cgdft.commands.reading import read
 
     with _quietly():
-        found = records(file, index) if file.lower().endswith(OF_MOLECULES) else read(file, index=index)
-    return found if isinstance(found, list) else [found]
-
-
-def records(file: str, index: str) -> list[Atoms]:
-    """Molecules of an SDF or MOL file, of which ASE reads the first one only, with formal charges, which ASE leaves out."""
-    import io
-
-    from ase.io import read
-    from ase.utils import string2index
-
-    parts = [part for part in Path(file).read_text().split("$$$$\n") if part.strip()]
-    which = string2index(index)
-    found = []
-    for part in parts[which] if isinstance(which, slice) else [parts[int(which)]]:
-        atoms: Any = read(io.StringIO(part), format=Path(file).suffix.lower()[1:])
-        if charges := _formal_charges(part, len(atoms)):
-            atoms.info.setdefault("charge", float(sum(charges)))
-        found.append(atoms)
-    return found
-
-
-def _formal_charges(record: str, n: int) -> list[int]:
-    """Those that a record of n atoms states: by its lines M  CHG, else by codes in the lines of atoms."""
-    lines = record.splitlines()
-    rows = [line.split()[3:] for line in lines if line.startswith("M  CHG")]
-    if rows:
-        return [int(charge) for row in rows for charge in row[1::2]]
-    codes = [line[36:39].strip() for line in lines[4 : 4 + n]]
-    return [4 - int(code) for code in codes if code.isdigit() and int(code) not in (0, 4)]
+        return read(file, index)
 
 
 def _charges_of_pdb(file: str) -> bool:

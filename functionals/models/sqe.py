@@ -38,7 +38,8 @@ def SQE(
         bond_hardness: kappa, hartree / e^2, as the hardness of `SplitCharges`. Zero: QEq of each bonded fragment.
         chi, hardness, width: of the atoms, hartree / e, hartree / e^2, bohr; default: QEq's. Without atomic hardness (None) the
             model is atom-atom charge transfer.
-        bonds: (n_bonds, 2) atoms; default: by covalent radii.
+        bonds: (n_bonds, 2) atoms; default: by covalent radii, which makes energies jump where bonds come and go: for dynamics
+            give them.
         p0: reference charges q0, e; default: the total charge shared equally.
 
     Source: R. A. Nistor, J. G. Polihronov, M. H. Mueser, N. J. Mosey, J. Chem. Phys. 125, 094108 (2006).
