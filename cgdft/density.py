@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -69,7 +69,7 @@ class Density:
 
     def at(self, coefficients: Float[Tensor, "n_atoms size"]) -> Density:
         """The same with other coefficients."""
-        return replace(self, coefficients=coefficients)
+        return Density(self.structure, self.basis, coefficients, self.crossed)
 
     @property
     def charges(self) -> Float[Tensor, " n_atoms"]:
