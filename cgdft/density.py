@@ -86,7 +86,7 @@ class Density:
         """Q_im about the own nucleus in solid harmonics, (n_atoms, 5), e bohr^2; zero where the basis has none."""
         return self.shell(2)
 
-    def shell(self, l: int) -> Float[Tensor, "n_atoms 2l+1"]:  # noqa: E741
+    def shell(self, l: int) -> Float[Tensor, "n_atoms {2*l+1}"]:  # noqa: E741
         """p_il, (n_atoms, 2 l + 1), e bohr^l: charges, dipoles or quadrupoles; zero where the basis has none."""
         if self.basis.lmax < l:
             return self.coefficients.new_zeros(self.structure.n_atoms, 2 * l + 1)
