@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
     from cgdft.functional import Functional
-    from cgdft.minimisation import Minimisation
     from cgdft.model import Model
     from cgdft.pair_parameter import PairParameter
     from cgdft.parameter import AtomParameter
-    from cgdft.problem import Problem
+    from cgdft.problems.minimisation import Minimisation
+    from cgdft.problems.problem import Problem
     from cgdft.response_law import GrandPotential, Response, ResponseLaw
     from cgdft.solution import Solution
     from cgdft.solver import Minimum, Solver, SolverError, Status
@@ -41,11 +41,11 @@ _WORDS = {
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
     "functional": ("Functional",),
-    "minimisation": ("Minimisation",),
     "model": ("Model",),
     "pair_parameter": ("PairParameter",),
     "parameter": ("AtomParameter",),
-    "problem": ("Problem",),
+    "problems.minimisation": ("Minimisation",),
+    "problems.problem": ("Problem",),
     "response_law": ("GrandPotential", "Response", "ResponseLaw"),
     "solution": ("Solution",),
     "solver": ("Minimum", "Solver", "SolverError", "Status"),

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cgdft.foreign import is_foreign
-from cgdft.minimisation import RUNAWAY, Minimisation
-from cgdft.problem import KEPT, Problem
+from cgdft.problems.minimisation import RUNAWAY, Minimisation
+from cgdft.problems.problem import KEPT, Problem
 from cgdft.solver import LEFT, Minimum, Solver, Status, beginning, norm_scale
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.constraint import Atoms, Constraint
     from cgdft.functional import Functional
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
     from cgdft.structure import Structure
 
 #: Coefficients given as charges (number, per element, per atom, module) or as a tensor (n_atoms, size) or module giving one.
@@ -42,7 +42,7 @@ class Ansatz(nn.Module, ABC):
         readout: Functional | None,
     ) -> Problem:
         """What a solver sees of a model with this ansatz: a minimum."""
-        from cgdft.minimisation import Minimisation
+        from cgdft.problems.minimisation import Minimisation
 
         return Minimisation(structure, basis, functional, self, constraints, readout)
 

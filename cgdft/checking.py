@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cgdft.law_problem import LawProblem
+from cgdft.problems.law_problem import LawProblem
 from cgdft.response_law import ResponseLaw
 from cgdft.structure import Structure, require_structure
 from cgdft.testing import TURN, beside, doubled, inversion

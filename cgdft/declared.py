@@ -13,8 +13,8 @@ from cgdft.slopes import askew, slope
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
-    from cgdft.minimisation import Minimisation
-    from cgdft.problem import Problem
+    from cgdft.problems.minimisation import Minimisation
+    from cgdft.problems.problem import Problem
 
 #: Coefficients of a structure up to which the whole Hessian of a term is looked at.
 FEW = 100

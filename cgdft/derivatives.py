@@ -13,14 +13,14 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.foreign import is_foreign
-from cgdft.minimisation import DIRECT, Minimisation
+from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
 from cgdft.settings import lasting, same, settings
 from cgdft.solver import Status, verified
 
 if TYPE_CHECKING:
     from cgdft.model import Model
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
     from cgdft.solver import Inverse, Minimum, Solver
     from cgdft.structure import Structure
 

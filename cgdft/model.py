@@ -18,7 +18,7 @@ from cgdft.derivatives import Derivatives
 from cgdft.electrostatics.pairs import neighbours
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.problem import Problem
+from cgdft.problems.problem import Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.settings import OF_MODULES, PLAIN, named_by, settings
 from cgdft.solution import Solution

@@ -134,7 +134,7 @@ def notes_on(solution: Solution) -> list[str]:
     """What a user may not expect of the charges of solutions."""
     import torch
 
-    from cgdft.minimisation import Minimisation
+    from cgdft.problems.minimisation import Minimisation
 
     notes, got = note_on_charge(solution), solution.total_charge.detach()
     q, numbers = solution.charges.detach(), solution.structure.numbers

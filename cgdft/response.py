@@ -32,7 +32,7 @@ from cgdft.solver import Inverse
 
 if TYPE_CHECKING:
     from cgdft.model import Model
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
     from cgdft.structure import Structure
 
 

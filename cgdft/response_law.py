@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
     from cgdft.functional import Functional
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
     from cgdft.structure import Structure
 
 
@@ -71,8 +71,8 @@ class Response(Ansatz):
         readout: Functional | None,
     ) -> Problem:
         """The self-consistency of input and output, or so many answers."""
-        from cgdft.recursion import Recursion
-        from cgdft.self_consistency import SelfConsistency
+        from cgdft.problems.recursion import Recursion
+        from cgdft.problems.self_consistency import SelfConsistency
 
         kind = SelfConsistency if self.steps is None else Recursion
         return kind(structure, basis, functional, self, constraints, readout)

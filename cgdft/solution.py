@@ -14,8 +14,8 @@ from torch import Tensor
 from cgdft.counted import counted
 from cgdft.density import Density
 from cgdft.derivatives import Derivatives
-from cgdft.minimisation import Minimisation
 from cgdft.naming import few
+from cgdft.problems.minimisation import Minimisation
 from cgdft.slopes import slope
 from cgdft.solver import Minimum, Solver, Status
 from cgdft.structure import Structure

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.declared import check_declared, check_quadratic
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 
 if TYPE_CHECKING:
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
 
 #: K^-1 of the saddle-point operator K = [[H, -C^T], [-C, 0]]: (r_x, r_lambda) -> (dx, dlambda).
 Inverse = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]

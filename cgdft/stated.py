@@ -11,7 +11,7 @@ from cgdft.declared import FEW
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.foreign import is_foreign
-from cgdft.law_problem import LawProblem
+from cgdft.problems.law_problem import LawProblem
 from cgdft.response_law import GrandPotential
 from cgdft.slopes import askew, slope
 from cgdft.terms import Term
@@ -19,7 +19,7 @@ from cgdft.terms import Term
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cgdft.problem import Problem
+    from cgdft.problems.problem import Problem
     from cgdft.solver import Minimum
 
 #: How far from the solution, where no kink is, and step of differences, both as parts of a coefficient or potential of one.

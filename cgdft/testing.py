@@ -14,8 +14,8 @@ from cgdft.basis import Multipoles
 from cgdft.density import Density
 from cgdft.electrostatics.multipole import rotation
 from cgdft.finite import finite
-from cgdft.minimisation import Minimisation
 from cgdft.parameter import AtomParameter
+from cgdft.problems.minimisation import Minimisation
 from cgdft.slopes import slope
 from cgdft.solver import Solver
 from cgdft.solvers.curvature import negative_curvature

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.rows import ConstraintRows
+from cgdft.problems.constraint_rows import ConstraintRows
 
 
 @dataclass

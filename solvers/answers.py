@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
-from cgdft.recursion import Recursion
+from cgdft.problems.problem import Problem
+from cgdft.problems.recursion import Recursion
 from cgdft.solver import Minimum, Solver, Status
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 from cgdft.solver import (
     Inverse,
     Minimum,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
 

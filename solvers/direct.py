@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.finite import finite
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 from cgdft.solver import (
     Inverse,
     Minimum,

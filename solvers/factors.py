@@ -16,7 +16,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 from cgdft.solvers.curvature import tangent_hessian
 
 #: Ratio of pivots of a Cholesky factor from which so much is lost that solutions are refined.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cgdft.minimisation import Minimisation
+from cgdft.problems.minimisation import Minimisation
 from cgdft.solver import Minimum, Solver, Status, beginning, check_settings, norm_scale
 from cgdft.solvers.anderson import Anderson
 from cgdft.solvers.curvature import negative_curvature

@@ -29,8 +29,8 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
 from cgdft.electrostatics.mesh import mesh_shape
-from cgdft.minimisation import Minimisation
-from cgdft.rows import ConstraintRows
+from cgdft.problems.constraint_rows import ConstraintRows
+from cgdft.problems.minimisation import Minimisation
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16

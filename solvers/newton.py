@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.minimisation import RUNAWAY, Minimisation
+from cgdft.problems.minimisation import RUNAWAY, Minimisation
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, check_settings, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature

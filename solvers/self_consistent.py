@@ -14,8 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cgdft.problem import Problem
-from cgdft.self_consistency import SelfConsistency
+from cgdft.problems.problem import Problem
+from cgdft.problems.self_consistency import SelfConsistency
 from cgdft.solver import Minimum, Solver, Status, check_settings
 from cgdft.solvers.anderson import Anderson
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cgdft.rows import ConstraintRows
+from cgdft.problems.constraint_rows import ConstraintRows
 
 #: What an approximate solve takes off a residual before the right operator is asked again.
 CORRECTION = 1e-3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cgdft.rows import ConstraintRows
+from cgdft.problems.constraint_rows import ConstraintRows
 
 D = torch.float64
 

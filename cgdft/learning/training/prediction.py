@@ -11,9 +11,9 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
-from cgdft.minimisation import DIRECT, Minimisation
 from cgdft.model import Model
-from cgdft.problem import Problem
+from cgdft.problems.minimisation import DIRECT, Minimisation
+from cgdft.problems.problem import Problem
 from cgdft.response import Probe, Probed, Undefined, respond
 from cgdft.solver import SolverError, Status
 from cgdft.solvers import Direct

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved
-from cgdft.minimisation import Minimisation
 from cgdft.model import Model
 from cgdft.naming import few
+from cgdft.problems.minimisation import Minimisation
 from cgdft.response import Probe, Probed
 
 #: (model, batch, quantities wanted, where to start) -> prediction.

@@ -14,7 +14,7 @@ from torch import Tensor
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.functional import Functional
-from cgdft.problem import Problem, Residual
+from cgdft.problems.problem import Problem, Residual
 from cgdft.slopes import slope, slopes
 from cgdft.terms import Term, require_bounded
 

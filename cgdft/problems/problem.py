@@ -14,10 +14,10 @@ from torch import Tensor
 from cgdft.constraint import Row, settled
 from cgdft.density import KNOWN_WAYS, Density
 from cgdft.functional import Functional
-from cgdft.harmonic import Harmonic
 from cgdft.memo import remembered
 from cgdft.naming import few
-from cgdft.rows import ConstraintRows
+from cgdft.problems.constraint_rows import ConstraintRows
+from cgdft.problems.harmonic import Harmonic
 from cgdft.slopes import askew, slope, slopes
 from cgdft.space import Space
 

@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.law_problem import LawProblem
-from cgdft.minimisation import RUNAWAY
-from cgdft.problem import Residual
+from cgdft.problems.law_problem import LawProblem
+from cgdft.problems.minimisation import RUNAWAY
+from cgdft.problems.problem import Residual
 from cgdft.response import Probe
 
 if TYPE_CHECKING:
