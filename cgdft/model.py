@@ -14,13 +14,13 @@ from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.declared import check_declared
-from cgdft.derivatives import Derivatives
+from cgdft.derivatives.settings import OF_MODULES, PLAIN, named_by, settings
+from cgdft.derivatives.solved import Derivatives
 from cgdft.electrostatics.pairs import neighbours
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problems.problem import Problem
 from cgdft.response import Prepared, forbid_inference
-from cgdft.settings import OF_MODULES, PLAIN, named_by, settings
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.stated import check_stated

@@ -24,8 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from cgdft.counted import counted
 from cgdft.density import KNOWN_WAYS, Density
+from cgdft.derivatives.counted import counted
 from cgdft.finite import finite
 from cgdft.slopes import slopes
 from cgdft.solver import Inverse

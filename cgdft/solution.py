@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.counted import counted
 from cgdft.density import Density
-from cgdft.derivatives import Derivatives
+from cgdft.derivatives.counted import counted
+from cgdft.derivatives.solved import Derivatives
 from cgdft.naming import few
 from cgdft.problems.minimisation import Minimisation
 from cgdft.slopes import slope

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.settings import lasting, same, settings
 from cgdft.foreign import is_foreign
 from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
-from cgdft.settings import lasting, same, settings
 from cgdft.solver import Status, verified
 
 if TYPE_CHECKING:
