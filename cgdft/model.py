@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cgdft.accepting import accepted
 from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
+from cgdft.checks.declared import check_declared
+from cgdft.checks.returned import accepted
+from cgdft.checks.stated import check_stated
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
-from cgdft.declared import check_declared
 from cgdft.derivatives.settings import OF_MODULES, PLAIN, named_by, settings
 from cgdft.derivatives.solved import Derivatives
 from cgdft.electrostatics.pairs import neighbours
@@ -23,7 +24,6 @@ from cgdft.problems.problem import Problem
 from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
-from cgdft.stated import check_stated
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 from cgdft.units import angstrom

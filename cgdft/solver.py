@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.declared import check_declared, check_quadratic
+from cgdft.checks.declared import check_declared, check_quadratic
 from cgdft.problems.minimisation import Minimisation
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def require_quadratic(problem: Minimisation, solver: Solver) -> None:
 def require_stationary(problem: Minimisation, x: Tensor, met: Tensor) -> None:
     """Raise a ValueError where a quadratic energy was minimised and the gradient does not vanish: `met`, (n_structures,)."""
     if not met.all():
-        from cgdft.stated import check_terms
+        from cgdft.checks.stated import check_terms
 
         check_declared(problem, x)
         check_terms(problem, x)

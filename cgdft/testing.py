@@ -9,8 +9,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from cgdft.accepting import check_types
 from cgdft.basis import Multipoles
+from cgdft.checks.returned import check_types
 from cgdft.density import Density
 from cgdft.electrostatics.multipole import rotation
 from cgdft.finite import finite

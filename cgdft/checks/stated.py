@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cgdft.declared import FEW
+from cgdft.checks.declared import FEW
 from cgdft.density import Density
 from cgdft.finite import finite
 from cgdft.foreign import is_foreign
