@@ -9,8 +9,8 @@ import typer
 
 from cgdft import pretrained
 from cgdft.citations import bibtex, keys_of, references
+from cgdft.commands.chosen_model import Choice
 from cgdft.commands.terminal import model_names, show_rows
-from cgdft.making import Choice
 
 
 def suites() -> None:
@@ -56,7 +56,7 @@ def cite(
     keys = ["cgdft"]
     for name in model or []:
         if name in pretrained.names() or name.endswith((".safetensors", ".py")):
-            from cgdft.making import Choice
+            from cgdft.commands.chosen_model import Choice
 
             keys += Choice(name).for_all().references
         else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from cgdft.commands.chosen_model import Choice
 from cgdft.commands.terminal import (
     EXPECTED,
     LAST,
@@ -21,7 +22,7 @@ from cgdft.commands.terminal import (
     read,
     write,
 )
-from cgdft.making import Choice, told
+from cgdft.user_code import told
 
 if TYPE_CHECKING:
     from ase import Atoms

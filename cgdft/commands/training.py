@@ -24,7 +24,7 @@ def train(
     """
     from cgdft.learning.training.read_config import read_config
     from cgdft.learning.training.run import train as run
-    from cgdft.making import told
+    from cgdft.user_code import told
 
     stated = read_config(config)
     with _warnings_in_a_line():
@@ -66,8 +66,8 @@ def evaluate(
 
     Definition and charge are those of its training.
     """
+    from cgdft.commands.chosen_model import Choice
     from cgdft.learning.training.evaluate_files import evaluate_files
-    from cgdft.making import Choice
 
     choice = Choice(model)
     with _warnings_in_a_line():

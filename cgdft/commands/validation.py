@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from cgdft.commands.chosen_model import Choice
 from cgdft.commands.terminal import LAST, OF_MODEL, check_output, complain, models_and_files, read, show, suite_names
-from cgdft.making import Choice
 
 
 def validate(

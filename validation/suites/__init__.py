@@ -44,7 +44,7 @@ def from_file(path: Path) -> Sequence[object]:
     Raises:
         ValueError: the file has none, or fails.
     """
-    from cgdft.making import names_of
+    from cgdft.user_code import names_of
 
     found = names_of(path).get("suite")
     if not isinstance(found, list) or not found:

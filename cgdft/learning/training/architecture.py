@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cgdft.learning.architectures import make
 from cgdft.learning.environment import Environment
-from cgdft.making import names_of, told
 from cgdft.model import Model
+from cgdft.user_code import names_of, told
 
 
 def build(architecture: str, environment: Environment, atoms: Mapping[str, float]) -> Model:

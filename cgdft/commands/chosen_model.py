@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cgdft import pretrained
 from cgdft.citations import ModelRecord, model_record
+from cgdft.user_code import names_of, told
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -190,35 +191,6 @@ def charges_of(atoms: Sequence[Atoms], name: str) -> Tensor:
 def initial_charges(atoms: Atoms) -> Any:
     """Charges that a file gives, an array (n_atoms,); None if it gives none."""
     return atoms.arrays.get("initial_charges", atoms.arrays.get("charges"))
-
-
-def names_of(path: Path) -> dict[str, Any]:
-    """What a user's Python file defines, which may import its neighbours.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: whatever the code raises.
-    """
-    import runpy
-    import sys
-
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {str(path)!r}")
-    folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-    try:
-        return runpy.run_path(str(path))
-    except (Exception, SystemExit) as error:  # user code: whatever it raises
-        raise ValueError(f"{path}: not readable as a Python file ({told(error, path)})") from error
-
-
-def told(error: BaseException, path: Path) -> str:
-    """An error in a user's code: its kind, its text, and the last line of the file on the way to it."""
-    import traceback
-
-    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).resolve() == path.resolve()]
-    return f"{type(error).__name__}: {error}{f', line {lines[-1]}' if lines else ''}"
 
 
 def _run(path: Path) -> Model | Callable[[Structure], Model]:
