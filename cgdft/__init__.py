@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz, Fixed, Free, ResponseModes, SplitCharges
     from cgdft.basis import Multipoles
-    from cgdft.checking import check_model
     from cgdft.constraint import Constraint, FragmentCharge, PotentialDifference, Row, TotalCharge, TotalSpin
     from cgdft.density import Density
     from cgdft.extrapolation import Extrapolation
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
     from cgdft.space import Entries, Space
     from cgdft.structure import Structure
     from cgdft.terms import Term, term
-    from cgdft.testing import check_solver, check_term
+    from cgdft.testing.model import check_model
+    from cgdft.testing.solver import check_solver
+    from cgdft.testing.term import check_term
 
 __version__ = "0.1.0"
 
@@ -36,7 +37,6 @@ __version__ = "0.1.0"
 _WORDS = {
     "ansatz": ("Ansatz", "Fixed", "Free", "ResponseModes", "SplitCharges"),
     "basis": ("Multipoles",),
-    "checking": ("check_model",),
     "constraint": ("Constraint", "FragmentCharge", "PotentialDifference", "Row", "TotalCharge", "TotalSpin"),
     "density": ("Density",),
     "extrapolation": ("Extrapolation",),
@@ -52,7 +52,9 @@ _WORDS = {
     "space": ("Entries", "Space"),
     "structure": ("Structure",),
     "terms": ("Term", "term"),  # not term.py: the module would hide the decorator
-    "testing": ("check_solver", "check_term"),
+    "testing.model": ("check_model",),
+    "testing.solver": ("check_solver",),
+    "testing.term": ("check_term",),
 }
 _HOME = {word: module for module, words in _WORDS.items() for word in words}
 

@@ -93,7 +93,7 @@ def far_apart(model: Model, structure: Structure) -> str:
         structure is an ion; "independent": each is as alone, and the energies add up but for Coulomb's law between net charges;
         "not additive": the charges are as alone, the energies do not add up; "not tried": of a periodic structure.
     """
-    from cgdft.checking import FAR, far_atom, with_far_atom
+    from cgdft.testing.model import FAR, far_atom, with_far_atom
 
     if structure.pbc.any():
         return "not tried"

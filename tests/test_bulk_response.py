@@ -15,7 +15,7 @@ from cgdft.learning.training.prediction import minimised
 from cgdft.response import Undefined
 from cgdft.solvers import CG
 from cgdft.space import Entries
-from cgdft.testing import doubled
+from cgdft.testing.structures import doubled
 
 D = torch.float64
 SIDE = 8.0

@@ -12,11 +12,11 @@ from ase.build import bulk, molecule
 import cgdft
 from cgdft import Model, Multipoles, Structure, check_model
 from cgdft.ase import CGDFT, annotated
-from cgdft.checking import FAR
 from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
 from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq, UniformField
-from cgdft.testing import beside
+from cgdft.testing.model import FAR
+from cgdft.testing.structures import beside
 from cgdft.units import angstrom, eV
 
 MODELS = {record.name: record for record in models()}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cgdft import Model, Multipoles, Structure
 from cgdft.electrostatics.multipole import rotation
 from cgdft.functionals import Electronegativity, Hardness, Hartree
-from cgdft.testing import TURN
+from cgdft.testing.structures import TURN
 
 D = torch.float64
 ELEMENTS = [1, 6, 8, 11, 17]

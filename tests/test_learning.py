@@ -33,7 +33,7 @@ from cgdft.learning.training.loss import compared, parts, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
 from cgdft.model import Model
 from cgdft.solvers import Direct
-from cgdft.testing import TURN
+from cgdft.testing.structures import TURN
 
 ATOMS = {"H": -0.5, "C": -37.8, "O": -75.0}
 WEIGHTS = {"energy": 1.0, "forces": 1.0, "dipole": 1.0, "multipoles": 1.0}

@@ -10,7 +10,7 @@ from torch import Tensor
 from cgdft.problems.law_problem import LawProblem
 from cgdft.response_law import ResponseLaw
 from cgdft.structure import Structure, require_structure
-from cgdft.testing import TURN, beside, doubled, inversion
+from cgdft.testing.structures import TURN, beside, doubled, inversion
 
 if TYPE_CHECKING:
     from cgdft.model import Model

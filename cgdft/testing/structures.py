@@ -1,0 +1,42 @@
+"""What is tried beside a structure: it turned, inverted or doubled, and two side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from cgdft.structure import Structure
+
+#: A turn about no particular axis.
+TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1], [-0.4, 1.1, 0.0]], dtype=torch.float64))
+
+
+def inversion(structure: Structure) -> Structure:
+    """Its image at the origin: the cell is its own."""
+    s = structure
+    return Structure(s.numbers, -s.positions, s.cell, s.pbc, charge=s.charge, spin=s.spin, index=s.index)
+
+
+def beside(structure: Structure, other: Structure, away: Sequence[float]) -> Structure:
+    """Both without cells, the other moved by a vector, bohr; charges and spins add up."""
+    return Structure(
+        torch.cat([structure.numbers, other.numbers]),
+        torch.cat([structure.positions, other.positions + structure.positions.new_tensor(away)]),
+        charge=structure.charge + other.charge,
+        spin=structure.spin + other.spin,
+    )
+
+
+def doubled(structure: Structure, axis: int | None = None) -> Structure:
+    """Two cells along a periodic axis, default the first, as one; without any, the structure beside itself."""
+    if not structure.pbc.any():
+        x = structure.positions[:, 0].detach()
+        return beside(structure, structure, [float(x.max() - x.min()) + 10.0, 2.0, 1.0])
+    axis = int(structure.pbc[0].int().argmax()) if axis is None else axis
+    cell = structure.cell[0].clone()
+    cell[axis] *= 2
+    positions = torch.cat([structure.positions, structure.positions + structure.cell[0, axis]])
+    return Structure(
+        structure.numbers.repeat(2), positions, cell, structure.pbc[0], charge=2 * structure.charge, spin=2 * structure.spin
+    )
