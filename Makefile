@@ -31,7 +31,7 @@ types: $(VENV)/.tested
 	$(BIN)/mypy
 
 # The shapes in annotations, but where a message of our own is better. Not in all tests: they would take twice as long.
-ANNOTATED := cgdft.ansatz,cgdft.density,cgdft.electrostatics,cgdft.functionals,cgdft.parameter,cgdft.problems,cgdft.response,cgdft.solution,cgdft.solver,cgdft.solvers,cgdft.terms
+ANNOTATED := cgdft.ansatz,cgdft.density,cgdft.derivatives,cgdft.electrostatics,cgdft.functionals,cgdft.parameter,cgdft.problems,cgdft.solution,cgdft.solver,cgdft.solvers,cgdft.terms
 shapes: $(VENV)/.tested
 	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" --jaxtyping-packages=$(ANNOTATED),beartype.beartype $(addprefix tests/,test_duality.py test_terms.py)
 

@@ -15,13 +15,13 @@ from cgdft.checks.declared import check_declared
 from cgdft.checks.returned import accepted
 from cgdft.checks.stated import check_stated
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
+from cgdft.derivatives.probe import Prepared
 from cgdft.derivatives.settings import OF_MODULES, PLAIN, named_by, settings
-from cgdft.derivatives.solved import Derivatives
+from cgdft.derivatives.solved import Derivatives, forbid_inference
 from cgdft.electrostatics.pairs import neighbours
 from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problems.problem import Problem
-from cgdft.response import Prepared, forbid_inference
 from cgdft.solution import Solution
 from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.structure import Structure, require_structure

@@ -9,10 +9,10 @@ from ase.build import molecule
 from torch.autograd import gradcheck
 
 from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SolverError, SplitCharges, Structure
+from cgdft.derivatives.observables import Undefined
 from cgdft.functionals import ACKS2, SQE, Anharmonic, BondSoftness, Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.training.prediction import minimised
-from cgdft.response import Undefined
 from cgdft.solvers import CG
 from cgdft.space import Entries
 from cgdft.testing.structures import doubled

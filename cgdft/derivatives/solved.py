@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.chord_newton import respond
+from cgdft.derivatives.observables import Observables
+from cgdft.derivatives.probe import PREPARED, Prepared, Probe, leaves
 from cgdft.derivatives.settings import lasting, same, settings
 from cgdft.foreign import is_foreign
 from cgdft.problems.minimisation import DIRECT, Minimisation
-from cgdft.response import PREPARED, Prepared, Probe, Probed, forbid_inference, leaves, respond
 from cgdft.solver import Status, verified
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
     from cgdft.problems.problem import Problem
     from cgdft.solver import Inverse, Minimum, Solver
     from cgdft.structure import Structure
+
+
+def forbid_inference() -> None:
+    """Raise a RuntimeError within torch.inference_mode(), where derivatives would be zero or fail."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("torch.inference_mode() forbids derivatives, by which minima are found: use torch.no_grad()")
 
 
 class Parameters:
@@ -97,7 +105,7 @@ class Inverses:
 
 @dataclass(eq=False)
 class Derivatives:
-    """What the observables of a solution are read off: `Probed` with the derivatives asked for, and two more by users.
+    """The observables of a solution, with the derivatives asked for, and two more by users.
 
     Args:
         model, structure, problem, solver, minimum: of the solution.
@@ -160,7 +168,7 @@ class Derivatives:
         return [*held, *(one for one in self._leaves if id(one) not in known)] if self.wanted else []
 
     @cached_property
-    def state(self) -> Probed:
+    def state(self) -> Observables:
         """The solution itself."""
         forbid_inference()
         if self.wanted:
@@ -173,9 +181,9 @@ class Derivatives:
             probe = Probe.of(problem)
             at_hand = self.prepared is not None and not problem.lag  # forces will need it with a graph
             value = self._moved_once.value.detach() if at_hand else problem.value(x, multipliers, probe)
-            return Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
+            return Observables(problem, probe, rho, multipliers, value, problem.work(rho), x)
 
-    def moved(self, by: str) -> Probed:
+    def moved(self, by: str) -> Observables:
         """The energy as a function of a change that a problem is prepared by; of all of them, once, if no graph is wanted.
 
         A user's derivatives free the graph.
@@ -185,10 +193,10 @@ class Derivatives:
         return self.by(by, energy=True) if self.wanted else self._moved_once
 
     @cached_property
-    def _moved_once(self) -> Probed:
+    def _moved_once(self) -> Observables:
         return self.by(*PREPARED, energy=True)
 
-    def by(self, *changes: str, order: int = 1, energy: bool = False, many: bool = False) -> Probed:
+    def by(self, *changes: str, order: int = 1, energy: bool = False, many: bool = False) -> Observables:
         """With derivatives by changes of the probe, and two more by what requires a gradient, of all or of the energy.
 
         Args:

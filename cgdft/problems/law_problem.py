@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.probe import Probe
 from cgdft.problems.problem import KEPT, Problem
-from cgdft.response import Probe
 from cgdft.response_law import GrandPotential, Response, ResponseLaw
 from cgdft.slopes import slope
 

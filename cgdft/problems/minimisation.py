@@ -19,7 +19,7 @@ from cgdft.slopes import slope, slopes
 from cgdft.terms import Term, require_bounded
 
 if TYPE_CHECKING:
-    from cgdft.response import Probe
+    from cgdft.derivatives.probe import Probe
     from cgdft.solver import Inverse, Solver
 
 

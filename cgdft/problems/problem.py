@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cgdft.ansatz import Ansatz
     from cgdft.basis import Multipoles
     from cgdft.constraint import Constraint
-    from cgdft.response import Probe
+    from cgdft.derivatives.probe import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
 

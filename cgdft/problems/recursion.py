@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.probe import Probe
 from cgdft.problems.law_problem import LawProblem
 from cgdft.problems.minimisation import RUNAWAY
 from cgdft.problems.problem import Residual
-from cgdft.response import Probe
 
 if TYPE_CHECKING:
     from cgdft.solver import Inverse, Solver

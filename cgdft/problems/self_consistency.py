@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.probe import Probe
 from cgdft.problems.law_problem import LawProblem
 from cgdft.problems.problem import Residual
-from cgdft.response import Probe
 from cgdft.response_law import GrandPotential
 from cgdft.slopes import slopes
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cgdft.derivatives.observables import Undefined
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.data.units import SHOWN
@@ -23,7 +24,6 @@ from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import attempt
 from cgdft.model import Model
-from cgdft.response import Undefined
 
 #: Pairs of label and error kept of a quantity, for figures.
 KEPT = 20000

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from cgdft.derivatives.observables import Undefined
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.training.prediction import Prediction
-from cgdft.response import Undefined
 
 #: What else than a label may have a weight: residuals of the direct way, with what counts as one.
 EXTRA = {"stationarity": 1e-2}

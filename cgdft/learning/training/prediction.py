@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.derivatives.chord_newton import respond
+from cgdft.derivatives.observables import Observables, Undefined
+from cgdft.derivatives.probe import Probe
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import Model
 from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.problems.problem import Problem
-from cgdft.response import Probe, Probed, Undefined, respond
 from cgdft.solver import SolverError, Status
 from cgdft.solvers import Direct
 from cgdft.structure import Structure
@@ -33,7 +35,7 @@ class Prediction:
     """
 
     batch: Batch
-    response: Probed
+    response: Observables
     minimum: Tensor | None
     failed: dict[str, str]
     extra: dict[str, Tensor]
@@ -145,16 +147,16 @@ def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, dict[str, Ten
         return structure.deformed(**changes), changes
 
 
-def changed(response: Probed, changes: dict[str, Tensor]) -> Probed:
+def changed(response: Observables, changes: dict[str, Tensor]) -> Observables:
     """The same response with these changes in its probe."""
     return replace(response, probe=replace(response.probe, **changes))
 
 
-def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, Probed]:
+def at_density(model: Model, structure: Structure, p: Tensor) -> tuple[Problem, Observables]:
     """The energy at a given density, as if it were the minimum."""
     problem = model.problem(structure)
     rho = Density(structure, problem.basis, p)
     energy = (problem.readout or problem.functional).energy(rho)
     none = p.new_zeros(problem.n, len(problem.fixed))
     work = problem.work(rho)
-    return problem, Probed(problem, Probe.of(problem), rho, none, energy - work, work, p.reshape(-1))
+    return problem, Observables(problem, Probe.of(problem), rho, none, energy - work, work, p.reshape(-1))

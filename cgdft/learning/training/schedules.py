@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from cgdft.derivatives.observables import Observables
+from cgdft.derivatives.probe import Probe
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved
 from cgdft.model import Model
 from cgdft.naming import few
 from cgdft.problems.minimisation import Minimisation
-from cgdft.response import Probe, Probed
 
 #: (model, batch, quantities wanted, where to start) -> prediction.
 Way = Callable[[Model, Batch, Sequence[str], Tensor | None], Prediction]
@@ -74,7 +75,7 @@ def unrolled(steps: int = 20) -> Way:
             probe = Probe.of(problem)
             multipliers = rows.multipliers(slope)
             value = problem.value(x, multipliers, probe)
-            response = Probed(problem, probe, rho, multipliers, value, problem.work(rho), x)
+            response = Observables(problem, probe, rho, multipliers, value, problem.work(rho), x)
         return Prediction(batch, changed(response, changes), x.detach(), {}, {})
 
     return way
@@ -94,8 +95,8 @@ def reference_density(model: Model, batch: Batch) -> Tensor:
     return torch.cat([part[:, :size] for part in parts])
 
 
-def _of_modes(problem: Minimisation, response: Probed, x: Tensor, multipliers: Tensor) -> Probed:
+def _of_modes(problem: Minimisation, response: Observables, x: Tensor, multipliers: Tensor) -> Observables:
     """The energy of x, which knows nothing of the atoms' displacements: 1/2 stiffness x^2 + E[p0 + L x]."""
     rho = problem.density(x)
     value = problem.value(x, multipliers, response.probe)
-    return Probed(problem, response.probe, rho, multipliers, value, problem.work(rho), x)
+    return Observables(problem, response.probe, rho, multipliers, value, problem.work(rho), x)
