@@ -30,7 +30,7 @@ def as_text(solution: Solution) -> str:
     worst = float(solution.history[-1].max())
     solver = solution.solver
     lines.append(f"{type(solver).__name__}: {solution.iterations} iteration(s), residual {worst:.1e} {solver.residual_unit}")
-    lines += [f"{term.name}: {term.account}" for term in solution.problem.functional if term.account]
+    lines += [f"{term.name}: {term.evaluation}" for term in solution.problem.functional if term.evaluation]
     lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][
         :LISTED
     ]
@@ -95,7 +95,7 @@ def as_dict(solution: Solution) -> dict[str, Any]:
         "iterations": solution.iterations,
         "residual": float(solution.history[-1].max()),
         "solver": repr(solution.solver),
-        "accounts": {term.name: term.account for term in solution.problem.functional if term.account},
+        "evaluations": {term.name: term.evaluation for term in solution.problem.functional if term.evaluation},
     }
     if solution.model.basis.lmax > 0:
         result["dipoles"] = solution.dipoles.tolist()

@@ -88,7 +88,7 @@ class Space:
         return self.pull(p) if once and bool((values == 1).all()) else None
 
     @property
-    def kept(self) -> Float[Tensor, " n_atoms"]:
+    def unmoved(self) -> Float[Tensor, " n_atoms"]:
         """Charges that no x changes, e; zero of all other atoms."""
         if self.entries is None:
             return torch.zeros_like(self.origin[:, 0])

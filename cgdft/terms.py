@@ -41,7 +41,7 @@ class Term(nn.Module, ABC):
         quadratic: the Hessian in the coefficients does not depend on them.
         local: the Hessian couples no two atoms.
         convex: the Hessian has no negative eigenvalue, whatever the coefficients.
-        explicit: its Hessian is at hand as a matrix, for solvers that factorise it.
+        has_matrix: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
     """
@@ -49,7 +49,7 @@ class Term(nn.Module, ABC):
     quadratic: bool = False
     local: bool = False
     convex: bool = False
-    explicit: bool = True
+    has_matrix: bool = True
     external: bool = False
     extensive: bool = True
 
@@ -59,7 +59,7 @@ class Term(nn.Module, ABC):
         return type(self).__name__
 
     @property
-    def account(self) -> str:
+    def evaluation(self) -> str:
         """How a prepared term is evaluated and how exactly, for reports; default: nothing to say."""
         return ""
 
@@ -131,7 +131,7 @@ class Term(nn.Module, ABC):
             return torch.zeros_like(rho.coefficients)
         return self.blocks(rho).diagonal(dim1=1, dim2=2)
 
-    def least(self, rho: Density, neutral: bool) -> Float[Tensor, "n_atoms size"] | None:
+    def lower_bound(self, rho: Density, neutral: bool) -> Float[Tensor, "n_atoms size"] | None:
         """A diagonal nowhere above the Hessian of a term that is not local; default: zero if convex, else unknown.
 
         Args:

@@ -140,7 +140,7 @@ class _HartreeAt(Term):
         self.convex = term.self_interaction and self.bounded
         self.operator = term._chosen(structure, sites)
         self.coulomb = term.coulomb(structure, sites, self.operator)
-        self.explicit = self.operator is Operator.DENSE
+        self.has_matrix = self.operator is Operator.DENSE
         moving = (structure.positions, structure.cell, sites.width)
         self.moving = torch.is_grad_enabled() and any(one.requires_grad for one in moving)
         self._matrix: Tensor | None = None
@@ -153,7 +153,7 @@ class _HartreeAt(Term):
     @property
     def dense(self) -> Tensor | None:
         """The matrix (n_structures, n, n), made when first asked for; None where derivatives are asked for by what it is of."""
-        if not self.explicit or (self.moving and torch.is_grad_enabled()):
+        if not self.has_matrix or (self.moving and torch.is_grad_enabled()):
             return None
         if self._matrix is None:
             assert isinstance(self.coulomb, Coulomb)
@@ -162,7 +162,7 @@ class _HartreeAt(Term):
         return self._matrix
 
     @property
-    def account(self) -> str:
+    def evaluation(self) -> str:
         text = self.operator.value.split(":")[0]
         if isinstance(self.coulomb, CompiledCoulomb):
             plan = self.coulomb.plans[0]
@@ -213,7 +213,7 @@ class _HartreeAt(Term):
     def diagonal(self, rho: Density) -> Tensor:
         return rho.basis.padded(self._itself) if self.term[0].self_interaction else torch.zeros_like(rho.coefficients)
 
-    def least(self, rho: Density, neutral: bool) -> Tensor | None:
+    def lower_bound(self, rho: Density, neutral: bool) -> Tensor | None:
         if not (self.bounded or neutral):
             return None
         return torch.zeros_like(rho.coefficients) if self.term[0].self_interaction else -rho.basis.padded(self._itself)

@@ -30,7 +30,7 @@ def factorise(problem: Minimisation, x: Tensor) -> Factors | ModeFactors:
         modes = ModeFactors.of(problem, x) if problem.many_modes else None
         return Factors(problem, x) if modes is None else modes
 
-    return problem.kept("factors", made) if problem.functional.quadratic else made()
+    return problem.cached("factors", made) if problem.functional.quadratic else made()
 
 
 class ModeFactors:

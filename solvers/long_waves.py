@@ -47,7 +47,7 @@ RESIDUAL, MOST = 0.05, 200
 def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
     space = problem.space
-    meshes: list[_LongWaves] = problem.kept("long waves", lambda: _long_waves(problem))
+    meshes: list[_LongWaves] = problem.cached("long waves", lambda: _long_waves(problem))
     itself = torch.zeros_like(space.origin)
     for mesh in meshes:
         itself[mesh.sites, 0] = mesh.itself

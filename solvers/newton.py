@@ -121,7 +121,7 @@ def _status(runaway: bool, saddle: bool, met: bool, stuck: bool) -> Status:
 
 def _factors(problem: Minimisation, x: Tensor) -> Factors | ModeFactors | None:
     """Factors of the Hessian if it is small, and what couples atoms in it the same at every step."""
-    at_hand = all(term.local or (term.explicit and term.quadratic) for term in problem.functional)
+    at_hand = all(term.local or (term.has_matrix and term.quadratic) for term in problem.functional)
     if not at_hand or problem.side > SMALL:
         return None
     return factorise(problem, x)

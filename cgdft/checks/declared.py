@@ -60,7 +60,7 @@ def hides(term: Term, rho: Density) -> bool:
 
 def bends_down(term: Term, rho: Density) -> bool:
     """Whether a term's energy has negative curvature at a density; in large structures, if it couples atoms, along one way."""
-    if term.local or (term.explicit and rho.basis.size * int(rho.structure.counts.max()) <= FEW):
+    if term.local or (term.has_matrix and rho.basis.size * int(rho.structure.counts.max()) <= FEW):
         values = torch.linalg.eigvalsh(term.blocks(rho) if term.local else term.hessian(rho))
         return bool((values < -1e-8 * (1e-6 + values.abs().max())).any())
     v = askew(rho.coefficients)

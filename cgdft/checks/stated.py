@@ -65,7 +65,7 @@ def _check_term(term: Term, rho: Density, way: Tensor) -> None:
         _compare(term.name, "curvature", term.curvature(rho)(way), bent)
     if "blocks" in own and term.local:
         _compare(term.name, "blocks", torch.einsum("iab,ib->ia", term.blocks(rho), way), bent)
-    if "hessian" in own and term.explicit and rho.basis.size * int(rho.structure.counts.max()) <= FEW:
+    if "hessian" in own and term.has_matrix and rho.basis.size * int(rho.structure.counts.max()) <= FEW:
         size, structure = rho.basis.size, rho.structure
         padded = way.new_zeros(len(structure), int(structure.counts.max()), size)
         padded[structure.index, structure.local] = way

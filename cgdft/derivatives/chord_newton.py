@@ -80,7 +80,7 @@ def respond(
         if order:
             x, multipliers = made(x.detach().requires_grad_()), made(multipliers.detach().requires_grad_())
         value = None
-        for _ in range(min(order, 1) if problem.explicit else order):
+        for _ in range(min(order, 1) if problem.closed_form else order):
             r = problem.residual(x, multipliers, probe)
             dx, dl = _InverseOfJacobian.apply(*linearised, r.x, r.multipliers)  # type: ignore[no-untyped-call]
             if economical and r.lagrangian is not None:
@@ -91,7 +91,7 @@ def respond(
             value = problem.value(x, multipliers, probe)
         if by:
             by = [one for one in (*by, *vars(probe).values()) if one.requires_grad]
-            value = counted(value, order if problem.lag else 2 * order + (not economical), by)
+            value = counted(value, order if problem.orders_behind else 2 * order + (not economical), by)
             x, multipliers = counted(x, order, by), counted(multipliers, order, by)
         rho = problem.density(x)
         return Observables(problem, probe, rho, multipliers, value, problem.work(rho), x)

@@ -179,7 +179,7 @@ class Derivatives:
             basis = self.model.basis.prepare(structure) if moving else problem.basis
             rho = Density(structure, basis, problem.space.coefficients(x), problem.space.crossed(x, structure))
             probe = Probe.of(problem)
-            at_hand = self.prepared is not None and not problem.lag  # forces will need it with a graph
+            at_hand = self.prepared is not None and not problem.orders_behind  # forces will need it with a graph
             value = self._moved_once.value.detach() if at_hand else problem.value(x, multipliers, probe)
             return Observables(problem, probe, rho, multipliers, value, problem.work(rho), x)
 
@@ -208,7 +208,7 @@ class Derivatives:
         self.require_current()
 
         orders = (order if changes else 0) + 2 * self.wanted
-        steps = orders // 2 if energy and not self.problem.lag else orders
+        steps = orders // 2 if energy and not self.problem.orders_behind else orders
         inverses = self._factors if many else self._inverses
         both = inverses[0], inverses[1]
         # where a user derives further, that frees the graph of what moves, and of nothing else

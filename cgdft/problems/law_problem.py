@@ -58,7 +58,7 @@ class LawProblem(Problem):
             )
 
     @property
-    def lag(self) -> int:
+    def orders_behind(self) -> int:
         """One: what is reported is not written as a stationary function."""
         return 1
 

@@ -45,8 +45,8 @@ class Minimisation(Problem):
 
         if not self.functional.quadratic:
             return Newton()
-        explicit = all(term.explicit for term in self.functional)
-        return Direct() if explicit and self.side <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
+        matrix = all(term.has_matrix for term in self.functional)
+        return Direct() if matrix and self.side <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
 
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
         """What is minimised: E, less the work of the batteries."""
@@ -72,7 +72,7 @@ class Minimisation(Problem):
     # What derivatives use.
 
     @property
-    def lag(self) -> int:
+    def orders_behind(self) -> int:
         """Orders of derivatives by which `value` is behind a Lagrangian."""
         return 0 if self.readout is None else 1
 
@@ -230,7 +230,7 @@ class Minimisation(Problem):
         """Hessian of the functional by the coefficients p of each structure, padded with zeros to the largest."""
         rho, structure, size = self.density(x), self.structure, self.basis.size
         constant = self._constant_couplings
-        hessian = constant() if self.functional.quadratic else self.kept("couplings", constant).clone()
+        hessian = constant() if self.functional.quadratic else self.cached("couplings", constant).clone()
         for term in self._others:
             if not (term.local or term.quadratic):
                 hessian += term.hessian(rho)
@@ -321,7 +321,7 @@ class Minimisation(Problem):
         for term in self._others:
             if term.local:
                 continue
-            least = term.least(rho, self.neutral)
+            least = term.lower_bound(rho, self.neutral)
             if least is None:
                 return torch.zeros(self.n, dtype=torch.bool, device=x.device)
             blocks = blocks + torch.diag_embed(least)
@@ -332,7 +332,7 @@ class Minimisation(Problem):
     def _kept(self) -> dict[str, Any]:
         return {}
 
-    def kept(self, what: str, compute: Callable[[], Any]) -> Any:
+    def cached(self, what: str, compute: Callable[[], Any]) -> Any:
         """`compute()`, or what it gave for this problem before."""
         if what not in self._kept:
             self._kept[what] = compute()

@@ -62,7 +62,7 @@ class Problem(ABC):
     #: What the solution is.
     kind: ClassVar[str]
     #: Whether what vanishes is x less a function without x: one step then makes all derivatives exact.
-    explicit: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Problem(ABC):
                     f"`rows` of {type(constraint).__name__} must give a list of cgdft.Row, got {type(given).__name__}"
                 )
             rows += given
-        rows = settled(rows, structure, self.basis.size, self.space.kept)
+        rows = settled(rows, structure, self.basis.size, self.space.unmoved)
         self.held = [row for row in rows if row.potential is not None]
         self.fixed = [row for row in rows if row.charge is not None]
         self.index = self.space.index
@@ -248,7 +248,7 @@ class Problem(ABC):
 
     @property
     @abstractmethod
-    def lag(self) -> int:
+    def orders_behind(self) -> int:
         """Orders of derivatives by which `value` is behind a Lagrangian."""
 
     @abstractmethod

@@ -25,7 +25,7 @@ class Recursion(LawProblem):
     """
 
     kind: ClassVar[str] = "a response law that answers so many times"
-    explicit: ClassVar[bool] = True
+    closed_form: ClassVar[bool] = True
 
     def usual_solver(self) -> Solver:
         """The answers themselves."""

@@ -91,7 +91,7 @@ class SelfConsistency(LawProblem):
         K is the Hessian of E and S = -dF/dv that at fixed charges; where K is positive, as terms say, there is no need to look.
         """
         rho = self.density(x)
-        least = [term.least(rho, self.neutral) for term in self.functional]
+        least = [term.lower_bound(rho, self.neutral) for term in self.functional]
         known = all(one is not None and bool((one >= 0).all()) for one in least)
         if known or not isinstance(self.law, GrandPotential):
             return torch.zeros(self.n, dtype=torch.bool, device=x.device)

@@ -103,7 +103,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
     compare("forces", -(solution.forces() * direction).sum()[None], slope(direction, none))
     compare("virial", (solution.virial() * strain).sum()[None], slope(zero, strain))
     problem = solution.problem
-    if not problem.explicit and not (isinstance(problem, LawProblem) and isinstance(problem.law, ResponseLaw)):
+    if not problem.closed_form and not (isinstance(problem, LawProblem) and isinstance(problem.law, ResponseLaw)):
         answers = torch.linalg.eigvalsh(solution.susceptibility().detach())
         compare("susceptibility without a positive eigenvalue", answers, answers.clamp(max=0.0))
     problem = solution.problem

@@ -187,7 +187,7 @@ def check_term(
             values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, extent * random(*p.shape))))
             compare("declared convex", values.clamp(max=0.0), torch.zeros_like(values))
     for neutral in () if term.local else (False, True):
-        least = prepared.least(rho, neutral)
+        least = prepared.lower_bound(rho, neutral)
         if least is not None:
             part = torch.diag_embed(least.new_zeros(len(structure), hessian.shape[1]))
             size = basis.size

@@ -120,7 +120,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                 finite[problem.index[~torch.isfinite(minimum.x)]] = False
                 bad = sorted({*bad, *torch.nonzero(~finite).flatten().tolist()})
             if not bad:
-                order = max([QUANTITIES[name].order for name in wanted], default=0) + 1 + problem.lag
+                order = max([QUANTITIES[name].order for name in wanted], default=0) + 1 + problem.orders_behind
                 by = tuple({one for name in wanted for one in QUANTITIES[name].by} & {"field", "potential"})
                 x, multipliers = minimum.x, minimum.multipliers
                 if len(x):
