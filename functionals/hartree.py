@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 #: Up to so many coefficients in an open and in a periodic structure, and numbers in all (1.6 GB), the operator is a matrix.
-OPEN, PERIODIC, NUMBERS = 2500, 100, 200_000_000
+OPEN, PERIODIC, NUMBERS = 3000, 100, 200_000_000
 #: Up to so many it does not matter how many of them are padding.
 PADDED = 10_000_000
 #: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
 ROUGH_MATRIX = 1e-7
+#: From so many coefficients of an open structure on, compiled loops are worth loading for what the matrix does not give.
+LOOPS = 400
 #: Relative error of the operator with which solvers iterate.
 ROUGH = 1e-3
 #: Relative error by default of sums in float32.
@@ -55,7 +57,7 @@ class Hartree(Term):
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
         accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
         dtype: in which pairs and meshes are summed; torch.float32 reaches an accuracy of 1e-5 (the default then), on a mesh.
-        operator: how it is applied; default: as a matrix up to 2500 coefficients in a structure (100 in a periodic one), in
+        operator: how it is applied; default: as a matrix up to 3000 coefficients in a structure (100 in a periodic one), in
             compiled loops above; in torch where a GPU holds the structure or widths are learned.
 
     Raises:
@@ -100,7 +102,9 @@ class Hartree(Term):
         accuracy = accuracy or self.accuracy or usual
         if on_mesh and sites.width.requires_grad:
             raise ValueError(f"`operator` must be one with derivatives by the widths, got {operator}; choose Operator.EWALD")
-        if operator is Operator.COMPILED:
+        large = operator is Operator.DENSE and int(structure.counts.max()) * sites.size >= LOOPS
+        plain = structure.positions.device.type == "cpu" and not (structure.pbc.any() or sites.width.requires_grad)
+        if operator is Operator.COMPILED or (large and plain):
             if structure.positions.device.type != "cpu":
                 raise ValueError(f"`operator` must be one for {structure.positions.device}, got {operator}")
             dtype = np.float64 if self.dtype == torch.float64 else np.float32
@@ -156,9 +160,9 @@ class _HartreeAt(Term):
         if not self.has_matrix or (self.moving and torch.is_grad_enabled()):
             return None
         if self._matrix is None:
-            assert isinstance(self.coulomb, Coulomb)
+            exact = self.coulomb if isinstance(self.coulomb, Coulomb) else self.coulomb.differentiable()
             with torch.no_grad():
-                self._matrix = self.coulomb.matrix()
+                self._matrix = exact.matrix()
         return self._matrix
 
     @property
@@ -186,7 +190,7 @@ class _HartreeAt(Term):
 
     def approximate(self) -> Term:
         """In float32 on a coarser mesh."""
-        if not isinstance(self.coulomb, CompiledCoulomb) or self.coulomb.accuracy >= ROUGH:
+        if self.has_matrix or not isinstance(self.coulomb, CompiledCoulomb) or self.coulomb.accuracy >= ROUGH:
             return self
         rough = copy.copy(self)
         rough.coulomb = CompiledCoulomb(self.structure, self.sites, self.term[0].self_interaction, ROUGH, np.float32)

@@ -9,11 +9,11 @@ from ase import Atoms
 from ase.build import bulk, graphene
 from ase.io.cube import read_cube
 
-from cgdft import Density, Multipoles, Structure
+from cgdft import Density, Model, Multipoles, Structure
 from cgdft.density import _Unweighted
 from cgdft.electrostatics import compiled_points
 from cgdft.electrostatics.compiled_points import felt_at
-from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq, hartree
 from cgdft.functionals.models.qeq import CHI, HARDNESS
 from cgdft.units import angstrom
 
@@ -183,3 +183,20 @@ def test_density_of_wide_gaussians_in_a_cell_is_a_sum_over_waves(monkeypatch):
     assert float(by_pairs.detach().abs().max()) > 1e-3
     torch.testing.assert_close(by_waves, by_pairs, rtol=0, atol=1e-14)
     torch.testing.assert_close(*slopes, rtol=1e-10, atol=1e-13)
+
+
+def test_loops_beside_a_matrix(monkeypatch):
+    """Energies, forces, virials and their derivatives of a large open structure, as of explicit sums in torch."""
+    structure = Structure([8] * 30, 9 * torch.rand(30, 3, generator=torch.Generator().manual_seed(1), dtype=D))
+    basis, p = Multipoles(1, width=0.9), random_multipoles(Structure([8] * 30, structure.positions), 1)
+    found = []
+    for least in (1, math.inf):
+        monkeypatch.setattr(hartree, "LOOPS", least)
+        one = derivatives(structure, basis, p, Operator.DENSE)
+        moved = structure.positions.clone().requires_grad_()
+        functional = Hartree() + Electronegativity(torch.linspace(0.0, 0.3, 30)) + Hardness(0.3) + Hardness(0.5, l=1)
+        forces = Model(functional, basis)(Structure(structure.numbers, moved)).forces()
+        (second,) = torch.autograd.grad((forces**3).sum(), moved)
+        found.append([*one[:2], forces.detach(), second])
+    for one, two in zip(*found, strict=True):
+        assert relative(one, two) < 1e-10
