@@ -10,6 +10,7 @@ from torch.autograd import gradcheck
 
 from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SolverError, SplitCharges, Structure
 from cgdft.derivatives.observables import Undefined
+from cgdft.electrostatics.pairs import fading, near_pairs
 from cgdft.functionals import ACKS2, SQE, Anharmonic, BondSoftness, Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.training.prediction import minimised
@@ -319,3 +320,26 @@ def test_open_directions_turn_with_the_cell(pbc):
         return solution.dipole, solution.polarizability(), solution.born_charges()
 
     assert torch.autograd.gradcheck(observed, (cell,), atol=1e-6)
+
+
+def test_fields_across_slabs_do_not_ask_how_reference_charges_came():
+    """Reference charges that change with the positions: which image an atom is does not matter, nor a field along the slab."""
+
+    def reference(structure):
+        i, _, apart = near_pairs(structure, 12.0)
+        crowd = structure.positions.new_zeros(3).index_add(0, i, fading(apart, 12.0))
+        return crowd - crowd.mean()
+
+    numbers, cell = [6, 8, 1], [[7.0, 0, 0], [1.0, 8.0, 0], [0, 0, 0]]
+    positions = torch.tensor([[0.0, 0, 0], [2.0, 0.5, 1.0], [1.0, 2.5, -1.5]], dtype=D)
+    elsewhere = positions.clone()
+    elsewhere[1] += torch.tensor(cell[0], dtype=D)
+    found = []
+    for at in (positions, elsewhere):
+        field = torch.tensor([0.0, 0.0, 0.02], dtype=D, requires_grad=True)
+        model = Model(Hartree() + UniformField(field), Multipoles(width=1.0), Fixed(reference))
+        solution = model(Structure(numbers, at, cell, [True, True, False]))
+        (by_field,) = torch.autograd.grad(solution.energy.sum(), field, retain_graph=True)
+        found.append((solution.virial().detach(), by_field))
+    torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=0)
+    assert float(found[0][1][:2].abs().max()) < 1e-14

@@ -177,7 +177,7 @@ class Derivatives:
         with torch.no_grad(), self.parameters.as_solved():
             moving = problem.basis.width(structure).requires_grad
             basis = self.model.basis.prepare(structure) if moving else problem.basis
-            rho = Density(structure, basis, problem.space.coefficients(x), problem.space.crossed(x, structure))
+            rho = Density(structure, basis, problem.space.coefficients(x), problem.crossed(x))
             probe = Probe.of(problem)
             at_hand = self.prepared is not None and not problem.orders_behind  # forces will need it with a graph
             value = self._moved_once.value.detach() if at_hand else problem.value(x, multipliers, probe)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Measured times, ns: of a point with an atom near it beside a mesh; of a point with any atom in explicit sums.
 PAIR, EXPLICIT = 1000.0, 100.0
+#: A Gaussian is nothing beyond so many widths.
+ENDS = 9.0
 #: Widths of sources that have a mesh each; of more, all have the widest.
 MESHES = 8
 
@@ -43,7 +45,7 @@ def felt_at(
 ) -> Float[Tensor, "m felt"] | None:
     """Potential (l = 0) and derivatives (l = 1, ...) up to `lmax` of structure s at points, (m, (lmax + 1)^2), without a graph.
 
-    None of an open structure so long that explicit sums are faster, and where another kernel would need pairs.
+    None where explicit sums are faster: of long open structures, or of densities, which end; and where these would need pairs.
 
     Args:
         sites, p: the atoms of the whole batch and their multipoles.
@@ -76,7 +78,9 @@ def felt_at(
             best = cost, smooth, box, shape, order
     assert best is not None
     cost, smooth, box, shape, order = best
-    if not pbc.any() and cost > len(points) * len(positions) * EXPLICIT:
+    everywhere = len(positions) * EXPLICIT if not pbc.any() else math.inf
+    nearby = around.within(ENDS * wide) * PAIR if kind is not Box else math.inf
+    if cost > len(points) * min(everywhere, nearby):
         return None
     rest = (width.clamp(min=smooth) ** 2 - 0.5 * smooth**2).sqrt()
     widths = torch.cat([rest, torch.full_like(points[:, 0], smooth / math.sqrt(2))])

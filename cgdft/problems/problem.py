@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -97,6 +96,7 @@ class Problem(ABC):
         self.n = len(structure)
         for row in self.held:
             self._require_change(row, type(ansatz).__name__)
+        self.counts_crossing = True
         self.driven = self._driven()
 
     def _driven(self) -> Float[Tensor, " n_x"] | None:
@@ -111,16 +111,20 @@ class Problem(ABC):
         def by_crossed(functional: Functional) -> Tensor:
             with torch.enable_grad():
                 crossed = self.space.origin.new_zeros(self.n, 3).requires_grad_()
-                rho = replace(self.nothing, crossed=crossed)
+                rho = Density(self.structure, self.basis, torch.zeros_like(self.space.origin), crossed)
                 return slope(sum((term.energy(rho) for term in functional if term.external), 0.0 * crossed.sum(1)), crossed)
 
         found = [by_crossed(one) for one in (self.functional, self.readout) if one is not None]
-        for one in found:
-            along = one - (self.structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
-            if (along.norm(dim=1) > 1e-10 * one.norm(dim=1)).any():
-                self.require_known_ways("`field` along a periodic axis")
-        if self.space.carried is None or not found[0].any():
+        if not any(bool(one.any()) for one in found):
             return None
+        if not self.knows_ways:
+            for one in found:
+                along = one - (self.structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
+                if (along.norm(dim=1) > 1e-10 * one.norm(dim=1)).any():
+                    self.require_known_ways("`field` along a periodic axis")
+            self.counts_crossing = False
+            return None
+        assert self.space.carried is not None
         structure, felt = self.structure, torch.zeros_like(self.space.origin)
         felt[:, 0] = (structure.positions.detach() * found[0][structure.index]).sum(1)
         return (self.space.carried.detach() * found[0][self.index]).sum(1) - self.space.pull(felt).detach()
@@ -169,7 +173,11 @@ class Problem(ABC):
 
     def density(self, x: Float[Tensor, " n_x"]) -> Density:
         """The density of x."""
-        return Density(self.structure, self.basis, self.space.coefficients(x), self.space.crossed(x, self.structure))
+        return Density(self.structure, self.basis, self.space.coefficients(x), self.crossed(x))
+
+    def crossed(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures 3"] | None:
+        """What charges that came through walls add to the dipole; None where it is not known, or matters to no field."""
+        return self.space.crossed(x, self.structure) if self.counts_crossing else None
 
     @cached_property
     def nothing(self) -> Density:
