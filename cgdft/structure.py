@@ -5,8 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -255,13 +254,13 @@ class Structure:
         return (self[s] for s in range(self.n_structures))
 
     def __getitem__(self, s: int) -> Structure:
-        if not isinstance(s, Integral):
+        if not isinstance(s, SupportsIndex):
             raise TypeError(
                 f"a batch takes whole numbers in brackets, got {s!r}; Structure.batch([batch[s] for s in ...]) is a part"
             )
-        if not -len(self) <= s < len(self):
+        if not -len(self) <= int(s) < len(self):
             raise IndexError(f"structure {s} of a batch of {len(self)}")
-        s = s % len(self)
+        s = int(s) % len(self)
         atoms = self.index == s
         own = {name: getattr(self, name)[s : s + 1] for name in ("cell", "pbc", "charge", "spin")}
         index = torch.zeros_like(self.index[atoms])

@@ -31,7 +31,7 @@ class SpinHardness(Term):
 
     def __init__(self, eta: ParameterLike, l: int = 0) -> None:  # noqa: E741
         super().__init__()
-        if type(l) is not int or l not in (0, 1, 2):
+        if isinstance(l, bool) or l not in (0, 1, 2):
             raise ValueError(f"`l` must be 0, 1 or 2, got {l!r}")
         self.l = l
         self.eta = AtomParameter(eta, "eta", positive=True)

@@ -8,9 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from ase import Atoms
     from ase.io.cif import CIFBlock
+
+#: Charges in CIF files are rounded by so much, e.
+DIGITS = 5e-4
 
 
 def read(file: str, index: str) -> list[Atoms]:
@@ -69,8 +75,14 @@ def _crystal(block: CIFBlock) -> Atoms:
         atoms = CIFBlock(block.name, {**block, "_symmetry_space_group_name_h-m": "P 1"}).get_atoms()
     charges, kinds = block.get("_atom_site_charge"), atoms.arrays.get("spacegroup_kinds")
     if isinstance(charges, list) and kinds is not None and all(isinstance(one, int | float) for one in charges):
-        atoms.set_initial_charges([float(charges[kind]) for kind in kinds])
+        atoms.set_initial_charges(_whole(np.array([float(charges[kind]) for kind in kinds])))
     return atoms
+
+
+def _whole(charges: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Charges that add up to a whole number, where only their digits keep them from it."""
+    off = charges.sum() - round(charges.sum())
+    return charges - off / len(charges) if abs(off) < DIGITS * len(charges) else charges
 
 
 #: How files are read that ASE reads in part, by their ending.

@@ -44,8 +44,16 @@ class Step:
     @property
     def of_stress(self) -> float:
         """V sigma : strain, hartree."""
-        volume = 0.5 * sum(float(one.structure.cell[0].det().abs()) for one in (self.one, self.other))
-        return volume * float((self._mean("stress") * self.strain).sum())
+        return self._volume * float((self._mean("stress") * self.strain).sum())
+
+    @property
+    def pressed(self) -> float:
+        """V trace(strain), bohr^3: the work of a pressure of -1."""
+        return self._volume * float(self.strain.trace())
+
+    @property
+    def _volume(self) -> float:
+        return 0.5 * sum(float(one.structure.cell[0].det().abs()) for one in (self.one, self.other))
 
     def _mean(self, name: str) -> Tensor:
         return 0.5 * (self.one.labels[name] + self.other.labels[name])
