@@ -8,6 +8,7 @@ import torch
 from ase.build import molecule
 from torch.autograd import gradcheck
 
+import cgdft
 from cgdft import Fixed, Free, Model, Multipoles, ResponseModes, SolverError, SplitCharges, Structure
 from cgdft.derivatives.observables import Undefined
 from cgdft.electrostatics.pairs import fading, near_pairs
@@ -343,3 +344,26 @@ def test_fields_across_slabs_do_not_ask_how_reference_charges_came():
         found.append((solution.virial().detach(), by_field))
     torch.testing.assert_close(found[0], found[1], atol=1e-12, rtol=0)
     assert float(found[0][1][:2].abs().max()) < 1e-14
+
+
+def test_terms_on_the_itinerant_dipole_say_so():
+    """They are external, and linear in it: else what crosses walls would be missing in the minimum."""
+
+    @cgdft.term(local=True, quadratic=True)
+    def unsaid(rho):
+        return -0.01 * rho.itinerant_dipole[:, 0]
+
+    @cgdft.term(external=True)
+    def bent(rho):
+        return 0.01 * rho.itinerant_dipole[:, 0] ** 2
+
+    @cgdft.term(local=True, quadratic=True, external=True)
+    def field(rho):
+        return -0.01 * rho.itinerant_dipole[:, 0]
+
+    salt = Structure([11, 17], [[0.0, 0, 0], [4.0, 0.3, 0.2]], 8 * torch.eye(3), pbc=True)
+    for term in (unsaid(), bent()):
+        with pytest.raises(ValueError, match="must be external, and linear in the itinerant dipole"):
+            (SQE(0.3) + term)(salt)
+    both = [(SQE(0.3) + term)(salt).charges for term in (field(), UniformField([0.01, 0, 0]))]
+    torch.testing.assert_close(*both, atol=1e-12, rtol=0)

@@ -111,7 +111,7 @@ def test_what_is_thin_along_open_axes(name):
 @pytest.mark.parametrize("kinds", [3, 40])
 def test_densities_and_potentials_of_unlike_widths(pbc, kinds, monkeypatch):
     """By a mesh, where each of a few widths has its own, as by explicit sums."""
-    for cost in ("EXPLICIT", "PAIR"):
+    for cost in ("EXPLICIT", "GAUSSIAN", "PAIR"):
         monkeypatch.setattr(compiled_points, cost, 1e12)  # a mesh where there are few points, too
     structure = Structure(
         [8] * 60, 12 * torch.rand(60, 3, generator=torch.Generator().manual_seed(1), dtype=D), 12 * torch.eye(3), pbc

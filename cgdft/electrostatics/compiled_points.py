@@ -25,8 +25,9 @@ from cgdft.electrostatics.pairs import point_pairs
 if TYPE_CHECKING:
     from cgdft.structure import Structure
 
-#: Measured times, ns: of a point with an atom near it beside a mesh; of a point with any atom in explicit sums.
-PAIR, EXPLICIT = 1000.0, 100.0
+#: Measured times, ns: of a point with an atom near it, beside a mesh and of its density alone; of a point with any atom in
+#: explicit sums.
+PAIR, GAUSSIAN, EXPLICIT = 1000.0, 650.0, 100.0
 #: A Gaussian is nothing beyond so many widths.
 ENDS = 9.0
 #: Widths of sources that have a mesh each; of more, all have the widest.
@@ -61,6 +62,12 @@ def felt_at(
     narrow, wide, many = float(width.min()), float(width.max()), len(width.unique()) > MESHES
     if many and kind is not Box:
         return None
+    region = max(float(Box.around(cell, pbc, points, 0.0).volume) / 2 ** int((~pbc).sum()), 1e-300)
+
+    def near(cutoff: float) -> float:
+        """About how many atoms are near a point, among atoms or spread out."""
+        return min(around.within(cutoff) + 1, len(positions) * 4 / 3 * math.pi * cutoff**3 / region)
+
     for step in range(STEPS if kind is Box else 1):
         smooth = (wide if many else narrow) * 1.2**step
         box = kind.around(cell, pbc, everything, math.sqrt(2) * reach * max(smooth, wide))
@@ -69,8 +76,8 @@ def felt_at(
         point = POINT[torch.float64] * meshes
         powers = top + (kind is not Box)  # of k: Coulomb's kernel has two less
         cost, shape, order = choose(box, smooth / math.sqrt(2), powers, 0.5 * accuracy, each, point)
-        near = around.within(math.sqrt(2) * reach * smooth) * float((width < smooth).double().mean())
-        pairs = len(points) * near * PAIR
+        narrower = float((width < smooth).double().mean())
+        pairs = len(points) * near(math.sqrt(2) * reach * smooth) * narrower * PAIR if narrower else 0.0
         if best is not None and pairs > best[0]:
             break
         cost += pairs
@@ -79,7 +86,8 @@ def felt_at(
     assert best is not None
     cost, smooth, box, shape, order = best
     everywhere = len(positions) * EXPLICIT if not pbc.any() else math.inf
-    nearby = around.within(ENDS * wide) * PAIR if kind is not Box else math.inf
+    spheres = float((4 / 3 * math.pi * (ENDS * width) ** 3).sum()) / region
+    nearby = min(around.within(ENDS * wide) + 1, spheres) * GAUSSIAN if kind is not Box else math.inf
     if cost > len(points) * min(everywhere, nearby):
         return None
     rest = (width.clamp(min=smooth) ** 2 - 0.5 * smooth**2).sqrt()
@@ -94,9 +102,8 @@ def felt_at(
         beyond = (smooth**2 - width**2).clamp(min=0.0)
         felt[:, 0] -= 2 * math.pi / float(box.volume) * float((beyond * mine[:, 0]).sum())
     if narrow < smooth:
-        i, j, shift = point_pairs(points, structure, s, math.sqrt(2) * reach * smooth)
-        needed = sites.width[j].detach() < smooth
-        i, j, shift = i[needed], j[needed], shift[needed]
+        atoms = torch.nonzero(here & (sites.width.detach() < smooth)).flatten()
+        i, j, shift = point_pairs(points, structure, s, math.sqrt(2) * reach * smooth, atoms)
         u = points[i] - structure.positions[j].detach() - shift @ cell
         r2, order = (u * u).sum(1), lmax + sites.lmax
         radial = gaussian_coulomb(r2, 1 / (2 * sites.width[j].detach() ** 2), order)

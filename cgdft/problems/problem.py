@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cgdft.constraint import Row, settled
 from cgdft.density import KNOWN_WAYS, Density
+from cgdft.foreign import is_foreign
 from cgdft.functional import Functional
 from cgdft.memo import remembered
 from cgdft.naming import few
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from cgdft.derivatives.probe import Probe
     from cgdft.solver import Inverse, Solver
     from cgdft.structure import Structure
+    from cgdft.terms import Term
 
 
 #: To what fixed charges must be kept, e.
@@ -108,13 +110,7 @@ class Problem(ABC):
         if not self.structure.pbc.any():
             return None
 
-        def by_crossed(functional: Functional) -> Tensor:
-            with torch.enable_grad():
-                crossed = self.space.origin.new_zeros(self.n, 3).requires_grad_()
-                rho = Density(self.structure, self.basis, torch.zeros_like(self.space.origin), crossed)
-                return slope(sum((term.energy(rho) for term in functional if term.external), 0.0 * crossed.sum(1)), crossed)
-
-        found = [by_crossed(one) for one in (self.functional, self.readout) if one is not None]
+        found = [self._by_crossed(one) for one in (self.functional, self.readout) if one is not None]
         if not any(bool(one.any()) for one in found):
             return None
         if not self.knows_ways:
@@ -129,6 +125,32 @@ class Problem(ABC):
         felt[:, 0] = (structure.positions.detach() * found[0][structure.index]).sum(1)
         return (self.space.carried.detach() * found[0][self.index]).sum(1) - self.space.pull(felt).detach()
 
+    def _by_crossed(self, functional: Functional) -> Float[Tensor, "n_structures 3"]:
+        """Derivative of energies by what crossed the walls of cells.
+
+        Raises:
+            ValueError: a user's term that is not external, or not linear in it.
+        """
+        zero, p = self.space.origin.new_zeros(self.n, 3), torch.zeros_like(self.space.origin)
+
+        def of(term: Term, at: Tensor) -> Tensor:
+            with torch.enable_grad():
+                crossed = at.clone().requires_grad_()
+                return slope(term.energy(Density(self.structure, self.basis, p, crossed)), crossed)
+
+        total = zero
+        for term in functional:
+            foreign = is_foreign(term)
+            if not (term.external or foreign):
+                continue
+            found = of(term, zero)
+            if foreign and ((not term.external and found.any()) or not torch.allclose(found, of(term, zero + 1.0))):
+                raise ValueError(
+                    f"`{term.name}` must be external, and linear in the itinerant dipole, to have it in its energy"
+                )
+            total = total + found
+        return total
+
     def require_known_ways(self, what: str) -> None:
         """Raise a ValueError if it is not known how charges come through the walls of a cell."""
         if not self.knows_ways:
@@ -141,7 +163,7 @@ class Problem(ABC):
             return False
         with torch.enable_grad(), remembered():
             at = self.structure.positions.detach()
-            moved = (0.05 * askew(at)).requires_grad_()
+            moved = (1e-4 * askew(at)).requires_grad_()
             strain = torch.zeros_like(self.structure.cell, requires_grad=True)
             origin = self.ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
             weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
