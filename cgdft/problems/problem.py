@@ -109,7 +109,6 @@ class Problem(ABC):
         """
         if not self.structure.pbc.any():
             return None
-
         found = [self._by_crossed(one) for one in (self.functional, self.readout) if one is not None]
         if not any(bool(one.any()) for one in found):
             return None
@@ -143,8 +142,8 @@ class Problem(ABC):
             foreign = is_foreign(term)
             if not (term.external or foreign):
                 continue
-            found = of(term, zero)
-            if foreign and ((not term.external and found.any()) or not torch.allclose(found, of(term, zero + 1.0))):
+            found = of(term, zero + 1.0)
+            if foreign and found.any() and not (term.external and torch.allclose(found, of(term, zero))):
                 raise ValueError(
                     f"`{term.name}` must be external, and linear in the itinerant dipole, to have it in its energy"
                 )
