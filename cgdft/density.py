@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cgdft.basis import Multipoles
 from cgdft.electrostatics.boundary import Box, perpendicular
-from cgdft.electrostatics.compiled_points import felt_at
+from cgdft.electrostatics.compiled_points import ENDS, felt_at
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
@@ -23,8 +23,6 @@ from cgdft.units import angstrom
 
 #: Points whose potential is gathered from a mesh at once.
 POINTS = 200_000
-#: Widths beyond which a Gaussian is nothing, in space as among waves.
-ENDS = 9.0
 #: Gaussians whose widths differ by less than this factor are summed together.
 ALIKE = 1.5
 #: Relative errors by default: of explicit sums, and of those on a mesh.
@@ -123,6 +121,13 @@ class Density:
         In a periodic cell only the components along open axes mean something.
         """
         return self.structure.total(self.charges[:, None] * self.structure.positions + self.dipoles)
+
+    @property
+    def open_dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """D along open directions, (n_structures, 3), e bohr; zero along periodic axes."""
+        if not self.structure.pbc.any():
+            return self.dipole
+        return (self.structure.open_projector @ self.dipole[:, :, None])[:, :, 0]
 
     @property
     def itinerant_dipole(self) -> Float[Tensor, "n_structures 3"]:

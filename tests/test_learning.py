@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cgdft import Density, Multipoles, SplitCharges, Structure, check_model, check_term
 from cgdft.electrostatics.multipole import rotation
-from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree, LocalSplitCharges
+from cgdft.functionals import Electronegativity, EnergyFunctional, Hardness, Hartree
 from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning import (
     Batch,
@@ -20,7 +20,6 @@ from cgdft.learning import (
     Frame,
     MessagePassing,
     OffCentre,
-    PassedHead,
     Scalar,
     Shares,
     SiteColumns,
@@ -389,20 +388,3 @@ def test_features_of_a_cell_are_those_of_many(lmax):
     of = environment(lmax=lmax)
     once, repeated = of(Structure.from_ase(cell)), of(Structure.from_ase(cell * (2, 1, 3)))
     torch.testing.assert_close(repeated, once.repeat(6, 1))
-
-
-def test_edge_transfers_conserve_charge_and_fade():
-    """`PassedHead` in split charges of the surroundings: weights get a gradient, far fragments keep their charge."""
-    heads = environment()
-    water = Structure.from_ase(molecule("H2O"))
-    model = LocalSplitCharges(PassedHead(heads, 6.0, scale=0.3), width=1.0, cutoff=6.0)
-    solution = model(water)
-    assert float(solution.charges.detach().sum()) == pytest.approx(0.0, abs=1e-12)
-    assert float(solution.charges.detach().abs().max()) > 1e-3
-    (solution.dipole**2).sum().backward()
-    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
-    far = Structure(
-        torch.cat([water.numbers, water.numbers]),
-        torch.cat([water.positions, water.positions + torch.tensor([0.0, 0.0, 30.0])]),
-    )
-    torch.testing.assert_close(model(far).charges[:3], solution.charges, atol=1e-10, rtol=0)

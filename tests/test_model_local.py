@@ -7,6 +7,7 @@ from ase.build import bulk, molecule
 from cgdft import Structure
 from cgdft.functionals import LocalMultipoles, LocalSplitCharges, UniformField
 from cgdft.functionals.models import local_multipoles, local_split_charges
+from cgdft.learning import MessagePassing, PassedHead
 
 D = torch.float64
 METHANOL = Structure.from_ase(molecule("CH3OH"), charge=-1.0)
@@ -83,3 +84,21 @@ def test_training_reaches_the_modules():
         return float(LocalSplitCharges(lambda s, i, j, u: k * weight(u) * s.numbers[j], 1.0, 16.0)(METHANOL).forces()[0, 2])
 
     assert float(slope) == pytest.approx((force(0.0201) - force(0.0199)) / 2e-4, rel=1e-6)
+
+
+def test_edge_transfers_conserve_charge_and_fade():
+    """`PassedHead` in split charges of the surroundings: weights get a gradient, far fragments keep their charge."""
+    torch.manual_seed(1)
+    heads = MessagePassing(["H", "O"], channels=4, dtype=torch.float64)
+    water = Structure.from_ase(molecule("H2O"))
+    model = LocalSplitCharges(PassedHead(heads, 6.0, scale=0.3), width=1.0, cutoff=6.0)
+    solution = model(water)
+    assert float(solution.charges.detach().sum()) == pytest.approx(0.0, abs=1e-12)
+    assert float(solution.charges.detach().abs().max()) > 1e-3
+    (solution.dipole**2).sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    far = Structure(
+        torch.cat([water.numbers, water.numbers]),
+        torch.cat([water.positions, water.positions + torch.tensor([0.0, 0.0, 30.0])]),
+    )
+    torch.testing.assert_close(model(far).charges[:3], solution.charges, atol=1e-10, rtol=0)

@@ -101,17 +101,6 @@ def test_from_ase_and_back():
             Structure.from_ase(atoms)
 
 
-def test_shapes_are_those_of_one_structure_or_of_each():
-    """Three lengths are no cell, though they can be spread to one."""
-    with pytest.raises(ValueError, match=r"`cell` must be \(1, 3, 3\) or \(3, 3\), got \(3,\)"):
-        Structure([8], [[0.0, 0, 0]], cell=[10.0, 20.0, 20.0], pbc=[True, False, False])
-    with pytest.raises(ValueError, match=r"`charge` must be \(1,\) or \(\), got \(3,\)"):
-        Structure([8], [[0.0, 0, 0]], charge=[0.0, 0.0, 0.0])
-    assert Structure([8], [[0.0, 0, 0]], cell=9 * torch.eye(3), pbc=True).pbc.all()
-    with pytest.raises(TypeError, match="a batch takes whole numbers in brackets, got slice"):
-        Structure([8], [[0.0, 0, 0]])[0:1]
-
-
 def test_batch_is_its_members(structures):
     batch = structures["batch"]
     assert len(batch) == 3

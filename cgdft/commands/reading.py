@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ase import Atoms
     from ase.io.cif import CIFBlock
 
-#: Charges in CIF files are rounded by so much, e.
-DIGITS = 5e-4
+#: By so much charges in CIF files, which have two digits at least, are rounded, e.
+DIGITS = 5e-3
 
 
 def read(file: str, index: str) -> list[Atoms]:

@@ -34,6 +34,7 @@ class Observables:
         multipliers: (n_structures, n_rows), hartree / e.
         value: energy less the work of batteries, (n_structures,), hartree.
         work: of the batteries, (n_structures,), hartree.
+        x: (n_x,), of the ansatz.
     """
 
     problem: Problem
@@ -47,8 +48,7 @@ class Observables:
     @property
     def dipole(self) -> Float[Tensor, "n_structures 3"]:
         """D about the origin along open directions, (n_structures, 3), e bohr."""
-        structure, dipole = self.density.structure, self.density.dipole
-        return (structure.open_projector @ dipole[:, :, None])[:, :, 0] if structure.pbc.any() else dipole
+        return self.density.open_dipole
 
     def forces(self, alone: bool = False) -> Float[Tensor, "n_atoms 3"]:
         """-d(value)/dR, (n_atoms, 3), hartree / bohr; `alone` where no virial is expected, which is else of the same pass."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: Measured times, ns: of a point with an atom near it, beside a mesh and of its density alone; of a point with any atom in
 #: explicit sums.
 PAIR, GAUSSIAN, EXPLICIT = 1000.0, 650.0, 100.0
-#: A Gaussian is nothing beyond so many widths.
+#: A Gaussian is nothing beyond so many widths, in space as among waves.
 ENDS = 9.0
 #: Widths of sources that have a mesh each; of more, all have the widest.
 MESHES = 8

@@ -219,9 +219,7 @@ class Problem(ABC):
 
     def dipole(self, rho: Density) -> Float[Tensor, "n_structures 3"]:
         """D about the origin; along periodic axes, up to a constant, where it is known how charges got there, else zero."""
-        if rho.crossed is not None or not self.structure.pbc.any():
-            return rho.itinerant_dipole
-        return (self.structure.open_projector @ rho.dipole[:, :, None])[:, :, 0]
+        return rho.open_dipole if rho.crossed is None else rho.itinerant_dipole
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""

@@ -65,14 +65,7 @@ def check_model(model: Model, structure: Structure, tolerance: float = 1e-6, see
         compare(f"{what} of the energy", there.energy, solution.energy)
     compare("rotation of forces", model(turned).forces(), solution.forces() @ TURN.T)
     order = torch.randperm(structure.n_atoms, generator=generator)
-    permuted = Structure(
-        structure.numbers[order],
-        structure.positions[order],
-        structure.cell,
-        structure.pbc,
-        charge=structure.charge,
-        spin=structure.spin,
-    )
+    permuted = structure.holding(numbers=structure.numbers[order], positions=structure.positions[order])
     compare("permutation of charges", model(permuted).charges, solution.charges[order])
     compare("permutation of the energy", model(permuted).energy, solution.energy)
     if structure.pbc.any():

@@ -14,8 +14,7 @@ TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1],
 
 def inversion(structure: Structure) -> Structure:
     """Its image at the origin: the cell is its own."""
-    s = structure
-    return Structure(s.numbers, -s.positions, s.cell, s.pbc, charge=s.charge, spin=s.spin, index=s.index)
+    return structure.holding(positions=-structure.positions)
 
 
 def beside(structure: Structure, other: Structure, away: Sequence[float]) -> Structure:

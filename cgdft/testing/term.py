@@ -114,14 +114,7 @@ def check_term(
                 compare(f"supercell along axis {axis}", term.energy(larger), 2 * energy)
     if not per_atom and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
-        permuted = Structure(
-            structure.numbers[order],
-            structure.positions[order],
-            structure.cell,
-            structure.pbc,
-            structure.charge,
-            structure.spin,
-        )
+        permuted = structure.holding(numbers=structure.numbers[order], positions=structure.positions[order])
         compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
         other = structure.deformed(0.1 * random(structure.n_atoms, 3), torch.zeros_like(structure.cell))
         for what, more in (("batch", other), ("batch of unlike structures", doubled(other))):

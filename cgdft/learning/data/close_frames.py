@@ -32,14 +32,24 @@ class Step:
     strain: Tensor
 
     @property
+    def moves(self) -> bool:
+        """Whether atoms do, within the cell."""
+        return float(self.moved.abs().max()) > SAME_PLACE
+
+    @property
+    def strains(self) -> bool:
+        """Whether the cell is another one."""
+        return float(self.strain.abs().max()) > SAME_PLACE
+
+    @property
     def change(self) -> float:
         """Of the energy, hartree."""
         return float(self.other.labels["energy"] - self.one.labels["energy"])
 
     @property
     def of_forces(self) -> float:
-        """-sum F.dR, hartree."""
-        return -float((self._mean("forces") * self.moved).sum())
+        """-sum F.dR, hartree; no forces are needed where nothing moves."""
+        return -float((self._mean("forces") * self.moved).sum()) if self.moves else 0.0
 
     @property
     def of_stress(self) -> float:

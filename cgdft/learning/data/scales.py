@@ -10,7 +10,7 @@ from ase.data import atomic_masses, atomic_numbers, covalent_radii
 from numpy.typing import ArrayLike, NDArray
 
 from cgdft.electrostatics.pairs import near_pairs
-from cgdft.learning.data.close_frames import SAME_PLACE, steps
+from cgdft.learning.data.close_frames import Step, steps
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.units import multiplier
 from cgdft.naming import few
@@ -129,7 +129,7 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     if not known:
         return []
     size = float(torch.cat([frame.labels["forces"] for frame in known]).square().mean().sqrt())
-    near = [one for one in steps(known) if float(one.strain.abs().max()) < SAME_PLACE < float(one.moved.abs().max())]
+    near = [one for one in steps(known) if one.moves and not one.strains]
     slope = _slope([one.of_forces for one in near], [one.change for one in near])
     if slope < 0:
         raise ValueError("`forces` must be -dE/dR, got numbers of the opposite sign: gradients; change their sign")
@@ -264,12 +264,9 @@ def check_stress(frames: Sequence[Frame], energy_unit: str, stress_unit: str) ->
     known = [frame for frame in frames if "stress" in frame.labels]
     if not known:
         return []
-    strained = [one for one in steps(known) if float(one.strain.abs().max()) > SAME_PLACE]
-    moving = [one for one in strained if float(one.moved.abs().max()) > SAME_PLACE]
-    if all("forces" in frame.labels for one in moving for frame in (one.one, one.other)):
-        by_forces = [one.of_forces if one in moving else 0.0 for one in strained]
-        work = [(one.of_stress, one.pressed, by, one.change) for one, by in zip(strained, by_forces, strict=True)]
-        slope = _slope_of_stress(work)
+    strained = [one for one in steps(known) if one.strains]
+    if all("forces" in frame.labels for one in strained if one.moves for frame in (one.one, one.other)):
+        slope = _slope_of_stress(strained)
         if slope < 0:
             raise ValueError(
                 "`stress` must be dE/dstrain / V, positive under tension, got numbers of the opposite sign; change their sign"
@@ -291,12 +288,13 @@ def _slope(work: ArrayLike, change: ArrayLike) -> float:
     return float(of @ to / (of @ of)) if len(of) >= STEPS and abs(explained) > EXPLAINED else 1.0
 
 
-def _slope_of_stress(steps: Sequence[tuple[float, float, float, float]]) -> float:
+def _slope_of_stress(strained: Sequence[Step]) -> float:
     """Of what forces leave of changes with V sigma : strain, where that tells them beside a pressure that all steps have.
 
     Incomplete plane waves have such a pressure, in stresses or energies. Steps count alike, where forces do less than stress.
     """
-    rows = np.array([one for one in steps if abs(one[2]) < abs(one[0])]).reshape(-1, 4)
+    rows = np.array([(one.of_stress, one.pressed, one.of_forces, one.change) for one in strained]).reshape(-1, 4)
+    rows = rows[np.abs(rows[:, 2]) < np.abs(rows[:, 0])]
     if len(rows) < STEPS:
         return 1.0
     of, pressed, by_forces, change = rows.T / np.abs(rows[:, 0])
