@@ -120,7 +120,7 @@ class Space:
             return
         if not isinstance(self.entries, Entries) or self.entries.width != width:
             got = f"a width of {self.entries.width}" if isinstance(self.entries, Entries) else type(self.entries).__name__
-            raise ValueError(f"`entries` of a Space must be cgdft.space.Entries of as many columns as x, {width}, got {got}")
+            raise ValueError(f"`entries` of a Space must be cgdft.Entries of as many columns as x, {width}, got {got}")
         count = self.entries.rows.numel() if isinstance(self.entries.rows, Tensor) else 0
         check("rows", self.entries.rows, (count,), torch.int64, n * basis.size)
         check("columns", self.entries.columns, (count,), torch.int64, width)

@@ -28,7 +28,7 @@ WITHIN = 0.7
 class NuclearRepulsion(DensityIndependent):
     """E = sum_(i<j) Z_i Z_j / r_ij phi(r_ij / a_ij) s(r_ij / (R_i + R_j)), the universal screened repulsion of nuclei.
 
-    Brought to zero at R_i + R_j by s = `fading`, and zero beyond. With the radii that it has by default it leaves the
+    Brought to zero at R_i + R_j by s(x) = (1 - x^2)^3, and zero beyond. With the radii that it has by default it leaves the
     bonds of main-group elements alone (Cr2, with its sextuple bond, has 0.2 eV of it), and is a wall for learnt functionals
     where they have seen nothing.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Pairwise(DensityIndependent):
     """E = sum_(i<j) A_ij exp(-r_ij / l_ij) s(r_ij / cutoff),  A_ij = sqrt(A_i A_j),  l_ij = (l_i + l_j) / 2.
 
-    The Born-Mayer repulsion, brought to zero at the cutoff by s = `fading`.
+    The Born-Mayer repulsion, brought to zero at the cutoff by s(x) = (1 - x^2)^3.
 
     Args:
         strength: A_i, hartree, > 0: a number, per element, per atom, or a module.
