@@ -150,7 +150,7 @@ def test_one_bad_frame_of_many(frames, tmp_path, capsys):
     assert [line.split()[:2] for line in captured.out.splitlines()[2:]] == [["1", "H3N"], ["3", "CH4"]]
     assert main(["solve", str(frames), "--index", ":", "--json"]) == 2
     listed = json.loads(capsys.readouterr().out)
-    assert ["error" in one for one in listed] == [False, False, True, False]
+    assert [(one["index"], "error" in one) for one in listed] == [(0, False), (1, False), (2, True), (3, False)]
     assert main(["solve", str(frames), "--index", ":", "--output", str(tmp_path / "out.xyz")]) == 2
     assert len(read(tmp_path / "out.xyz", ":")) == 3
 

@@ -55,7 +55,10 @@ def solve(
         str, typer.Option(metavar="INDEX", help="Which structures of the file: a number, or a slice such as : or ::10.")
     ] = LAST,
     json: Annotated[
-        bool, typer.Option("--json", help="JSON in atomic units; a list for several structures.", show_default=False)
+        bool,
+        typer.Option(
+            "--json", help="JSON in atomic units; of several structures a list, each with its index.", show_default=False
+        ),
     ] = False,
     output: Annotated[
         Path | None,
@@ -98,9 +101,10 @@ def solve(
         for numbers in _batches(structures, size):
             for some in _solved(structures, numbers, one_or_more):
                 part = [structures[number] for number in some.numbers]
+                which = {"index": places[some.numbers[0]]} if len(structures) > 1 else {}
                 if isinstance(some.solution, Exception):
                     failed[some.numbers[0]] = some.solution
-                    listed += [{"error": str(some.solution)}] if json else []
+                    listed += [{**which, "error": str(some.solution)}] if json else []
                     continue
                 if output is not None:
                     of_several = [places[number] for number in some.numbers] if len(structures) > 1 else []
@@ -110,7 +114,9 @@ def solve(
                     some.solution.plot(plot)
                 notes.update(dict.fromkeys(notes_on(some.solution)))
                 listed += (
-                    [some.solution.to_dict()] if json else one_line_each(some.solution, part, [places[k] for k in some.numbers])
+                    [{**which, **some.solution.to_dict()}]
+                    if json
+                    else one_line_each(some.solution, part, [places[k] for k in some.numbers])
                 )
                 solution = some.solution
             bar.advance(task, len(numbers))
