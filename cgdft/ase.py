@@ -40,7 +40,7 @@ class CGDFT(Calculator):
     Args:
         model: any model of the package or of your own.
         charge: total charge, e; default: `atoms.info["charge"]`, else the sum of the initial charges.
-        potential: V = dE/dq = -mu, volt, at which the whole is held; its charge is then an answer, and that of
+        potential: V = dE/dq, volt, at which the whole is held; its charge is then an answer, and that of
             the atoms not used.
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
             moments.

@@ -40,7 +40,7 @@ def check_parity(atoms: Atoms, charge: float, spin: float) -> None:
     if spin == round(spin) and electrons == round(electrons) and (electrons - spin) % 2:
         raise ValueError(
             f"`spin` must be the number of unpaired electrons, which {electrons:g} electrons cannot have, got {spin:g}; of a "
-            "multiplicity 2S + 1 give one less"
+            "multiplicity give one less"
         )
 
 

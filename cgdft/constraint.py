@@ -63,7 +63,7 @@ class Constraint(ABC):
 
 @dataclass(frozen=True, eq=False)
 class TotalCharge(Constraint):
-    """Q = sum_i q_i is fixed, or the whole is held at a potential V = -mu (grand canonical; Q is then the answer).
+    """Q = sum_i q_i is fixed, or the whole is held at a potential V = dE/dQ (grand canonical; Q is then the answer).
 
     Args:
         charge: Q, e, one or per structure, which takes the place of the structure's for all of the model; default: that of the
@@ -134,8 +134,8 @@ class FragmentCharge(Constraint):
         atoms: numbers of the atoms within their structure (of each structure of a batch), a mask (n_atoms,), or a function
             structure -> mask.
         charge: e, one or per structure.
-        potential: V = dE/dq, hartree / e, instead of a charge; within a fixed charge, such as TotalCharge(), less that of the
-            rest of it.
+        potential: V = dE/dq, hartree / e, instead of a charge; of a fragment of a fixed charge, such as TotalCharge(), the
+            difference to that of the rest.
         name: how `solution.potentials` calls it; with a number where another one is called so.
 
     Raises:

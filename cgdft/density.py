@@ -17,7 +17,7 @@ from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
 from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum, waves_within
-from cgdft.finite import finite
+from cgdft.finite import finite, whole_numbers
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
@@ -287,7 +287,7 @@ class Density:
             if len(self.structure) > 1:
                 raise ValueError(f"`index` must say to which of the {len(self.structure)} structures each point belongs")
             index = torch.zeros(len(points), dtype=torch.int64, device=points.device)
-        return points, index
+        return points, whole_numbers("`index`", index, len(points), len(self.structure)).to(points.device)
 
     def write_cube(self, path: str | Path, what: str = "density", spacing: float = 0.3, margin: float | None = None) -> None:
         """Gaussian cube file of the density (e / bohr^3) or the potential (hartree / e) of a single structure.

@@ -58,12 +58,17 @@ def _one(solution: Solution) -> list[str]:
         lines.append(f"{'grand potential':<{width}} {float(solution.grand_potential[0].detach()):>18.8f} hartree")
     total = round(float(solution.total_charge[0].detach()), 8) + 0.0  # no minus zero
     lines.append(f"{'total charge':<{width}} {total:>18.8f} e")
-    for name, potential in list(solution.potentials.items())[:LISTED]:
-        label, value = ("chemical potential", -potential) if name == "total" else (f"V {name}", potential)
-        unit = "hartree" if name in ("total", "spin") else "hartree/e"
-        lines.append(f"{label:<{width}} {float(value[0].detach()):>18.8f} {unit}")
-    if len(solution.potentials) > LISTED:
-        lines.append(f"   ... and {len(solution.potentials) - LISTED} more potentials")
+    potentials = {name: float(potential[0].detach()) for name, potential in solution.potentials.items()}
+    if "total" in potentials:
+        mu = float(solution.chemical_potential[0].detach())
+        lines.append(f"{'chemical potential':<{width}} {mu:>18.8f} hartree")
+        if abs(mu + potentials["total"]) < 1e-8:  # else what is minimised depends on the total charge, or is not what is read
+            del potentials["total"]
+    for name, potential in list(potentials.items())[:LISTED]:
+        unit = "hartree" if name == "spin" else "hartree/e"
+        lines.append(f"{f'V {name}':<{width}} {potential:>18.8f} {unit}")
+    if len(potentials) > LISTED:
+        lines.append(f"   ... and {len(potentials) - LISTED} more potentials")
     if not structure.pbc.all():
         dipole = ", ".join(f"{d:.6f}" for d in solution.dipole[0].tolist())
         about = "" if abs(total) < 1e-6 else " about the origin"

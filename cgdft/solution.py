@@ -116,7 +116,7 @@ class Solution:
 
     @property
     def polarization(self) -> Float[Tensor, "n_structures 3"]:
-        """P = D / V of cells, (n_structures, 3), e / bohr^2, itinerant: D counts charges where they have come and gone to.
+        """P = D / V of cells, (n_structures, 3), e / bohr^2, itinerant: D follows charges through the walls of cells.
 
         Reference charges count where `positions` have them, images not wrapped; another image of one adds a multiple of its
         charge times a lattice vector. Differences, as along a trajectory or of fields, are what is measured.
@@ -165,7 +165,8 @@ class Solution:
     @property
     def potentials(self) -> dict[str, Float[Tensor, " n_structures"]]:
         """V = dE/dq of each constraint, (n_structures,), hartree / e: found for a fixed charge, given for a held one; dE/dS as
-        "spin". Of what is within another fixed charge, such as the total one, V is less that of the rest of it.
+        "spin". Of a part of another fixed charge, such as the total one, V is the difference to the rest of it. What else
+        depends on a charge, p0 or a term, is kept as it is, unlike in `chemical_potential`.
 
         A charge that the ansatz cannot change has no potential: NaN beside structures of a batch that have one, else left out.
         """
@@ -229,8 +230,9 @@ class Solution:
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
         """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3, of a cell where there is one.
 
-        F is the macroscopic field. Along periodic axes D is known where charges are fixed or move along bonds (`SplitCharges`,
-        modes that say what they carry); else alpha is zero along those of slabs and wires.
+        Along open axes F is the applied field, along periodic ones the macroscopic one. There D is known where charges are
+        fixed or move along bonds (`SplitCharges`, modes that say what they carry); else alpha is zero along those of slabs and
+        wires.
 
         Raises:
             ValueError: a structure periodic along all axes whose charges move freely, as in a conductor.

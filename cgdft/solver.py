@@ -165,8 +165,7 @@ def saddle_point_inverse(
     """K^-1 from `tangent_solve`: (b, floor, noise) -> y with C y = 0 and P H y = b for b in the tangent space.
 
     Below `floor`, (n_structures,), the norm of a residual is rounding of what b is the projection of. Up to `noise` it may be
-    that of the slopes that vanish together at x, or of earlier right-hand sides, whose answers left it: no reason to fail where
-    nothing answers to it.
+    rounding of the slopes that cancel at x, or of earlier right-hand sides: where nothing responds to it, no reason to fail.
 
     dx = dx_c + y with -C dx_c = r_lambda, P H y = P (r_x - H dx_c), and C^T dlambda = H dx - r_x.
     """

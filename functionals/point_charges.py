@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.electrostatics.coulomb import Coulomb, Sites
+from cgdft.finite import whole_numbers
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -53,12 +55,12 @@ class PointCharges(Term):
             raise ValueError(f"`positions` must be finite and (n_points, 3) in bohr, got shape {tuple(positions.shape)}")
         if charges.shape != (len(positions),) or not torch.isfinite(charges.detach()).all():
             raise ValueError(f"`charges` must be finite and ({len(positions)},), got {charges.tolist()}")
-        if width < 0:
+        if not 0 <= width < math.inf:
             raise ValueError(f"`width` must be zero or positive, got {width}")
         self.register_buffer("positions", positions)
         self.register_buffer("charges", charges)
         self.width = width
-        self.register_buffer("index", None if index is None else torch.as_tensor(index, dtype=torch.int64))
+        self.register_buffer("index", None if index is None else whole_numbers("`index`", index, len(charges)))
 
     def energy(self, rho: Density) -> Float[Tensor, " n_structures"]:
         """sum_k Q_k V(r_k) of each structure, hartree."""
@@ -67,7 +69,7 @@ class PointCharges(Term):
         if index is None:
             index = torch.arange(n, device=positions.device).repeat_interleave(len(charges))
             positions, charges = positions.repeat(n, 1), charges.repeat(n)
-        elif len(index) and not 0 <= int(index.min()) <= int(index.max()) < n:
-            raise ValueError(f"`index` must be from 0 to {n - 1}, got {index.tolist()}")
+        else:
+            whole_numbers("`index`", index, len(charges), n)
         sites = Sites(positions, index, torch.full_like(charges, self.width), 0)
         return Coulomb(rho.structure, rho.sites, sites).bilinear(charges[:, None], rho.multipoles)

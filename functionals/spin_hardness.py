@@ -16,7 +16,7 @@ class SpinHardness(Term):
     Spin goes where this is soft: with a total spin S and nothing else, m_i = S (1 / eta_S,i) / sum_j (1 / eta_S,j).
 
     Args:
-        eta: eta_S, hartree (l = 0), 1 / bohr^2 times that (l = 1), > 0: a number, per element, per atom, or a module.
+        eta: eta_S, hartree / bohr^(2 l), > 0: a number, per element, per atom, or a module.
         l: the multipoles it acts on.
 
     Raises:

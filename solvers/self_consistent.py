@@ -2,8 +2,8 @@
 
     p <- mix(p, F(R, v[p] - sum_k lambda_k a_k)),   lambda by Newton's method from a_k.F = c_k,
 
-so that every iteration has the charges asked for exactly. -a.dF/dv.a is the softness to which the correction is shared out:
-what others call Fukui functions.
+so that every iteration has the charges asked for exactly. The correction is shared out by the local softness -(dF/dv) a; over
+its sum, the global one -a.(dF/dv) a, others call it the Fukui function.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from cgdft import Density, Model, Multipoles, Structure
 from cgdft.electrostatics.boys import boys
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.functionals import Hardness, Hartree, Operator
+from cgdft.functionals import Hardness, Hartree, Operator, PointCharges
 from cgdft.units import angstrom
 
 D = torch.float64
@@ -246,6 +246,12 @@ def test_potential_of_a_batch_needs_an_index():
     points = torch.tensor([[0.0, 0, 3.0], [0.0, 0, 3.0]], dtype=D)
     with pytest.raises(ValueError, match="`index` must say"):
         density.potential(points)
+    for index in ([0], [0, 0, 1], [0.0, 1.0], [0, 2], [-1, 0]):
+        for read in (density.potential, density.field, density.values):
+            with pytest.raises(ValueError, match="`index` must be"):
+                read(points, torch.tensor(index))
+        with pytest.raises(ValueError, match="`index` must be"):
+            PointCharges(points, [1.0, 1.0], index=index).energy(density)
     v = density.potential(points, torch.tensor([0, 1]))
     assert v.tolist() == pytest.approx([float(erf(3 / math.sqrt(2)) / 3), float(2 * erf(3 / math.sqrt(2)) / 3)], rel=1e-14)
 

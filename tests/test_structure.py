@@ -293,6 +293,23 @@ def test_solution_prints_itself_and_goes_to_ase(structures):
     assert "CONVERGED" in repr(batch)
 
 
+def test_what_is_printed_as_chemical_potential_is_it():
+    """Reference charges that share the total one make it differ from the potential of what is minimised."""
+    model = Model(
+        Hartree() + Electronegativity({"H": 0.2, "O": 0.3}),
+        Multipoles(width=1.0),
+        ResponseModes(torch.diag(torch.tensor([1.4, 1.0, 1.0], dtype=torch.float64))),
+    )
+    solution = model(Structure.from_ase(molecule("H2O"), charge=0.4))
+    lines = [line.rsplit(maxsplit=2) for line in str(solution).splitlines() if " hartree" in line]
+    printed = {name.strip(): value for name, value, _ in lines}
+    step = [float(model(Structure.from_ase(molecule("H2O"), charge=0.4 + h)).energy) for h in (-1e-4, 1e-4)]
+    assert float(printed["chemical potential"]) == pytest.approx(-(step[1] - step[0]) / 2e-4, abs=1e-6)
+    assert float(printed["V total"]) == pytest.approx(float(solution.potentials["total"]), abs=1e-7)
+    assert abs(float(printed["V total"]) + float(printed["chemical potential"])) > 0.01
+    assert "V total" not in str(QEq()(Structure.from_ase(molecule("H2O"))))
+
+
 @cgdft.term
 def nothing(rho, k=0.1):
     """Forgets to return its energy."""

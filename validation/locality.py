@@ -68,7 +68,7 @@ class Locality:
     Args:
         points: by distance.
         curvature: d2F/dq2 (n_distances, n_charges), hartree/e^2; NaN where F did not converge.
-        local: the same + 2 J (of a dimer without J).
+        local: the same + 2 J of two atoms, J their interaction; of two molecules the same.
         curves: for `fit_hardness`.
     """
 

@@ -28,8 +28,8 @@ class Scalar(nn.Module):
 
     Args:
         environment: of the atoms.
-        start: a number, or per element a function structure -> (n_atoms,), such as an `AtomParameter`: the value before
-            training, around which x varies.
+        start: a number, or per element a function structure -> (n_atoms,), such as an `AtomParameter`: around which x
+            varies, before training by a part of `scale`.
         scale: of the variation, in the parameter's unit; of a positive one relative to `start`.
         positive: whether x > 0 by construction.
     """
@@ -96,7 +96,7 @@ class Higher(o3.Linear):  # type: ignore[misc]
 
 
 class Shares(nn.Module):
-    """f_i of an added charge: a charge g(h_i) > 0, 1 before training, and its dipole f_i,0 A h_i.
+    """f_i of an added charge: a charge g(h_i) > 0, about 1 before training, and its dipole f_i,0 A h_i.
 
     Args:
         environment: of the atoms, with features up to l = `lmax`.

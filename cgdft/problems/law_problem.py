@@ -32,7 +32,7 @@ ORDERS = 4
 class LawProblem(Problem):
     """Densities p = F(R, v - sum_k lambda_k a_k - sum_k V_k a_k) that answer to a potential v, with a_k.p = c_k.
 
-    lambda_k = dE/dc_k are the potentials of fixed charges (of the total one -mu), V_k the given ones. `SelfConsistency` and
+    lambda_k are the potentials of fixed charges, V_k the given ones. `SelfConsistency` and
     `Recursion` say which v.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Charge transfer with polarization current equilibration: electronegativities act only between atoms that overlap.
+"""Charge transfer with polarization current equalization: electronegativities act only between atoms that overlap.
 
 Charges: latent.
 Source: chen2007, chen2008

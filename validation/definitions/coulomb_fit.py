@@ -36,7 +36,7 @@ class CoulombFit(LinearDefinition):
         return (inward @ overlap + outward * electrons.charge)[:, None]
 
     def operators(self, electrons: ElectronDensity) -> NDArray[np.float64]:
-        """W_i = sum_j P_ij (g_j | ij) + u_i S, (n_atoms, 1, n_ao, n_ao), with q = P b + u Q."""
+        """W_i,ab = sum_j P_ij (g_j | ab) + u_i S_ab, (n_atoms, 1, n_ao, n_ao), with q = P b + u Q."""
         positions, widths = electrons.positions, self.widths(electrons.symbols)
         inward, outward = held_inverse(gaussian_metric(positions, widths), np.ones(len(positions)))
         potentials = _integrals(electrons.mol, positions, widths)

@@ -20,7 +20,7 @@ class ESPFit(LinearDefinition):
     """minimise sum_g (V(r_g) - sum_a B_ga p_a)^2   with sum_A q_A = Q,
 
     with V the potential of the difference density on van der Waals surfaces (1.4 to 2 radii) and B that of unit Gaussian
-    multipoles. Linear in the density, W_a = sum_g M_ga / |r - r_g| + u_a S; but the potential outside hardly says what is
+    multipoles. Linear in the density, W_a = sum_g M_ag / |r - r_g| + u_a S; but the potential outside hardly says what is
     inside: with l = 2, or buried atoms, multipoles become large and mean nothing one by one.
 
     Source: U. C. Singh, P. A. Kollman, J. Comput. Chem. 5, 129 (1984), for charges.

@@ -1,9 +1,10 @@
 """Self-consistent field of a periodic cell: valence electrons in Gaussians, their density on a mesh of plane waves.
 
-    E[n] = T_s + integral v_pseudo n + 1/2 sum_{G != 0} 4 pi |n(G)|^2 / (G^2 Omega) + E_xc[n] + E_Ewald,
+    E[n] = T_s + Tr(D V_pseudo) + 1/2 sum_{G != 0} 4 pi |n(G)|^2 / (G^2 Omega) + E_xc[n] + E_Ewald,
 
-at the Gamma point, with the pseudopotentials of Goedecker, Teter and Hutter (GTH). With a smearing k_B T the quantity
-made stationary, whose derivatives the forces are, is the free energy E - T S of Fermi-Dirac occupations.
+at the Gamma point, D the density matrix and V_pseudo the nonlocal pseudopotentials of Goedecker, Teter and Hutter (GTH). With a
+smearing k_B T the quantity made stationary, whose derivatives the forces are, is the free energy E - T S of Fermi-Dirac
+occupations.
 
 Every cell is periodic in three dimensions here: a slab is what its vacuum makes it.
 

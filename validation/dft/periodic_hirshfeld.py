@@ -1,9 +1,9 @@
 """Hirshfeld's stockholder partition of a periodic difference density, on the mesh of its plane waves.
 
-    p_Alm = sum_L integral w_{A+L}(r) delta(r) C_lm(r - R_A - L) d3r,    w_{A+L} = rho_A^0(r - R_A - L) / sum rho^0,
+    p_Alm = sum_L integral w_{A+L}(r) delta(r) C_lm(r - R_A - L) d3r,    w_{A+L} = n_A^0(r - R_A - L) / sum n^0,
 
-over the cell, the images A + L of each atom being partners of their own; delta = sum rho^0 - n is positive where electrons
-are missing, and of valence electrons only: the pseudised cores cancel. The pro-atoms rho^0 are neutral spherical atoms in
+over the cell, the images A + L of each atom being partners of their own; delta = sum n^0 - n is positive where electrons
+are missing, and of valence electrons only: the pseudised cores cancel. The pro-atoms n^0 are neutral spherical atoms in
 the same functional, basis and pseudopotential, tabulated along the radius.
 
 Source: Hirshfeld, Theor. Chim. Acta 44, 129 (1977), eqs. 4-7; the images as in C. Fonseca Guerra, J.-W. Handgraaf,
@@ -80,7 +80,7 @@ def _radial_atom(number: int, xc: str, basis: str) -> RadialAtom:
 
 
 def promolecule(field: PeriodicField, atoms: Mapping[int, RadialAtom]) -> NDArray[np.float64]:
-    """sum_A sum_L rho_A^0(r - R_A - L), the shape of `field.density`, in 1/bohr^3."""
+    """sum_A sum_L n_A^0(r - R_A - L), the shape of `field.density`, in 1/bohr^3."""
     total = np.zeros(field.density.size)
     for number, centre in zip(field.numbers, field.positions, strict=True):
         for index, _, density in _near(field, centre, atoms[int(number)]):

@@ -51,7 +51,7 @@ class Reference:
     | dipole | (3,) | e bohr | about the origin of coordinates, towards positive charge |
     | quadrupole | (3, 3) | e bohr^2 | traceless (Buckingham), 1/2 integral rho (3 r r - r^2 1), about the origin |
     | polarizability | (3, 3) | bohr^3 | dD/dF |
-    | susceptibility | (k n, k n) | e^2/hartree | dp_a/dv_b of the first definition's multipoles with l <= 1, k an atom |
+    | susceptibility | (k n, k n) | e^2/hartree | dp_a/dv_b of the first definition's multipoles with l <= 1, k of an atom |
     | moments | name: (n, k) | e bohr^l | multipoles of the difference density by each definition, in e3nn's order |
     | spin_moments | (n, 4) | bohr^l | Hirshfeld's share of up minus down electrons |
     | potential | (m,) | hartree/e | of nuclei and electrons at `points` |

@@ -95,7 +95,7 @@ class Susceptibility:
 
     @property
     def hardness_kernel(self) -> NDArray[np.float64]:
-        """K = -chi^-1 of the charges on the space of fixed total charge (n, n), hartree/e^2; K 1 = 0, and on rigid modes."""
+        """K = -chi^-1 of the charges at fixed total charge (n, n), hartree/e^2; zero as well on what does not respond."""
         n = len(self.symbols)
         neutral = np.linalg.svd(np.ones((1, n)))[2][1:].T  # (n, n - 1), orthonormal, each column of no charge
         inverse = np.linalg.pinv(-neutral.T @ self.charges @ neutral, rcond=1e-10, hermitian=True)

@@ -114,7 +114,7 @@ def coarse_density(
 
 
 def frozen_interaction(one: ElectronDensity, other: ElectronDensity) -> float:
-    """integral integral n_A(r) n_B(r') / |r - r'| of two frozen charge densities, nuclei and electrons, hartree: exact.
+    """integral integral c_A(r) c_B(r') / |r - r'| of two frozen charge densities c, nuclei and electrons, hartree: exact.
 
     What multipoles of both give for it is `coarse_interaction`; the difference at contact is charge penetration.
     """

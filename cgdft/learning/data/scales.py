@@ -289,7 +289,7 @@ def _slope(work: ArrayLike, change: ArrayLike) -> float:
 
 
 def _slope_of_stress(strained: Sequence[Step]) -> float:
-    """Of what forces leave of changes with V sigma : strain, where that tells them beside a pressure that all steps have.
+    """Of changes of energy less the work of forces, by V sigma : strain, where that is told from a pressure of all steps.
 
     Incomplete plane waves have such a pressure, in stresses or energies. Steps count alike, where forces do less than stress.
     """

@@ -9,7 +9,7 @@ from cgdft.model import Model
 
 
 class Average:
-    """w' <- d w' + (1 - d) w after each step, with d = min(decay, (1 + n) / (10 + n)) after n steps: the start is forgotten.
+    """w' <- d w' + (1 - d) w after each step, with d = min(decay, (1 + n) / (10 + n)) after n steps; w' = w after the first.
 
     Args:
         model: whose weights are averaged.

@@ -71,7 +71,7 @@ def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
 def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Tensor]:
     """Weighted mean squared errors by name, of quantities that have a weight and a label in this batch.
 
-    Of multipoles of each l by itself: more of them leave as much to charges.
+    Multipoles of each l have a mean of their own: dipoles beside charges leave these their weight.
     """
     found = {}
     for name, weight in weights.items():
