@@ -333,6 +333,7 @@ class _Unweighted(Box):
     """With a kernel of one: sums over waves are those of the density itself."""
 
     background = False
+    folded = False
 
     def kernel(self, k: Tensor, k2: Tensor) -> Tensor:
         return torch.ones_like(k2)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cgdft.structure import Structure
 
 #: Up to so many coefficients in an open and in a periodic structure, and numbers in all (1.6 GB), the operator is a matrix.
-OPEN, PERIODIC, NUMBERS = 3000, 100, 200_000_000
+OPEN, PERIODIC, NUMBERS = 2000, 100, 200_000_000
 #: Up to so many it does not matter how many of them are padding.
 PADDED = 10_000_000
 #: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
@@ -57,7 +57,7 @@ class Hartree(Term):
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
         accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
         dtype: in which pairs and meshes are summed; torch.float32 reaches an accuracy of 1e-5 (the default then), on a mesh.
-        operator: how it is applied; default: as a matrix up to 3000 coefficients in a structure (100 in a periodic one), in
+        operator: how it is applied; default: as a matrix up to 2000 coefficients in a structure (100 in a periodic one), in
             compiled loops above; in torch where a GPU holds the structure or widths are learned.
 
     Raises:

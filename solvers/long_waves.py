@@ -29,6 +29,7 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
 from cgdft.electrostatics.mesh import mesh_shape
+from cgdft.electrostatics.open_kernel import COARSEST, margin
 from cgdft.problems.constraint_rows import ConstraintRows
 from cgdft.problems.minimisation import Minimisation
 
@@ -36,8 +37,8 @@ from cgdft.problems.minimisation import Minimisation
 SPACING, ORDER, FEWEST = 4.0, 3, 16
 #: Waves are left alone on a mesh of more points than these, and of more than these an atom.
 MOST_POINTS, MOST_OF_ATOM = 2_000_000, 1000
-#: Between a wire or open structure and images of it, bohr; a box without images would be nearly empty.
-VACUUM = 50.0
+#: Around an open structure, bohr; relative error of its kernel where that takes less.
+VACUUM, ROUGH = 50.0, 1e-2
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
@@ -171,22 +172,28 @@ def _of_structure(problem: Minimisation, s: int) -> _LongWaves | None:
     positions = structure.positions[sites].detach().cpu()
     smooth = float((width**2).mean().sqrt())
     cell, pbc = structure.cell[s].detach().cpu(), structure.pbc[s].cpu()
-    box = Box.around(cell, pbc, positions, 4 * smooth)
-    if int(pbc.sum()) < 2:
-        box = _periodic(box, positions)
+    box = _with_less_vacuum(Box.around(cell, pbc, positions, 4 * smooth), positions)
     shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
     most = max(MOST_POINTS, MOST_OF_ATOM * count)
     return None if math.prod(shape) > most else _LongWaves(sites, positions, smooth, box, shape)
 
 
-def _periodic(box: Box, positions: Tensor) -> Box:
-    """A box in which a structure and its images have vacuum between them, in place of one in which none feels an image."""
-    rows = box.cell.clone()
-    for axis in torch.nonzero(~box.periodic).flatten().tolist():
-        direction = rows[axis] / rows[axis].norm()
-        along = positions @ direction
-        rows[axis] = direction * (along.max() - along.min() + VACUUM)
-    return Box(rows, torch.ones_like(box.periodic), math.inf)
+def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
+    """A box that is not nearly empty, where what it makes of the longest distances matters to few waves.
+
+    An open structure has at most `VACUUM` around it; a wire wider than long has images beside it, with that between.
+    """
+    lengths = box.cell.norm(dim=1, keepdim=True)
+    if box.folded:
+        wide = box.widened(margin(SPACING / COARSEST, ROUGH)).cell
+        enough = (lengths / 2 + VACUUM) / wide.norm(dim=1, keepdim=True)
+        return Box(enough.clamp(max=1.0) * wide, box.periodic, box.radius)
+    directions = box.cell / lengths
+    along = positions @ directions.T
+    spans = torch.where(box.periodic, lengths[:, 0], along.max(0).values - along.min(0).values + VACUUM)
+    if int(box.periodic.sum()) > 1 or spans[box.periodic] > spans[~box.periodic].max():
+        return box
+    return Box(spans[:, None] * directions, torch.ones_like(box.periodic), math.inf)
 
 
 class _LongWaves:
@@ -201,7 +208,7 @@ class _LongWaves:
         self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
         self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
         self.points = math.prod(shape)
-        self.kernel = np.maximum(self.mesh.influence, 0)  # that of slabs is negative for a net charge
+        self.kernel = np.maximum(self.mesh.influence, 0)  # those cut or folded are negative for some
         self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
         self.mean, self.screened = np.float32(0), self.kernel
 

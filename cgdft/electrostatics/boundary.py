@@ -1,18 +1,18 @@
-"""What lies beyond the cell: the Coulomb kernel of waves for bulk, slab, wire and open space.
+"""What lies beyond the cell: the Coulomb kernel of waves for bulk, slab and wire, and the box of open space.
 
-Along open axes the density has an end. There the cell is replaced by a box as long as the density and R together, where no
-two points of the density are further apart than R, and 1/r by a kernel cut at R: exact, since no pair sees the cut, nor, across
-the box, an image. Its Fourier transform is known,
+Along the open axes of a slab or wire the density has an end. There the cell is replaced by a box as long as the density and R
+together, where no two points of the density are further apart than R, and 1/r by a kernel cut at R: exact, since no pair sees
+the cut, nor, across the box, an image. Its Fourier transform is known,
 
     bulk  4 pi / k^2, and nothing for k = 0: a uniform background neutralises the cell, the average potential is zero
     slab  4 pi / k^2 [1 - exp(-k_p R) cos(k_n R)],  k = 0: -2 pi R^2;  a far charged plane has the potential -2 pi sigma |z|
     wire  4 pi / k^2 [1 + k_p R J_1(k_p R) K_0(|k_a| R) - |k_a| R J_0(k_p R) K_1(|k_a| R)],
           k_a = 0: 4 pi / k^2 [1 - J_0(k_p R) - k_p R ln(R) J_1(k_p R)],  k = 0: pi R^2 (1 - 2 ln R);
           a far charged line has the potential -2 lambda ln(r)
-    open  4 pi / k^2 [1 - cos(k R)],  k = 0: 2 pi R^2
 
 with k_n along the normal of a slab, k_a along the axis of a wire and k_p perpendicular to these. A box of 2 R has no wave for
-which the term of a slab with sin(k_n R) does not vanish.
+which the term of a slab with sin(k_n R) does not vanish. That of open space would need a box as wide as it is long; its
+kernel is one of distances (see `open_kernel`), and its box, along the principal axes, twice as long as the structure.
 
 Source: C. A. Rozzi, D. Varsano, A. Marini, E. K. U. Gross, A. Rubio, Phys. Rev. B 73, 205119 (2006), eqs. 19-26.
 """
@@ -32,13 +32,16 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+#: Extent of what has none, bohr.
+SHORTEST = 1e-3
+
 
 @dataclass(frozen=True, eq=False)
 class Box:
     """The periodic box of the waves: `cell` (3, 3), right-handed, and which of its axes are periodic in the structure, (3,).
 
     The lattice vectors are the shortest that there are, so that a mesh is as good in any cell of a lattice. `radius` is R
-    above; it does not matter in bulk.
+    above; there is none in bulk and in open space.
     """
 
     cell: Float[Tensor, "3 3"]
@@ -47,11 +50,16 @@ class Box:
 
     @classmethod
     def around(cls, cell: Float[Tensor, "3 3"], pbc: Bool[Tensor, " 3"], positions: Float[Tensor, "n 3"], tail: float) -> Box:
-        """The box of a density that reaches `tail` (bohr, for pairs) beyond its centres at `positions`."""
+        """The box of a density that reaches `tail` (bohr, for pairs) beyond its centres at `positions`.
+
+        In open space it has no margin yet, see `widened`.
+        """
         open_axes = torch.nonzero(~pbc).flatten().tolist()
         cell = reduction(cell, pbc) @ cell
         if not open_axes:
             return cls(cell, pbc, math.inf)
+        if len(open_axes) == 3:
+            return cls(_around(positions.detach()), pbc, math.inf)
         directions = perpendicular(cell, pbc)
         across = positions.detach() @ directions[open_axes].detach().T
         low, high = across.min(0).values, across.max(0).values
@@ -60,6 +68,18 @@ class Box:
         length = dict(zip(open_axes, (high - low + tail + radius).tolist(), strict=True))
         rows = [length[axis] * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
         return cls(torch.stack(rows), pbc, radius)
+
+    def widened(self, margin: float) -> Box:
+        """In open space the box with a margin, bohr; else itself."""
+        if not self.folded:
+            return self
+        longer = 1 + 2 * margin / self.cell.norm(dim=1, keepdim=True)
+        return type(self)(longer * self.cell, self.periodic, self.radius)
+
+    @property
+    def folded(self) -> bool:
+        """Whether its kernel is that of open space."""
+        return not self.periodic.any()
 
     @cached_property
     def heights(self) -> list[float]:
@@ -90,7 +110,7 @@ class Box:
         return bool(self.periodic.all())
 
     def kernel(self, k: Float[Tensor, "K 3"], k2: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
-        """Fourier transform of the kernel, (K,), bohr^2; differentiable in k and k2, its square, which callers have at hand.
+        """Fourier transform of the kernel where an axis is periodic, (K,), bohr^2; differentiable in k and k2, its square.
 
         k = 0 is meant to be at most one row.
         """
@@ -100,9 +120,6 @@ class Box:
             return 4 * math.pi / torch.where(zero, math.inf, k2)
         safe = torch.where(zero, 1.0, k2)
         r = self.radius
-        if n_open == 3:
-            cut = 1 - torch.cos(safe.sqrt() * r)
-            return torch.where(zero, 2 * math.pi * r**2, 4 * math.pi / safe * cut)
         if n_open == 1:
             normal = torch.nn.functional.normalize(self.cell[~self.periodic][0], dim=0)
             along = k @ normal
@@ -119,6 +136,19 @@ class Box:
         line = 1 - j0 - across * r * math.log(r) * j1
         cut = torch.where(flat, line, waves)
         return torch.where(zero, math.pi * r**2 * (1 - 2 * math.log(r)), 4 * math.pi / safe * cut)
+
+
+def _around(positions: Tensor) -> Tensor:
+    """Rows along the principal axes or those of space, whichever enclose less, twice as long as positions reach."""
+    centred = positions - positions.mean(0)
+    principal = torch.linalg.eigh(centred.T @ centred).eigenvectors.T
+    boxes = []
+    for axes in (torch.eye(3).to(positions), principal * torch.linalg.det(principal).sign()):
+        along = centred @ axes.T
+        lengths = 2 * (along.max(0).values - along.min(0).values).clamp(min=SHORTEST)
+        boxes.append((float(lengths.prod()), lengths[:, None] * axes))
+    (volume, of_space), (other, along_axes) = boxes
+    return along_axes if other < 0.8 * volume else of_space
 
 
 def reduction(cell: Tensor, pbc: Tensor) -> Float[Tensor, "3 3"]:

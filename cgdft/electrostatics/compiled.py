@@ -145,13 +145,16 @@ class _Sums:
             positions, width = self.positions[here], self.width[here]
             plan = divide(self.cell[s], structure.pbc[s], positions, width, self.lmax, accuracy, dtype)
             self.plans.append(plan)
+            if not plan.shape:
+                self.parts.append(self._together(structure, torch.arange(start, stop)))
+                continue
             smooth = width.clamp(min=plan.split)
-            mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype) if plan.shape else None
+            mesh = CompiledMesh(positions, smooth, self.lmax, plan.box, plan.shape, plan.order, dtype)
             pairs = None
             tight = bool((width < plan.split).any())
             if tight or not self_interaction:
                 cutoff = decay(accuracy, 2 * self.lmax) * math.sqrt(2 * (plan.split**2 + float(smooth.max()) ** 2))
-                apart = neighbours(structure, s, min(cutoff, plan.box.radius + 1.0), both=False) if tight else None
+                apart = neighbours(structure, s, cutoff, both=False) if tight else None
                 pairs = CompiledPairs(apart, width, smooth, self.lmax, self_interaction, dtype)
             excess = (smooth**2 - width**2).numpy()
             self.parts.append(_Part(s, here, plan, mesh, pairs, excess))

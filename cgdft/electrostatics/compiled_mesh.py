@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box, square
 from cgdft.electrostatics.multipole import QUADRUPOLE
+from cgdft.electrostatics.open_kernel import influence
 from cgdft.electrostatics.spline import COUNT, POWERS, deconvolution, table
 
 Array = NDArray[Any]
@@ -78,6 +79,7 @@ class CompiledMesh:
         self.u = np.ascontiguousarray(u[self.sorted])
         self.plane = corner[self.sorted, 0]
         self.widths, group = np.unique(width.detach().numpy()[self.sorted], return_inverse=True)
+        self.own = float(self.widths[0]) ** 2  # in the influence function
         self.rows = [np.flatnonzero(group == g) for g in range(len(self.widths))]
         self._influence(box.detached)
 
@@ -99,7 +101,7 @@ class CompiledMesh:
         return Field(np.zeros_like(self.influence), [zero] * len(self.rows))
 
     def _density(self, s: Array) -> Array:
-        """The density in waves, each width with its own; with one width that is left to the influence function."""
+        """The density in waves, each width with its excess over the narrowest, which is in the influence function."""
         m = (s @ self.frame)[self.sorted]
         total: Array | None = None
         for g, rows in enumerate(self.rows):
@@ -179,7 +181,8 @@ class CompiledMesh:
         for moments in ((p,) if p is s else (p, s)) if self.smooth else ():
             m = (moments @ self.frame)[self.sorted]
             parts = zip(self.rows, self.smooth, self.widths, strict=True)
-            waves = (fft.rfftn(self._spread(rows, m), workers=self.threads) * (w**2 * smooth) for rows, smooth, w in parts)
+            spread = ((self._spread(rows, m), (w**2 - self.own) * smooth) for rows, smooth, w in parts)
+            waves = (fft.rfftn(one, workers=self.threads) * factor for one, factor in spread)
             broad.append(sum(waves))
         if box.background:
             return self._slope_of_bulk(left, right, broad, box.detached)
@@ -187,9 +190,7 @@ class CompiledMesh:
         for part, k in self._waves(box):
             ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
             k2 = square(k)
-            weight = box.kernel(k, k2) / box.volume * ratio
-            if not self.smooth:
-                weight = weight * torch.exp(-(float(self.widths[0]) ** 2) * k2)
+            weight = box.kernel(k, k2) / box.volume * ratio * torch.exp(-self.own * k2)
             value = weight @ _overlap(left[part], right[part])
             if broad:
                 slope = _overlap(left[part], broad[-1][part]) + _overlap(broad[0][part], right[part])
@@ -209,7 +210,7 @@ class CompiledMesh:
 
             in_threads(run, planes, self.threads)
 
-        add(left, right, 1.0, 0.0 if broad else float(self.widths[0]) ** 2)
+        add(left, right, 1.0, self.own)
         if broad:
             add(left, broad[-1], 0.0, 0.5)
             add(broad[0], right, 0.0, 0.5)
@@ -223,8 +224,7 @@ class CompiledMesh:
         self.double[0] = 1.0
         if self.shape[2] % 2 == 0:
             self.double[-1] = 1.0
-        single = len(self.widths) == 1
-        own = float(self.widths[0]) ** 2 if single else 0.0
+        own = self.own
         factor = math.prod(self.shape) / float(box.volume)
         if box.background:
             to_k, ratio = reciprocal(box).numpy(), self._ratios()
@@ -233,16 +233,19 @@ class CompiledMesh:
                 self.wave_loops.influence(to_k, ratio, factor, own, self.shape[:2], self.influence, *share)
 
             in_threads(run, shares(self.shape[0], self.threads), self.threads)
+        elif box.folded:
+            self.influence[:] = influence(box, self.shape, math.sqrt(own), self.threads)
+            self.influence *= self._ratio(slice(None))
         else:
             for part, k in self._waves(box):
                 k2 = square(k)
                 weight = box.kernel(k, k2) * factor * torch.exp(-own * k2)
                 self.influence[part] = weight.numpy().reshape(self.influence[part].shape) * self._ratio(part)
-        self.smooth = [] if single else [np.empty(half, self.dtype) for _ in self.widths]
-        for part, k in () if single else self._waves(box):
+        self.smooth = [] if len(self.widths) == 1 else [np.empty(half, self.dtype) for _ in self.widths]
+        for part, k in self._waves(box) if self.smooth else ():
             k2 = square(k)
             for width, smooth in zip(self.widths, self.smooth, strict=True):
-                smooth[part] = torch.exp(-0.5 * float(width) ** 2 * k2).numpy().reshape(smooth[part].shape)
+                smooth[part] = torch.exp(-0.5 * (float(width) ** 2 - own) * k2).numpy().reshape(smooth[part].shape)
 
     def _ratios(self) -> tuple[Array, Array, Array]:
         x, y, z = (deconvolution(n, self.order) for n in self.shape)

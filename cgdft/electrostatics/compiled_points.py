@@ -75,7 +75,7 @@ def felt_at(
         meshes = len(width.clamp(min=smooth).unique())
         point = POINT[torch.float64] * meshes
         powers = top + (kind is not Box)  # of k: Coulomb's kernel has two less
-        cost, shape, order = choose(box, smooth / math.sqrt(2), powers, 0.5 * accuracy, each, point)
+        cost, box, shape, order = choose(box, smooth / math.sqrt(2), powers, 0.5 * accuracy, each, point)
         narrower = float((width < smooth).double().mean())
         pairs = len(points) * near(math.sqrt(2) * reach * smooth) * narrower * PAIR if narrower else 0.0
         if best is not None and pairs > best[0]:

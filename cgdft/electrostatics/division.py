@@ -72,7 +72,7 @@ def divide(
             break
         box = whole if pbc.all() else Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         meshes = len(widths.clamp(min=split).unique())
-        mesh, shape, order = choose(box, split, lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes)
+        mesh, box, shape, order = choose(box, split, lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes)
         needed, cost = 8 * (math.prod(shape) * HELD + near / 2 * (HELD_OF_PAIR + 2 * lmax)), mesh + near * PAIR[lmax]
         least = min(least, needed)
         if cost < best and needed <= memory:

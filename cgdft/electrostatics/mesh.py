@@ -24,6 +24,7 @@ from torch import Tensor
 from cgdft.electrostatics.boundary import Box
 from cgdft.electrostatics.mesh_error import ORDERS, coarsest_spacing
 from cgdft.electrostatics.multipole import QUADRUPOLE, theta
+from cgdft.electrostatics.open_kernel import margin
 from cgdft.electrostatics.spline import deconvolution, splines
 
 #: Mesh values held at once while the potential is gathered.
@@ -162,10 +163,11 @@ def mesh_shape(box: Box, spacing: float) -> list[int]:
 
 def choose(
     box: Box, width: float, lmax: int, accuracy: float, site_cost: float = 1.0, point_cost: float = 1.0
-) -> tuple[float, list[int], int]:
-    """The cheapest mesh that reaches a relative accuracy: its cost, shape and order of spline.
+) -> tuple[float, Box, list[int], int]:
+    """The cheapest mesh that reaches a relative accuracy: its cost, box, shape and order of spline.
 
     Args:
+        box: around the sites; in open space without its margin.
         width: smallest of the sites, bohr.
         site_cost: of all sites for one mesh point around each.
         point_cost: of one mesh point, times the binary logarithm of their number.
@@ -173,16 +175,17 @@ def choose(
     Raises:
         ValueError: an accuracy out of reach.
     """
-    best: tuple[float, list[int], int] | None = None
+    best: tuple[float, Box, list[int], int] | None = None
     for order in ORDERS:
         spacing = coarsest_spacing(order, lmax, accuracy, box.cosines) if order >= 3 + lmax else None
         if spacing is None:
             continue
-        shape = [max(order, points) for points in mesh_shape(box, spacing * width)]
+        around = box.widened(margin(width, accuracy))
+        shape = [max(order, points) for points in mesh_shape(around, spacing * width)]
         points = math.prod(shape)
         cost = order**3 * site_cost + points * math.log2(points) * point_cost
         if best is None or cost < best[0]:
-            best = cost, shape, order
+            best = cost, around, shape, order
     if best is None:
         raise ValueError(f"`accuracy` must be one that a mesh reaches with l = {lmax}, got {accuracy!r}; allow more")
     return best
