@@ -293,6 +293,8 @@ def _check_row(row: Row, structure: Structure, size: int) -> None:
             require_tensor(f"`{what}` of the Row {row.name}", one, shape, structure.positions)
             if not finite(one):
                 raise ValueError(f"`{what}` of the Row {row.name} must be finite, got NaN or infinity")
+    if row.name in ("total", "spin") and not (row.plain and (row.weights != 0).any(1).all()):
+        raise ValueError(f"`name` of a Row must not be {row.name!r}, which is that of another constraint")
     if row.charge is None and row.potential is None and not row.plain:
         raise ValueError(f"`charge` or `potential` must be given of the Row {row.name}, got neither")
     if row.charge is not None and row.potential is not None:

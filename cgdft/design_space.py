@@ -12,6 +12,7 @@ from cgdft.citations import ModelRecord, models
 
 if TYPE_CHECKING:
     from cgdft.model import Model
+    from cgdft.problems.problem import Problem
     from cgdft.structure import Structure
 
 PAGE = """# Models
@@ -61,7 +62,6 @@ class Place:
 
 def place(model: Model, structure: Structure) -> Place:
     """The place of a model, for one structure that it can be called on."""
-    from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
     from cgdft.response_law import GrandPotential, Response
 
     ansatz, problem = model.ansatz, model.problem(structure)
@@ -69,20 +69,30 @@ def place(model: Model, structure: Structure) -> Place:
     steps = ansatz.steps if isinstance(ansatz, Response) else None
     law = isinstance(ansatz, Response)
     dual = isinstance(ansatz, Response) and isinstance(ansatz.law, GrandPotential)
-    without_bonds = isinstance(ansatz, SplitCharges) and ansatz.bonds is not None and len(ansatz.bonds) == 0
-    bonds = "dipoles of atoms" if without_bonds else "charges on bonds"
-    answers = {Fixed: "nothing", SplitCharges: bonds, ResponseModes: "modes"}
-    atoms = "each atom" if all(term.local for term in problem.functional if term.name != "Hartree") else "atoms and pairs"
     moves = bool(problem.rows.active.any()) if problem.fixed else False
     return Place(
         solved="one shot" if rigid else f"{steps} steps" if steps else "self-consistent",
         energy="read out" if model.readout is not None else "evaluated" if rigid or steps else "dual" if dual else "minimised",
         driven_by="structure" if rigid else "potential" if law else "density",
         multipoles=f"l <= {model.basis.lmax}",
-        response=answers.get(type(ansatz), "a law" if law else atoms),
+        response="nothing" if rigid else "a law" if law else _response(problem),
         charge="not kept" if not model.constraints else "multiplier" if moves else "by construction",
         far_apart=far_apart(model, structure),
     )
+
+
+def _response(problem: Problem) -> str:
+    """What answers to a potential."""
+    from cgdft.ansatz import ResponseModes
+
+    entries, size = problem.space.entries, problem.basis.size
+    if isinstance(problem.ansatz, ResponseModes):
+        return "modes"
+    if entries is not None and len(entries.columns.unique()) < len(entries.columns):
+        return "charges on bonds" if bool((entries.columns.bincount() <= 2).all()) else "modes"
+    if entries is not None and bool((entries.rows % size != 0).all()):
+        return "dipoles of atoms"
+    return "each atom" if all(term.local for term in problem.functional if term.name != "Hartree") else "atoms and pairs"
 
 
 def far_apart(model: Model, structure: Structure) -> str:

@@ -64,8 +64,9 @@ def _one(solution: Solution) -> list[str]:
         lines.append(f"{'chemical potential':<{width}} {mu:>18.8f} hartree")
         if abs(mu + potentials["total"]) < 1e-8:  # else what is minimised depends on the total charge, or is not what is read
             del potentials["total"]
+    of_atoms = {row.name for row in (*solution.problem.fixed, *solution.problem.held) if row.of_atoms}
     for name, potential in list(potentials.items())[:LISTED]:
-        unit = "hartree" if name == "spin" else "hartree/e"
+        unit = "hartree" if name == "spin" else "hartree/e" if name in of_atoms else "hartree / its unit"
         lines.append(f"{f'V {name}':<{width}} {potential:>18.8f} {unit}")
     if len(potentials) > LISTED:
         lines.append(f"   ... and {len(potentials) - LISTED} more potentials")

@@ -48,7 +48,7 @@ class Status(Enum):
         "no lower energy along the gradient: energy and gradient disagree (in-place or numpy operations, kinks, float32); see "
         "cgdft.check_term"
     )
-    DIVERGED = "diverged; reduce the mixing, or choose Newton()"
+    DIVERGED = "diverged; reduce the mixing, or choose another solver: for functionals Newton()"
     UNBOUNDED = (
         "the energy has no minimum (negative curvature, as in a polarization catastrophe: hardness or inverse polarizability "
         "too small for the widths and distances, in bohr); raise them or keep the self-interaction of Hartree"

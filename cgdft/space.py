@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cgdft.finite import require_tensor
+from cgdft.finite import finite, require_tensor
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles
@@ -107,6 +107,8 @@ class Space:
         def check(name: str, one: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, limit: int = 0) -> None:
             require_tensor(f"`{name}` of a Space", one, shape, like, dtype)
             assert one is not None
+            if not finite(one):
+                raise ValueError(f"`{name}` of a Space must be finite, got NaN or infinity")
             if limit and len(one) and not (int(one.min()) >= 0 and int(one.max()) < limit):
                 raise ValueError(f"`{name}` of a Space must be from 0 to {limit - 1}, got {int(one.min())} to {int(one.max())}")
 
@@ -125,6 +127,14 @@ class Space:
         check("rows", self.entries.rows, (count,), torch.int64, n * basis.size)
         check("columns", self.entries.columns, (count,), torch.int64, width)
         check("values", self.entries.values, (count,), like.dtype)
+        across = structure.index[self.entries.rows // basis.size] != self.index[self.entries.columns]
+        if across.any():
+            k = int(across.nonzero()[0])
+            s, x = int(self.index[self.entries.columns[k]]), int(self.entries.columns[k])
+            raise ValueError(
+                f"`entries` of a Space must lie within a structure, got mode {x} of structure {s} with coefficient "
+                f"{int(self.entries.rows[k])}, which is of another"
+            )
         if self.carried is not None:
             check("carried", self.carried, (width, 3), like.dtype)
             self._check_carried(self.carried, structure, basis)

@@ -72,7 +72,7 @@ class Term(nn.Module, ABC):
         """Energy of each structure, (n_structures,), hartree. `rho.total` sums over the atoms of each."""
 
     def of_structure(self, structure: Structure) -> Any:
-        """What the energy needs of the structure alone beside parameters; computed once, it is `self.known(rho)`."""
+        """What the energy needs of the structure alone, parameters of pairs too; computed once, it is `self.known(rho)`."""
 
     def known(self, rho: Density) -> Any:
         """`of_structure`, of a prepared term as it was computed."""
@@ -297,10 +297,9 @@ def checked_energy(term: Term, rho: Density) -> Tensor:
 def require_bounded(rho: Density) -> None:
     """Raise a ValueError where a density is beyond all bounds, which is a solver's doing and no term's."""
     if not rho.coefficients.detach().abs().max() < LOST:
-        raise ValueError(
-            f"the solver must not leave all bounds, got a density of {float(rho.coefficients.detach().abs().max()):g} e: it "
-            "diverged; take smaller steps, or choose Newton()"
-        )
+        most = float(rho.coefficients.detach().abs().max())
+        why = "it diverged; take smaller steps, or another solver" if most == most else "what it was given is not a number"
+        raise ValueError(f"the solver must not leave all bounds, got a density of {most:g} e: {why}")
 
 
 def named(terms: Iterable[Term]) -> dict[str, Term]:

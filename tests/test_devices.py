@@ -1,5 +1,6 @@
 """Everything stays on the device of its input, in training and derivatives: one that is none, and a GPU if there is one."""
 
+import copy
 from contextlib import contextmanager
 from importlib import import_module
 
@@ -7,13 +8,17 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 from elsewhere import elsewhere
+from every_solver import SOLVERS
+from test_terms import TERMS, WIDTHS
 
-from cgdft import Minimisation, Structure
+from cgdft import Density, Minimisation, Multipoles, Structure
 from cgdft.citations import models
+from cgdft.functionals import QEq
 from cgdft.learning import Batch, Frame, MessagePassing, Settings, Trainer
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training.loss import parts, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
+from cgdft.slopes import slope
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 QUICK = ("les", "local-charges", "shared-response")
@@ -90,6 +95,43 @@ def test_steps_of_training(name, way, periodic, kind):
     here = step("cpu")
     with device_of(kind) as device:
         assert step(device) == pytest.approx(here, rel=1e-4)  # weights are of single precision
+
+
+@DEVICES
+@pytest.mark.parametrize("name", TERMS)
+def test_terms(name, kind):
+    """Energy and its derivatives by density and positions, of a molecule and a cell."""
+    basis = Multipoles(2, width=WIDTHS, spin=name == "SpinHardness")
+    for periodic in (False, True):
+        structure = frames(periodic, 1)[0].structure
+        p = 0.1 * torch.randn(structure.n_atoms, basis.size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+        def found(device, structure=structure, p=p):
+            there, term = structure.to(device), copy.deepcopy(TERMS[name]).to(device)
+            at = there.positions.clone().requires_grad_()
+            there = there.holding(positions=at)
+            rho = Density(there, basis.prepare(there), p.to(device))
+            prepared = term.prepare(there, rho.basis)
+            energy = prepared.energy(rho)
+            values = [energy.detach(), slope(energy.sum(), at), prepared.gradient(rho).detach(), prepared.hessian(rho).detach()]
+            assert all(value.device == torch.device(device) for value in values)
+            return [value.cpu() for value in values]
+
+        here = found("cpu")
+        with device_of(kind) as device:
+            for one, two in zip(here, found(device), strict=True):
+                torch.testing.assert_close(two, one, rtol=1e-8, atol=1e-9)
+
+
+@DEVICES
+@pytest.mark.parametrize("name", SOLVERS)
+def test_solvers(name, kind):
+    structure = frames(periodic=False, n=1)[0].structure
+    model = QEq().replace(solver=SOLVERS[name])
+    here = model(structure).charges
+    with device_of(kind) as device:
+        there = copy.deepcopy(model).to(device)(structure.to(device))
+        torch.testing.assert_close(there.charges.cpu(), here, rtol=0, atol=1e-8)
 
 
 MODELS = {record.name: record for record in models()}

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from ase.build import molecule
+from ase.io import write
 from springs import water, written
 from waters import ATOMS, Crowding, frames, written_model
 
@@ -165,6 +166,28 @@ def test_models_without_a_training_are_evaluated(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
+def test_what_solve_writes_is_evaluated(tmp_path, capsys):
+    """Charges and dipoles, as their own reference."""
+    write(tmp_path / "in.xyz", [molecule("H2O"), molecule("NH3")])
+    solved = [
+        "solve",
+        str(tmp_path / "in.xyz"),
+        "--index",
+        ":",
+        "--model",
+        "qeq-dipoles",
+        "--output",
+        str(tmp_path / "out.xyz"),
+    ]
+    assert main(solved) == 0
+    assert main(["evaluate", "qeq-dipoles", str(tmp_path / "out.xyz")]) == 0
+    captured = capsys.readouterr()
+    errors = {line.split()[0]: float(line.split()[1]) for line in captured.out.splitlines() if line[0] in "efdc" and "unit" not in line}
+    assert {"charges", "dipoles", "forces"} <= errors.keys()
+    assert all(error < 1e-4 for error in errors.values())
+    assert "not read" not in captured.err
+
+
 def test_evaluate_with_keys_and_units_of_the_files(saved, tmp_path, capsys):
     model, frames = str(saved[1]), [water(seed) for seed in range(3)]
 

@@ -8,7 +8,7 @@ from ase.build import molecule
 from cgdft import FragmentCharge, Model, Multipoles, Structure, Term, TotalCharge, term
 from cgdft.ansatz import Fixed, ResponseModes, SplitCharges
 from cgdft.ase import CGDFT
-from cgdft.functionals import Electrodes, Electronegativity, Hardness, Hartree, QEq
+from cgdft.functionals import EEQ, CoordinationNumber, Electrodes, Electronegativity, Hardness, Hartree, QEq
 from cgdft.functionals.hartree import Operator
 from cgdft.units import eV
 
@@ -94,8 +94,8 @@ class Quartic(Term):
 
 
 SETTINGS = {
-    "number": (lambda model: setattr(list(model.functional)[-1], "k", 5.0), r"\(k of Quartic 3\)"),
-    "dict": (lambda model: list(model.functional)[-1].of.update(H=3.0), r"\(of of Quartic 3\)"),
+    "number": (lambda model: setattr(list(model.functional)[-1], "k", 5.0), r"\(k of Quartic at functional\.terms\.3\)"),
+    "dict": (lambda model: list(model.functional)[-1].of.update(H=3.0), r"\(of of Quartic at functional\.terms\.3\)"),
 }
 
 
@@ -175,7 +175,18 @@ def of_callable():
     )
 
 
-@pytest.mark.parametrize("make", [of_list, of_array, of_closure, of_global, of_callable])
+def of_module():
+    numbers = CoordinationNumber()
+    return EEQ(numbers), lambda: setattr(numbers, "steepness", 3.0), "steepness"
+
+
+def of_constraint():
+    atoms = [1]
+    fragment = FragmentCharge(atoms, 0.3)
+    return QEq().replace(constraints=[TotalCharge(), fragment]), lambda: atoms.__setitem__(0, 0), "atoms"
+
+
+@pytest.mark.parametrize("make", [of_list, of_array, of_closure, of_global, of_callable, of_module, of_constraint])
 def test_what_functions_name_is_watched(make):
     """But for what they set themselves, and for what is added to lists."""
     model, change, name = make()

@@ -140,6 +140,12 @@ MISTAKES = {
     "a row out of range": (lambda: made(rows=torch.tensor([0, 0, 1, 5])), "`rows` of a Space must be from 0 to 2, got 0 to 5"),
     "too few values": (lambda: made(values=torch.ones(3, dtype=D)), "`values` of a Space must be a tensor"),
     "values as array": (lambda: made(values=np.ones(4)), "`values` of a Space must be .* got ndarray"),
+    "a value that is none": (lambda: made(values=torch.full((4,), torch.nan, dtype=D)), "`values` of a Space must be finite"),
+    "a mode between structures": (
+        lambda: made(Structure.batch([WATER, WATER]), origin=torch.zeros(6, 1, dtype=D), rows=torch.tensor([0, 0, 3, 2])),
+        "`entries` of a Space must lie within a structure, got mode 0 of structure 0 with coefficient 3",
+    ),
+    "a row that is called total": (lambda: constrained([Row("total", HEIGHTS)])(WATER), "must not be 'total', which is that"),
     "one stiffness": (lambda: made(stiffness=torch.tensor([0.3], dtype=D)), "`stiffness` of a Space must be a tensor"),
     "a constraint of nothing": (lambda: constrained([Row("d", HEIGHTS)])(WATER), "must be given of the Row d, got neither"),
     "a constraint by a number": (lambda: constrained([Row("d", HEIGHTS, 0.3)])(WATER), "`charge` of the Row d .* got float"),
@@ -159,8 +165,8 @@ MISTAKES = {
 }
 
 
-def made(**wrong):
-    return QEq().replace(ansatz=Made(**wrong))(WATER)
+def made(structure=WATER, **wrong):
+    return QEq().replace(ansatz=Made(**wrong))(structure)
 
 
 def test_what_is_made_right_is_solved():

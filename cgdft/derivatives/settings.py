@@ -18,30 +18,32 @@ if TYPE_CHECKING:
 PLAIN = frozenset((float, int, bool, str, type(None)))
 #: Longer tables, and arrays of more numbers, are not looked at.
 LONG, MANY = 1000, 100_000
+#: Whose modules keep what they are made with.
+LIBRARIES = ("torch.", "e3nn.", "mace.")
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
 
 
 def settings(model: Model) -> dict[tuple[str, str], Any]:
-    """Of terms, ansatz and basis: attributes, and what functions and callable objects that are given for parameters name.
+    """Of constraints and of all modules: attributes, and what functions and callable objects among these name.
 
     Numbers, words, arrays, and dicts, sequences and objects that hold numbers and words; attributes with _ are a part's own.
     What a solve itself changes, such as a counter, is none: see `lasting`.
     """
     found: dict[tuple[str, str], Any] = {}
-    for k, part in enumerate((*model.functional, *(model.readout or ()), model.ansatz, model.basis)):
-        owner, functions = f"{type(part).__name__} {k}", []
+    constraints = [(f"constraints.{k}", one) for k, one in enumerate(model.constraints)]
+    for place, part in (*constraints, *model.named_modules()):
+        if part is model or type(part).__module__.startswith(LIBRARIES):
+            continue
+        owner = f"{type(part).__name__} at {place}"
         for name, value in vars(part).items():
             if name in OF_MODULES:
                 continue
             if type(value) not in PLAIN and callable(value):
-                functions.append(value)
+                named = {(owner, one): kept for one, held in named_by(value) if (kept := _kept(held)) is not None}
+                found |= named if not isinstance(value, nn.Module) else {}
             elif name[0] != "_" and (kept := _kept(value)) is not None:
                 found[owner, name] = kept
-        functions += [one.module for one in part._modules.values() if callable(getattr(one, "module", None))]  # of parameters
-        for function in functions:
-            if not isinstance(function, nn.Module):
-                found |= {(owner, name): kept for name, value in named_by(function) if (kept := _kept(value)) is not None}
     return found
 
 

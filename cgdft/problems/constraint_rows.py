@@ -69,9 +69,9 @@ class ConstraintRows:
         if wrong.any():
             k, s = torch.nonzero(wrong.T)[0].tolist()
             raise ValueError(
-                f"`constraints` must be such that the ansatz can meet them: it leaves the charge of '{names[k]}' "
-                f"{float(-target[s, k]):+.6g} e away from the value asked for in structure {s}; change the reference "
-                f"density, ask for the charge that it has (`charge`, --charge), or give constraints=[] to leave it"
+                f"`constraints` must be such that the ansatz can meet them: it leaves '{names[k]}' {float(-target[s, k]):+.6g} "
+                f"away from the value asked for in structure {s}; change the reference density, ask for what it has (a total "
+                "charge by `charge`, --charge), or give constraints=[] to leave it"
             )
         taken = torch.zeros(width, dtype=torch.bool, device=index.device)
         apart: list[int] = []

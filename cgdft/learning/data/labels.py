@@ -72,7 +72,7 @@ class Reading:
         """Of the names in files those that speak of labels and are those of none."""
         usual = {name for one in QUANTITIES.values() for name in one.names}.union(*STATED.values())
         known = {name for label in (*UNITS, *STATED) for name in self.names(label)} | usual | OTHERS
-        parts = {f"{one}_{part}" for one in definitions for part in parts_of("multipoles")}
+        parts = {part for one in definitions for part in _parts(one)}
         found = {name for name in names if any(word in name.lower() for word in SPEAKING) and "weight" not in name.lower()}
         energies = found & {*self.names("energy")}
         return sorted(found - known - parts - {*definitions} - ({"free_energy"} if energies else set()))
@@ -137,9 +137,9 @@ class Reading:
             return held(atoms, self.keys["multipoles"])
         if definition is None:
             return None
-        if definition in UNNAMED:
+        if definition == "multipoles":
             return held(atoms, definition)
-        names = [f"{definition}_{part}" for part in parts_of("multipoles")]
+        names = _parts(definition)
         shells = {name: one for name in names if (one := held(atoms, name)) is not None}
         if missing := [name for name in names[: len(shells)] if name not in shells]:
             got = ", ".join(shells)
@@ -153,6 +153,11 @@ class Reading:
             return value * multiplier(unit, quantity)
         orders = [int(k**0.5) for k in range(value.shape[1])]
         return value * np.array([multiplier(unit, quantity, l) for l in orders])  # noqa: E741
+
+
+def _parts(definition: str) -> list[str]:
+    """Names of the arrays of charges, dipoles and quadrupoles by a definition; without a prefix where it has no name."""
+    return [part if definition in UNNAMED else f"{definition}_{part}" for part in parts_of("multipoles")]
 
 
 def held(atoms: Atoms, key: str) -> Any:

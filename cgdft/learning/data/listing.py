@@ -17,9 +17,9 @@ none, and in which units it is read where `units` tell none. In Python labels ar
 
 n is the number of atoms, m of points, k of multipoles of an atom. Multipoles of files are the arrays *definition*`_charges`,
 *definition*`_dipoles` and *definition*`_quadrupoles`, such as `MBIS_charges`; `definition` says which, by default the first
-that there is, else `multipoles` or `charges`. A model remembers it: files of another definition are not compared with. A key
-that ends in `.T` is read transposed, as Born charges [atom, c, a] want. Frames in a uniform field (`field` in `info`) are left
-out.
+that there is, else `multipoles`, or `charges` with `dipoles` and `quadrupoles` as `cgdft solve` writes them. A model remembers
+it: files of another definition are not compared with. A key that ends in `.T` is read transposed, as Born charges [atom, c, a]
+want. Frames in a uniform field (`field` in `info`) are left out.
 
 The total charge of a frame is {charge} in `info`, else the sum of its initial charges; its number of unpaired
 electrons is {spin}, else the size of the sum of its initial magnetic moments. Places that disagree are refused, and so

@@ -177,7 +177,7 @@ def restored(
     if str(facts["architecture"]).endswith(".py") and architecture is None:
         raise ValueError(
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture` (cgdft "
-            "solve takes a file of one line, model = cgdft.learning.load(FILE, architecture), in place of the model)"
+            "solve takes a Python file with model = cgdft.learning.load(FILE, architecture) in place of the model)"
         )
     environment = _environment(path, facts["environment"], environment)
     code = code_of(architecture or "")
@@ -211,7 +211,10 @@ def environment_of(model: nn.Module) -> Environment:
     found = [module for module in model.modules() if isinstance(module, Environment)]
     if len(found) != 1:
         kinds = ", ".join(type(one).__name__ for one in found) or "none"
-        raise ValueError(f"`model` must have one environment, got {kinds}")
+        raise ValueError(
+            f"`model` must have one environment, which all heads share, got {kinds}; a head is a torch module that holds it as "
+            "an attribute, by which it is found"
+        )
     return found[0]
 
 
@@ -235,7 +238,7 @@ def _environment(path: Path, facts: dict[str, Any], given: Environment | None) -
         got = "none" if given is None else described(given)
         raise ValueError(
             f"`environment` must be like that of {path}, {facts}, got {got}; code is not in the file (the commands take "
-            "a file of one line, model = cgdft.learning.load(FILE, environment=...), in place of the model)"
+            "a Python file with model = cgdft.learning.load(FILE, environment=...) in place of the model)"
         )
     return copy.deepcopy(given)
 
