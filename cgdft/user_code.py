@@ -27,9 +27,14 @@ def names_of(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not readable as a Python file ({told(error, path)})") from error
 
 
-def told(error: BaseException, path: Path) -> str:
-    """An error in a user's code: its kind, its text, and the last line of the file on the way to it."""
+def lines_in(error: BaseException, path: Path) -> list[int | None]:
+    """Lines of a file on the way to an error."""
     import traceback
 
-    lines = [one.lineno for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).resolve() == path.resolve()]
+    return [one.lineno for one in traceback.extract_tb(error.__traceback__) if Path(one.filename).resolve() == path.resolve()]
+
+
+def told(error: BaseException, path: Path) -> str:
+    """An error in a user's code: its kind, its text, and the last line of the file on the way to it."""
+    lines = lines_in(error, path)
     return f"{type(error).__name__}: {error}{f', line {lines[-1]}' if lines else ''}"

@@ -203,6 +203,7 @@ model = QEq() + quartic(k=1.0)
     ("code", "message"),
     [
         (WRONG_TERM, "its energy failed (NameError: name 'kk' is not defined, line 7)"),
+        (WRONG_TERM.replace("kk", "k[:2]"), "match the size of tensor b (3) at non-singleton dimension 0, line 7)"),
         ("import sys\ndef model(structure):\n    sys.exit(3)\n", "model(structure) failed (SystemExit: 3, line 3)"),
     ],
 )

@@ -24,7 +24,7 @@ def train(
     """
     from cgdft.learning.training.read_config import read_config
     from cgdft.learning.training.run import train as run
-    from cgdft.user_code import told
+    from cgdft.user_code import lines_in, told
 
     stated = read_config(config)
     with _warnings_in_a_line():
@@ -33,10 +33,9 @@ def train(
         except KeyboardInterrupt:
             complain("the same command goes on after the last whole epoch")
             raise
-        except EXPECTED:
-            raise
-        except Exception as error:  # a term of a user's own: whatever it raises
-            if not stated.architecture.endswith(".py"):
+        except Exception as error:  # a term or head of a user's own: whatever it raises
+            own = stated.architecture.endswith(".py")
+            if not own or (isinstance(error, EXPECTED) and not lines_in(error, Path(stated.architecture))):
                 raise
             raise ValueError(f"{stated.architecture}: {told(error, Path(stated.architecture))}") from error
     if not _speaks():
