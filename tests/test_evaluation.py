@@ -180,6 +180,7 @@ def test_what_solve_writes_is_evaluated(tmp_path, capsys):
         str(tmp_path / "out.xyz"),
     ]
     assert main(solved) == 0
+    capsys.readouterr()
     assert main(["evaluate", "qeq-dipoles", str(tmp_path / "out.xyz")]) == 0
     captured = capsys.readouterr()
     rows = [line.split() for line in captured.out.splitlines()[1:]]
