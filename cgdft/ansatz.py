@@ -172,11 +172,11 @@ class SplitCharges(Ansatz):
         values = torch.cat([one, -one, origin.new_ones(len(higher))])
         index = torch.cat([structure.index[bonds[:, 0]], structure.index.repeat_interleave(size - 1)])
         stiffness = torch.cat([self.hardness(structure, bonds), origin.new_zeros(len(higher))])
-        carried = None if apart is None else torch.cat([apart, apart.new_zeros(len(higher), 3)])
+        carried = torch.cat([apart, apart.new_zeros(len(higher), 3)])
         return Space(origin, index, Entries(rows, columns, values, len(index), carried), stiffness)
 
-    def _bonds(self, structure: Structure) -> tuple[Tensor, Tensor | None]:
-        """Atoms of each bond and R_i - R_j, which bonds that are given do not say where two images are as near."""
+    def _bonds(self, structure: Structure) -> tuple[Tensor, Tensor]:
+        """Atoms of each bond and R_i - R_j, NaN of one that is given where two images are nearly as near."""
         if self.bonds is not None:
             bonds = self.bonds.to(structure.index.device)
             if len(bonds) and not 0 <= int(bonds.min()) <= int(bonds.max()) < structure.n_atoms:
@@ -249,8 +249,9 @@ class ResponseModes(Ansatz):
         index[columns] = owner[rows]
         if (index[columns] != owner[rows]).any():
             raise ValueError("`factor` must have modes that each belong to one structure, got one across two")
-        if carried is None and not ((rows % basis.size == 0) & (values.detach() != 0)).any():
-            carried = origin.new_zeros(width, 3)
+        if carried is None:  # known of modes that move no charge
+            moving = columns[(rows % basis.size == 0) & (values.detach() != 0)]
+            carried = origin.new_zeros(width, 3).index_fill(0, moving, torch.nan)
         return Space(origin, index, Entries(rows, columns, values, width, carried), origin.new_ones(width))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cgdft.basis import Multipoles
@@ -45,8 +45,8 @@ class Density:
         structure: the nuclei.
         basis: the Gaussian multipoles.
         coefficients: p, (n_atoms, size), atomic units; positive charge where electrons are missing.
-        crossed: what charges that came through the walls of cells add to the dipole, (n_structures, 3), e bohr; None where it
-            is not known by which way they came.
+        crossed: what charges that came through the walls of cells add to the dipole, (n_structures, 3), e bohr; NaN, or None of
+            all, where it is not known by which way they came.
 
     Raises:
         TypeError, ValueError: `coefficients` of another kind or shape.
@@ -138,11 +138,23 @@ class Density:
         Raises:
             ValueError: it is not known by which way they came.
         """
-        if self.crossed is not None:
-            return self.dipole + self.crossed
-        if self.structure.pbc.any():
+        if not self.ways_known.all():
             raise ValueError(f"the itinerant dipole {KNOWN_WAYS}")
-        return self.dipole
+        return self.followed_dipole
+
+    @property
+    def ways_known(self) -> Bool[Tensor, " n_structures"]:
+        """Where it is known how charges came through the walls of cells, (n_structures,): of open structures always."""
+        loose = ~self.structure.pbc.any(1)
+        return loose if self.crossed is None else loose | ~self.crossed.detach().isnan().any(1)
+
+    @property
+    def followed_dipole(self) -> Float[Tensor, "n_structures 3"]:
+        """The itinerant dipole where it is known, else that along open directions, (n_structures, 3), e bohr."""
+        known, dipole = self.ways_known[:, None], self.dipole
+        if self.crossed is not None:
+            dipole = dipole + torch.where(self.crossed.isnan(), 0.0, self.crossed)
+        return dipole if known.all() else torch.where(known, dipole, self.open_dipole)
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:

@@ -129,7 +129,7 @@ class Solution:
         self.problem.require_known_ways("`polarization`")
         state = self._derivatives.state
         with self._derivatives.graph:
-            return self.problem.dipole(state.density) / self.structure.volume[:, None]
+            return self.problem.dipole(state.x) / self.structure.volume[:, None]
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:

@@ -192,7 +192,8 @@ def norm_scale(problem: Minimisation, gradient: Tensor) -> tuple[Tensor, Tensor]
     rows = problem.rows
     full = rows.dot(gradient, gradient).sqrt()
     projected = rows.tangent(gradient)
-    return rows.dot(projected, projected).sqrt(), 1e-15 + ROUNDING * full
+    rounding = max([ROUNDING, *(term.rounding for term in problem.functional)])
+    return rows.dot(projected, projected).sqrt(), 1e-15 + rounding * full
 
 
 def require_quadratic(problem: Minimisation, solver: Solver) -> None:

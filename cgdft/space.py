@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cgdft.finite import finite, require_tensor
@@ -21,7 +21,7 @@ class Entries(NamedTuple):
 
     Of modes that move charge, `carried` may say how far, (width, 3): the dipole of the charge that one x moves, e bohr, without
     the atomic dipoles that it changes. In periodic structures polarizability, Born charges and fields need it, and believe
-    it along periodic axes: no one else knows through which walls charges came.
+    it along periodic axes: no one else knows through which walls charges came. NaN of a mode of which it is not known.
     """
 
     rows: Int[Tensor, " n_entries"]
@@ -64,12 +64,20 @@ class Space:
         flat = x.new_zeros(self.origin.numel()).index_add(0, rows, values * x[columns])
         return flat.reshape(self.origin.shape)
 
+    def says_ways(self, n: int) -> Bool[Tensor, " n_structures"]:
+        """In which of n structures it is said of every x how charges come through walls."""
+        unsaid = self.index if self.carried is None else self.index[self.carried.detach().isnan().any(1)]
+        return torch.bincount(unsaid, minlength=n) == 0
+
     def crossed(self, x: Float[Tensor, " n_x"], structure: Structure) -> Float[Tensor, "n_structures 3"] | None:
-        """sum_k x_k carried_k - sum_i (L x)_i R_i of charges: what came through walls, e bohr; None where it is not said."""
-        if self.carried is None or not structure.pbc.any():
+        """sum_k x_k carried_k - sum_i (L x)_i R_i of charges: what came through walls, e bohr; NaN or None where not said."""
+        said = self.says_ways(len(structure))
+        if not structure.pbc.any() or not said.any():
             return None
-        there = structure.total(self.push(x)[:, :1] * structure.positions)
-        return (-there).index_add(0, self.index, x[:, None] * self.carried)
+        total = -structure.total(self.push(x)[:, :1] * structure.positions)
+        if self.carried is not None:
+            total = total.index_add(0, self.index, x[:, None] * self.carried.nan_to_num())
+        return torch.where(said[:, None], total, torch.nan)
 
     def pull(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n_x"]:
         """L^T p."""
@@ -107,7 +115,7 @@ class Space:
         def check(name: str, one: Tensor | None, shape: tuple[int, ...], dtype: torch.dtype, limit: int = 0) -> None:
             require_tensor(f"`{name}` of a Space", one, shape, like, dtype)
             assert one is not None
-            if not finite(one):
+            if not finite(one.nan_to_num() if name == "carried" else one):
                 raise ValueError(f"`{name}` of a Space must be finite, got NaN or infinity")
             if limit and len(one) and not (int(one.min()) >= 0 and int(one.max()) < limit):
                 raise ValueError(f"`{name}` of a Space must be from 0 to {limit - 1}, got {int(one.min())} to {int(one.max())}")
@@ -148,8 +156,8 @@ class Space:
             moved = charge[:, None] * structure.positions[rows // basis.size]
             found = torch.zeros_like(carried).index_add(0, columns, moved)
             off = (structure.open_projector[self.index] @ (carried - found)[:, :, None])[:, :, 0].norm(dim=1)
-            k = int(off.argmax())
-            if not off[k] <= 1e-6 * (1 + found[k].norm()):
+            k = int(off.nan_to_num().argmax())
+            if off[k] > 1e-6 * (1 + found[k].norm()):
                 raise ValueError(
                     "`carried` must be, along open axes, the dipole of the charge that a mode moves, "
                     f"{found[k].tolist()} e bohr of mode {k}, got {carried[k].tolist()}"

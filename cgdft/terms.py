@@ -44,6 +44,7 @@ class Term(nn.Module, ABC):
         has_matrix: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
+        rounding: of its derivatives, relative: more of sums in single precision.
     """
 
     quadratic: bool = False
@@ -52,6 +53,7 @@ class Term(nn.Module, ABC):
     has_matrix: bool = True
     external: bool = False
     extensive: bool = True
+    rounding: float = 2e-15
 
     @property
     def name(self) -> str:

@@ -33,8 +33,8 @@ ROUGH_MATRIX = 1e-7
 LOOPS = 400
 #: Relative error of the operator with which solvers iterate.
 ROUGH = 1e-3
-#: Relative error by default of sums in float32.
-IN_FLOAT32 = 1e-5
+#: Relative error by default of sums in float32, and their rounding.
+IN_FLOAT32, IN_SINGLE = 1e-5, 1e-6
 
 
 class Operator(Enum):
@@ -147,6 +147,8 @@ class _HartreeAt(Term):
         self.has_matrix = self.operator is Operator.DENSE
         moving = (structure.positions, structure.cell, sites.width)
         self.moving = torch.is_grad_enabled() and any(one.requires_grad for one in moving)
+        if term.dtype == torch.float32:
+            self.rounding = IN_SINGLE
         self._matrix: Tensor | None = None
         self._place = (structure.index, structure.local)
 

@@ -50,8 +50,10 @@ class UniformField(Term):
                 f"`field` must be (3,), or (n_structures, 3) = ({len(structure)}, 3) here, got shape {tuple(self.field.shape)}"
             )
         field = self.field.to(structure.positions).expand(len(structure), 3)
-        if rho.crossed is not None or not structure.pbc.any():
+        known = rho.ways_known
+        if known.all():
             return -(field * rho.itinerant_dipole).sum(1)
         across = (structure.open_projector @ field[..., None])[..., 0]  # where a cell is sheared it is another part
         dipoles = structure.total(rho.dipoles)
-        return -(field * dipoles).sum(1) - (across * (rho.dipole - dipoles)).sum(1)
+        unknown = (field * dipoles).sum(1) + (across * (rho.dipole - dipoles)).sum(1)
+        return -torch.where(known, (field * rho.followed_dipole).sum(1), unknown)

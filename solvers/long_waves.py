@@ -185,7 +185,7 @@ def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
     """
     lengths = box.cell.norm(dim=1, keepdim=True)
     if box.folded:
-        wide = box.widened(margin(SPACING / COARSEST, ROUGH)).cell
+        wide = box.widened(margin(SPACING / COARSEST, SPACING / COARSEST, ROUGH)).cell
         enough = (lengths / 2 + VACUUM) / wide.norm(dim=1, keepdim=True)
         return Box(enough.clamp(max=1.0) * wide, box.periodic, box.radius)
     directions = box.cell / lengths

@@ -162,7 +162,7 @@ def test_latent_charges_do_not_respond():
     assert solution.charges.tolist() == [-0.6, 0.3, 0.3]
     assert float(solution.polarizability().abs().max()) == 0.0
     cation = Structure.from_ase(molecule("H2O"), charge=1)
-    with pytest.raises(ValueError, match=r"the ansatz can meet them.*-1 e away.*constraints=\[\]"):
+    with pytest.raises(ValueError, match=r"the ansatz can meet them.*-1 away.*constraints=\[\]"):
         LatentCharges({"O": -0.6, "H": 0.3})(cation)
     assert LatentCharges({"O": -0.6, "H": 0.3}).replace(constraints=[])(cation).charges.tolist() == [-0.6, 0.3, 0.3]
 

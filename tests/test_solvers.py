@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 from every_solver import QUADRATIC_ONLY, SLOW, SOLVERS
 
 import cgdft
@@ -23,7 +23,7 @@ from cgdft import (
     TotalCharge,
     check_solver,
 )
-from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles
+from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles, Stiffening
 from cgdft.solvers import CG, Direct, FixedPoint, Newton
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
 from cgdft.space import Entries
@@ -208,6 +208,19 @@ def test_what_is_not_quadratic_is_minimised_or_refused(solver, where, structures
     charges = model.replace(solver=SOLVERS[solver])(structures[where]).charges
     assert float((charges - model(structures[where]).charges).abs().max()) < 1e-10
     assert float((charges - QEq()(structures[where]).charges).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("solver", [Newton(), FixedPoint()])
+def test_sums_in_single_precision_end(solver):
+    """Where their rounding is reached, not where that of doubles would be."""
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.1, seed=1)
+    terms = Electronegativity({"Na": 0.1, "Cl": 0.3}) + Hardness(0.3) + Stiffening(0.2)
+    found, right = (
+        Model(hartree + terms, Multipoles(width=1.5), solver=solver)(Structure.from_ase(atoms))
+        for hartree in (Hartree(dtype=torch.float32), Hartree())
+    )
+    assert float((found.charges - right.charges).abs().max()) < 1e-5
 
 
 def test_every_solver_is_tested():

@@ -78,7 +78,7 @@ class Observables:
         Raises:
             Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely.
         """
-        self._require_known_ways("polarizability", which, self.density.crossed is not None)
+        self._require_known_ways("polarizability", which, self.problem.space.says_ways(self.problem.n))
         return self._slopes_of_dipole("field")
 
     def born_charges(self, which: Tensor | None = None) -> Float[Tensor, "n_atoms 3 3"]:
@@ -91,8 +91,9 @@ class Observables:
         structure, found = self.density.structure, self._slopes_of_dipole("displacement")
         if not structure.pbc.any():
             return found
-        self._require_known_ways("born_charges", which, self.problem.knows_ways)
-        return found if self.problem.knows_ways else structure.open_projector[structure.index] @ found
+        known = self.problem.knows_ways
+        self._require_known_ways("born_charges", which, known)
+        return torch.where(known[structure.index, None, None], found, structure.open_projector[structure.index] @ found)
 
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """dp_a/dv_b, (n_structures, n, n), e^2 / hartree; padded with zeros, coefficients of an atom adjoin."""
@@ -144,13 +145,13 @@ class Observables:
             "zero, or an angle of a line; make it smooth there"
         )
 
-    def _require_known_ways(self, what: str, which: Tensor | None, known: bool) -> None:
+    def _require_known_ways(self, what: str, which: Tensor | None, known: Tensor) -> None:
         bulk = self.problem.structure.pbc.all(1)
-        if not known and bulk[slice(None) if which is None else which].any():
+        if (bulk & ~known)[slice(None) if which is None else which].any():
             raise Undefined(f"`{what}` of bulk {KNOWN_WAYS}")
 
     def _slopes_of_dipole(self, by: str) -> Tensor:
         with torch.enable_grad():
-            dipole = self.problem.dipole(self.density)
+            dipole = self.problem.dipole(self.x)
         axes = torch.eye(3, dtype=dipole.dtype, device=dipole.device)
         return torch.stack([self.slope(dipole, by, axis.expand_as(dipole)) for axis in axes], 1)

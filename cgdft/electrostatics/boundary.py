@@ -71,7 +71,7 @@ class Box:
 
     def widened(self, margin: float) -> Box:
         """In open space the box with a margin, bohr; else itself."""
-        if not self.folded:
+        if self.periodic.any():
             return self
         longer = 1 + 2 * margin / self.cell.norm(dim=1, keepdim=True)
         return type(self)(longer * self.cell, self.periodic, self.radius)

@@ -70,12 +70,14 @@ def felt_at(
 
     for step in range(STEPS if kind is Box else 1):
         smooth = (wide if many else narrow) * 1.2**step
+        own = smooth / math.sqrt(2)
         box = kind.around(cell, pbc, everything, math.sqrt(2) * reach * max(smooth, wide))
         each = len(everything) * SITE * (top + 1)
         meshes = len(width.clamp(min=smooth).unique())
         point = POINT[torch.float64] * meshes
         powers = top + (kind is not Box)  # of k: Coulomb's kernel has two less
-        cost, box, shape, order = choose(box, smooth / math.sqrt(2), powers, 0.5 * accuracy, each, point)
+        ends = own, math.sqrt(max(smooth, wide) ** 2 - own**2)
+        cost, box, shape, order = choose(box, ends, powers, 0.5 * accuracy, each, point)
         narrower = float((width < smooth).double().mean())
         pairs = len(points) * near(math.sqrt(2) * reach * smooth) * narrower * PAIR if narrower else 0.0
         if best is not None and pairs > best[0]:

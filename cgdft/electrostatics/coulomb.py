@@ -303,7 +303,7 @@ class Coulomb:
         smoothed = bool((self.sources.width[sources] < split).any())
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
-            _, box, shape, order = choose(box, float(w.min()), self.sources.lmax, 0.5 * self.accuracy, *costs)
+            _, box, shape, order = choose(box, (float(w.min()), float(w.max())), self.sources.lmax, 0.5 * self.accuracy, *costs)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
             return _Waves(s, targets, sources, t, w, box, mesh, smoothed)
         if len(t) and len(w):

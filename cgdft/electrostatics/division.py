@@ -72,7 +72,9 @@ def divide(
             break
         box = whole if pbc.all() else Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
         meshes = len(widths.clamp(min=split).unique())
-        mesh, box, shape, order = choose(box, split, lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes)
+        mesh, box, shape, order = choose(
+            box, (split, max(split, wide)), lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes
+        )
         needed, cost = 8 * (math.prod(shape) * HELD + near / 2 * (HELD_OF_PAIR + 2 * lmax)), mesh + near * PAIR[lmax]
         least = min(least, needed)
         if cost < best and needed <= memory:
@@ -112,4 +114,6 @@ class Surroundings:
         held = np.bincount(place) if number < 4 * self.n else np.unique(place, return_counts=True)[1]
         sharing = max(float(held @ (held - 1)) / self.n, self.n / number)
         images = (2 * cutoff / self.heights[self.periodic] + 1).prod()
-        return min(sharing * 4 / 3 * math.pi * cutoff**3 * number / self.volume, self.n * float(images))
+        thinner = np.maximum(1.0, cutoff * parts / self.heights)[~self.periodic].prod()  # than a cutoff is all that there is
+        part = self.volume / number * float(thinner)
+        return min(sharing * 4 / 3 * math.pi * cutoff**3 / part, self.n * float(images))

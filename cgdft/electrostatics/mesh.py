@@ -162,13 +162,18 @@ def mesh_shape(box: Box, spacing: float) -> list[int]:
 
 
 def choose(
-    box: Box, width: float, lmax: int, accuracy: float, site_cost: float = 1.0, point_cost: float = 1.0
+    box: Box,
+    widths: tuple[float, float],
+    lmax: int,
+    accuracy: float,
+    site_cost: float = 1.0,
+    point_cost: float = 1.0,
 ) -> tuple[float, Box, list[int], int]:
     """The cheapest mesh that reaches a relative accuracy: its cost, box, shape and order of spline.
 
     Args:
         box: around the sites; in open space without its margin.
-        width: smallest of the sites, bohr.
+        widths: smallest and largest of the sites, bohr.
         site_cost: of all sites for one mesh point around each.
         point_cost: of one mesh point, times the binary logarithm of their number.
 
@@ -176,12 +181,12 @@ def choose(
         ValueError: an accuracy out of reach.
     """
     best: tuple[float, Box, list[int], int] | None = None
+    around = box.widened(margin(*widths, accuracy))
     for order in ORDERS:
         spacing = coarsest_spacing(order, lmax, accuracy, box.cosines) if order >= 3 + lmax else None
         if spacing is None:
             continue
-        around = box.widened(margin(width, accuracy))
-        shape = [max(order, points) for points in mesh_shape(around, spacing * width)]
+        shape = [max(order, points) for points in mesh_shape(around, spacing * widths[0])]
         points = math.prod(shape)
         cost = order**3 * site_cost + points * math.log2(points) * point_cost
         if best is None or cost < best[0]:

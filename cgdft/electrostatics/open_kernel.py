@@ -30,9 +30,9 @@ COARSEST = 1.3
 FOLD, MARGIN = 1.1, 1.25
 
 
-def margin(width: float, accuracy: float) -> float:
-    """D of the box of a structure with charges of a width, bohr."""
-    return MARGIN * width * math.sqrt(2 * math.log(1 / accuracy))
+def margin(width: float, widest: float, accuracy: float) -> float:
+    """D of the box of a structure with charges of widths from one to another, bohr: wider ones see the kernel blurred."""
+    return MARGIN * math.sqrt(2 * widest**2 - width**2) * math.sqrt(2 * math.log(1 / accuracy))
 
 
 def influence(box: Box, shape: tuple[int, ...], width: float, threads: int) -> NDArray[np.float64]:

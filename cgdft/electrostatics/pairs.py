@@ -134,8 +134,8 @@ def fading(apart: Float[Tensor, "n_pairs 3"], cutoff: float | Tensor) -> Float[T
     return (1 - ((apart * apart).sum(1) / cutoff**2).clamp(max=1.0)) ** 3
 
 
-def nearest_images(structure: Structure, i: Tensor, j: Tensor) -> Tensor | None:
-    """R_i - R_j of the nearest image of each of some pairs; None where another image of one is nearly as near."""
+def nearest_images(structure: Structure, i: Tensor, j: Tensor) -> Tensor:
+    """R_i - R_j of the nearest image of each of some pairs, (n_pairs, 3); NaN where another image is nearly as near."""
     apart = structure.positions[i] - structure.positions[j]
     if not (len(i) and structure.pbc.any()):
         return apart
@@ -152,9 +152,8 @@ def nearest_images(structure: Structure, i: Tensor, j: Tensor) -> Tensor | None:
         nearest = distance.argmin(1, keepdim=True)
         shift = shifts.gather(1, nearest[:, :, None].expand(-1, -1, 3))
         others = torch.where((shifts == shift).all(2), torch.inf, distance)
-    if (others.amin(1) < 1.2 * distance.amin(1)).any():
-        return None
-    return apart + (shift @ cells)[:, 0]
+        unclear = others.amin(1) < 1.2 * distance.amin(1)
+    return torch.where(unclear[:, None], torch.nan, apart + (shift @ cells)[:, 0])
 
 
 def each_once(i: Tensor, j: Tensor, shift: Tensor) -> Tensor:

@@ -147,7 +147,7 @@ class Minimisation(Problem):
         rho = self.density(x)
         total = self.lagrangian(x, multipliers)
         if probe.field.requires_grad:
-            total = total - (probe.field * self.dipole(rho)).sum(1)
+            total = total - (probe.field * self.dipole(x)).sum(1)
         if probe.potential.requires_grad:
             total = total + self.structure.total((probe.potential * rho.coefficients).sum(1))
         if probe.voltage.requires_grad:

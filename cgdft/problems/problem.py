@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cgdft.constraint import Row, settled
@@ -98,31 +98,34 @@ class Problem(ABC):
         self.n = len(structure)
         for row in self.held:
             self._require_change(row, type(ansatz).__name__)
-        self.counts_crossing = True
-        self.driven = self._driven()
+        self.uncounted, self.driven = self._driven()
 
-    def _driven(self) -> Float[Tensor, " n_x"] | None:
-        """dE/dx by way of what crosses the walls of cells, in which energies are linear, (n_x,); None where nothing does.
+    def _driven(self) -> tuple[Bool[Tensor, " n_structures"] | None, Float[Tensor, " n_x"] | None]:
+        """Of energies of what crosses the walls of cells, in which they are linear: where they do not count it, since the ways
+        are unknown, (n_structures,), and dE/dx where they do, (n_x,); None where there are none.
 
         Raises:
-            ValueError: an energy of it where reference charges came by ways unknown.
+            ValueError: an energy of what crosses along periodic axes where the ways are unknown.
         """
-        if not self.structure.pbc.any():
-            return None
+        structure = self.structure
+        if not structure.pbc.any():
+            return None, None
         found = [self._by_crossed(one) for one in (self.functional, self.readout) if one is not None]
-        if not any(bool(one.any()) for one in found):
-            return None
-        if not self.knows_ways:
-            for one in found:
-                along = one - (self.structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
-                if (along.norm(dim=1) > 1e-10 * one.norm(dim=1)).any():
-                    self.require_known_ways("`field` along a periodic axis")
-            self.counts_crossing = False
-            return None
-        assert self.space.carried is not None
-        structure, felt = self.structure, torch.zeros_like(self.space.origin)
-        felt[:, 0] = (structure.positions.detach() * found[0][structure.index]).sum(1)
-        return (self.space.carried.detach() * found[0][self.index]).sum(1) - self.space.pull(felt).detach()
+        acted = torch.stack([one.any(1) for one in found]).any(0)
+        if not acted.any():
+            return None, None
+        uncounted = acted & ~self.knows_ways
+        for one in found:
+            along = one - (structure.open_projector.detach() @ one[:, :, None])[:, :, 0]
+            if (uncounted & (along.norm(dim=1) > 1e-10 * one.norm(dim=1))).any():
+                raise ValueError(f"`field` along a periodic axis {KNOWN_WAYS}, got {type(self.ansatz).__name__}")
+        if self.space.carried is None:
+            return uncounted, None
+        force = torch.where((uncounted | ~self.space.says_ways(self.n))[:, None], 0.0, found[0])
+        felt = torch.zeros_like(self.space.origin)
+        felt[:, 0] = (structure.positions.detach() * force[structure.index]).sum(1)
+        carried = self.space.carried.detach().nan_to_num()
+        return uncounted, (carried * force[self.index]).sum(1) - self.space.pull(felt).detach()
 
     def _by_crossed(self, functional: Functional) -> Float[Tensor, "n_structures 3"]:
         """Derivative of energies by what crossed the walls of cells.
@@ -151,22 +154,25 @@ class Problem(ABC):
         return total
 
     def require_known_ways(self, what: str) -> None:
-        """Raise a ValueError if it is not known how charges come through the walls of a cell."""
-        if not self.knows_ways:
+        """Raise a ValueError if it is not known how charges come through the walls of each cell."""
+        if not self.knows_ways.all():
             raise ValueError(f"{what} {KNOWN_WAYS}, got {type(self.ansatz).__name__}")
 
     @cached_property
-    def knows_ways(self) -> bool:
-        """Whether the ansatz says how charges come through walls, and reference charges stay where positions change."""
-        if self.space.carried is None:
-            return False
+    def knows_ways(self) -> Bool[Tensor, " n_structures"]:
+        """Where the ansatz says how charges come through walls, and reference charges stay where positions change; or open."""
+        loose, said = ~self.structure.pbc.any(1), self.space.says_ways(self.n)
+        if not (said & ~loose).any():
+            return loose
         with torch.enable_grad(), remembered():
             at = self.structure.positions.detach()
             moved = (1e-4 * askew(at)).requires_grad_()
             strain = torch.zeros_like(self.structure.cell, requires_grad=True)
             origin = self.ansatz.prepare(self.structure.deformed(moved, strain), self.basis).origin[:, 0]
             weights = torch.linspace(1.0, 2.0, len(origin), dtype=origin.dtype, device=origin.device)
-            return not any(bool(one.any()) for one in slopes(origin @ weights, (moved, strain)))
+            by_position, by_strain = slopes(origin @ weights, (moved, strain))
+            changed = self.structure.total(by_position.abs().sum(1)) + by_strain.abs().sum((1, 2)) > 0
+            return loose | (said & ~changed)
 
     def moves(self, weights: Float[Tensor, "n_atoms size"]) -> bool:
         """Whether the ansatz can change the linear charge a.p of these weights a."""
@@ -197,8 +203,11 @@ class Problem(ABC):
         return Density(self.structure, self.basis, self.space.coefficients(x), self.crossed(x))
 
     def crossed(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures 3"] | None:
-        """What charges that came through walls add to the dipole; None where it is not known, or matters to no field."""
-        return self.space.crossed(x, self.structure) if self.counts_crossing else None
+        """What charges that came through walls add to the dipole that energies have; NaN or None where they do not count it."""
+        crossed = self.space.crossed(x, self.structure)
+        if crossed is None or self.uncounted is None:
+            return crossed
+        return torch.where(self.uncounted[:, None], torch.nan, crossed)
 
     @cached_property
     def nothing(self) -> Density:
@@ -217,9 +226,10 @@ class Problem(ABC):
             total = total + row.potential * self.charge(row, rho)
         return total
 
-    def dipole(self, rho: Density) -> Float[Tensor, "n_structures 3"]:
-        """D about the origin; along periodic axes, up to a constant, where it is known how charges got there, else zero."""
-        return rho.open_dipole if rho.crossed is None else rho.itinerant_dipole
+    def dipole(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures 3"]:
+        """D about the origin; along periodic axes, up to a constant, where the ansatz says how charges move, else zero."""
+        crossed = self.space.crossed(x, self.structure)
+        return Density(self.structure, self.basis, self.space.coefficients(x), crossed).followed_dipole
 
     def excess(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """a_k.q - c_k for the fixed charges."""
