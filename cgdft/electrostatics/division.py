@@ -18,7 +18,7 @@ from cgdft.electrostatics.mesh_error import estimated_error
 
 #: Measured times, ns: of a pair with its share of the setup, for each l; of a mesh point around a site; of the transforms of a
 #: mesh point, for each doubling of their number. Only the speed depends on them.
-PAIR, SITE, POINT = (60.0, 80.0, 120.0), 1.5, {torch.float64: 1.0, torch.float32: 0.5}
+PAIR, SITE, POINT = (30.0, 40.0, 60.0), 1.5, {torch.float64: 1.0, torch.float32: 0.5}
 #: Numbers of the size of the mesh that are held at once, and numbers held of a pair of monopoles.
 HELD, HELD_OF_PAIR = 6, 6
 #: Widths of the smooth part that are compared.
