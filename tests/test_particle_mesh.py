@@ -121,6 +121,21 @@ def test_potential_and_field_at_points(boundary, monkeypatch):
     assert relative(density.field(points), exact[1]) < 1e-7
 
 
+@pytest.mark.parametrize("operator", [Operator.MESH, Operator.COMPILED])
+@pytest.mark.parametrize("boundary", ["bulk", "slab"])
+def test_where_the_origin_is_does_not_matter(boundary, operator):
+    """Forces add up to zero, and the virial is the same far away along open axes."""
+    structure, p, _ = box_of_sites(BOUNDARIES[boundary])
+    chi = 0.1 * p[:, 0]
+    model = Model(
+        Hartree(operator=operator, accuracy=1e-6) + Electronegativity(chi) + Hardness(0.6, l=0), Multipoles(width=0.9)
+    )
+    here, there = (model(structure.holding(positions=structure.positions + shift)) for shift in (0.0, 1e5))
+    assert float(here.forces().abs().max()) > 1e-3
+    assert float(here.forces().sum(0).abs().max()) < 1e-14
+    assert float((there.virial() - here.virial()).abs().max()) < 1e-5 * float(here.virial().abs().max())
+
+
 def test_mesh_in_torch():
     """Accuracy, and the explicit gather against autograd."""
     for accuracy in (1e-4, 1e-8):

@@ -153,6 +153,7 @@ class CompiledMesh:
             for axis in range(3):
                 total[:, axis] += (1 + same) * (m * found[:, NEXT[:count, axis]]).sum(1)
             felt.append(found[:, :count])
+        total -= total.mean(0)  # forces add up to zero, as on no mesh
         return Pull(total, felt[0], felt[-1], (fields[0].waves, fields[1].waves))
 
     def by_position(self, pull: Pull) -> Array:

@@ -57,7 +57,8 @@ class Mesh:
         self.shape, self.order, self.lmax, self.dtype = shape, order, lmax, dtype
         counts = torch.tensor(shape, dtype=positions.dtype, device=positions.device)
         self.to_mesh = torch.linalg.inv(box.cell) * counts
-        u = positions @ self.to_mesh
+        centre = positions.mean(0)  # is where it is: forces add up to zero, as on no mesh
+        u = (positions - centre) @ self.to_mesh + centre.detach() @ self.to_mesh.detach()
         whole = u.detach().floor()
         self.weights = [w.to(dtype) for w in splines(u - whole, order, lmax)]  # (n, 3, order) each
         steps = torch.arange(1 - order, 1, device=u.device)
