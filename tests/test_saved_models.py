@@ -180,15 +180,17 @@ def test_config_of_a_training(tmp_path):
 
 
 OWN = """
+import names_of_mine
 from cgdft.learning.architectures.les import model as les
 
 def model(environment, atoms):
-    return les(environment, atoms).replace(name="mine")
+    return les(environment, atoms).replace(name=names_of_mine.name)
 """
 
 
 def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(OWN)
+    (tmp_path / "names_of_mine.py").write_text('name = "mine"')
     path = config(tmp_path, "own", 0)
     path.write_text(path.read_text().replace("nonlinear", str(tmp_path / "mine.py")))
     assert main(["train", str(path)]) == 0
@@ -204,6 +206,10 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     (tmp_path / "apart.yaml").write_text(path.read_text().replace("mine.py", "apart.py").replace("own", "apart"))
     assert main(["train", str(tmp_path / "apart.yaml")]) == 2
     assert "must be built on the environment that it is given, got MessagePassing" in capsys.readouterr().err
+    (tmp_path / "names_of_mine.py").write_text('name = "yours"')
+    with pytest.warns(UserWarning, match="mine.py is not as it was when .*model.safetensors was written"):
+        load(saved, architecture=str(tmp_path / "mine.py"))
+    (tmp_path / "names_of_mine.py").write_text('name = "mine"')
     (tmp_path / "mine.py").write_text(f"{OWN}\n# edited")
     with pytest.warns(UserWarning, match="mine.py is not as it was when .*model.safetensors was written"):
         load(saved, architecture=str(tmp_path / "mine.py"))
@@ -212,7 +218,7 @@ def test_train_and_evaluate_an_architecture_of_ones_own(tmp_path, capsys):
     path.write_text(path.read_text().replace(str(tmp_path / "own"), str(tmp_path / "wrong")))
     (tmp_path / "mine.py").write_text(OWN.replace("    return", "    environment.features = lambda s: s.nonsense\n    return"))
     assert main(["train", str(path)]) == 2
-    assert re.search("mine.py: AttributeError: .*nonsense.*, line 5\n", capsys.readouterr().err)
+    assert re.search("mine.py: AttributeError: .*nonsense.*, line 6\n", capsys.readouterr().err)
     (tmp_path / "mine.py").write_text("model = 3")
     assert main(["train", str(path)]) == 2
     assert "must define model(environment, atoms)" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,6 +45,25 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
 
 
 def code_of(architecture: str) -> str:
-    """sha256 of the file of a user's own architecture; "" for one of the package."""
+    """sha256 of the file of a user's own architecture, with its neighbours that it imports; "" for one of the package."""
     path = Path(architecture)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if architecture.endswith(".py") and path.is_file() else ""
+    if not (architecture.endswith(".py") and path.is_file()):
+        return ""
+    return hashlib.sha256(b"".join(one.read_bytes() for one in _with_neighbours(path))).hexdigest()
+
+
+def _with_neighbours(path: Path) -> list[Path]:
+    """A Python file and those of its folder that it imports, and these."""
+    found = [path]
+    for one in found:
+        try:
+            nodes = list(ast.walk(ast.parse(one.read_bytes())))
+        except SyntaxError:  # told where it is imported
+            continue
+        for node in nodes:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            for name in names:
+                other = path.parent / f"{name.partition('.')[0]}.py"
+                found += [other] if other.is_file() and other not in found else []
+    return found
