@@ -59,7 +59,7 @@ def _one(solution: Solution) -> list[str]:
     total = round(float(solution.total_charge[0].detach()), 8) + 0.0  # no minus zero
     lines.append(f"{'total charge':<{width}} {total:>18.8f} e")
     potentials = {name: float(potential[0].detach()) for name, potential in solution.potentials.items()}
-    if "total" in potentials:
+    if "total" in potentials and not solution.outdated and solution.status[0].name == "CONVERGED":
         mu = float(solution.chemical_potential[0].detach())
         lines.append(f"{'chemical potential':<{width}} {mu:>18.8f} hartree")
         if abs(mu + potentials["total"]) < 1e-8:  # else what is minimised depends on the total charge, or is not what is read

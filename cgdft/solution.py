@@ -182,7 +182,8 @@ class Solution:
     def chemical_potential(self) -> Float[Tensor, " n_structures"]:
         """mu = dE/dN = -dE/dQ of the electrons, (n_structures,), hartree; of Omega where fragments are held at potentials.
 
-        All that depends on Q is differentiated: p0, terms, and an energy that is read out. NaN where it has no potential.
+        All that depends on Q is differentiated: p0, terms, and an energy that is read out. NaN where it has no potential, or
+        where the solve failed.
 
         Raises:
             ValueError: no constraint on the total charge, or one that the ansatz cannot change.
@@ -195,7 +196,9 @@ class Solution:
         if any(row.name == "total" for row in self.problem.held):
             return -self.potentials["total"]
         response = self._derivatives.moved("charge")
+        found = [one is Status.CONVERGED for one in self.status]
         active = self.problem.rows.active[:, [row.name for row in self.problem.fixed].index("total")]
+        active = active & torch.tensor(found, device=active.device)
         with self._derivatives.graph:
             return torch.where(active, -response.slope(response.value, "charge"), torch.nan)
 

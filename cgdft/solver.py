@@ -192,8 +192,7 @@ def norm_scale(problem: Minimisation, gradient: Tensor) -> tuple[Tensor, Tensor]
     rows = problem.rows
     full = rows.dot(gradient, gradient).sqrt()
     projected = rows.tangent(gradient)
-    rounding = max([ROUNDING, *(term.rounding for term in problem.functional)])
-    return rows.dot(projected, projected).sqrt(), 1e-15 + rounding * full
+    return rows.dot(projected, projected).sqrt(), 1e-15 + ROUNDING * full
 
 
 def require_quadratic(problem: Minimisation, solver: Solver) -> None:

@@ -44,7 +44,7 @@ class Term(nn.Module, ABC):
         has_matrix: its Hessian is at hand as a matrix, for solvers that factorise it.
         external: the term has a position or direction of its own, so that moving or turning the structure changes it.
         extensive: two cells have twice the energy of one; not so what is of a structure as a whole.
-        rounding: of its derivatives, relative: more of sums in single precision.
+        rounding: of its derivatives, relative: of sums in single precision, to which residuals fall.
     """
 
     quadratic: bool = False
@@ -53,7 +53,7 @@ class Term(nn.Module, ABC):
     has_matrix: bool = True
     external: bool = False
     extensive: bool = True
-    rounding: float = 2e-15
+    rounding: float = 0.0
 
     @property
     def name(self) -> str:

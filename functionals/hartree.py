@@ -34,7 +34,7 @@ LOOPS = 400
 #: Relative error of the operator with which solvers iterate.
 ROUGH = 1e-3
 #: Relative error by default of sums in float32, and their rounding.
-IN_FLOAT32, IN_SINGLE = 1e-5, 1e-6
+IN_FLOAT32, IN_SINGLE = 1e-5, 3e-6
 
 
 class Operator(Enum):

@@ -49,7 +49,7 @@ class FixedPoint(Solver):
             gradient = problem.gradient(x)
             norm, floor = norm_scale(problem, gradient)
             residuals.append(norm)
-            target = self.tolerance * scale + floor
+            target = max(self.tolerance, problem.rounding) * scale + floor
             lost = ~torch.isfinite(norm) | (norm > 1e8 * (torch.maximum(scale, residuals[0]) + floor))
             if bool(((norm <= target) | lost).all()) or lost.any() or iteration == self.max_iterations:
                 break

@@ -36,9 +36,11 @@ from cgdft.problems.minimisation import Minimisation
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
 #: Waves are left alone on a mesh of more points than these, and of more than these an atom.
-MOST_POINTS, MOST_OF_ATOM = 2_000_000, 1000
+MOST_POINTS, MOST_OF_ATOM = 50_000, 1000
 #: Around an open structure, bohr; relative error of its kernel where that takes less.
 VACUUM, ROUGH = 50.0, 1e-2
+#: Length over width of a wire from which its own kernel is worth more than that of images, which is positive.
+LONG = 8.0
 #: Waves along each axis by which the self-interaction is integrated.
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
@@ -181,7 +183,8 @@ def _of_structure(problem: Minimisation, s: int) -> _LongWaves | None:
 def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
     """A box that is not nearly empty, where what it makes of the longest distances matters to few waves.
 
-    An open structure has at most `VACUUM` around it; a wire wider than long has images beside it, with that between.
+    An open structure has at most `VACUUM` around it; a wire that is not `LONG` times as long as wide has images beside it, with
+    that between.
     """
     lengths = box.cell.norm(dim=1, keepdim=True)
     if box.folded:
@@ -191,7 +194,7 @@ def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
     directions = box.cell / lengths
     along = positions @ directions.T
     spans = torch.where(box.periodic, lengths[:, 0], along.max(0).values - along.min(0).values + VACUUM)
-    if int(box.periodic.sum()) > 1 or spans[box.periodic] > spans[~box.periodic].max():
+    if int(box.periodic.sum()) > 1 or spans[box.periodic] > LONG * spans[~box.periodic].max():
         return box
     return Box(spans[:, None] * directions, torch.ones_like(box.periodic), math.inf)
 

@@ -61,7 +61,7 @@ class Newton(Solver):
         for iteration in range(self.max_iterations + 1):
             norm, floor = norm_scale(problem, gradient)
             scale = torch.maximum(scale, norm)
-            target = self.tolerance * scale + floor
+            target = max(self.tolerance, problem.rounding) * scale + floor
             done = (norm <= target) | runaway | stuck
             saddle = torch.zeros_like(done)
             if done.all():
@@ -90,7 +90,7 @@ class Newton(Solver):
             runaway = runaway | (rows.largest(x) > RUNAWAY) | ~torch.isfinite(energy)
             history.append(norm_scale(problem, gradient)[0])
         norm, floor = norm_scale(problem, gradient)
-        met = norm <= 1e2 * (self.tolerance * scale + floor)
+        met = norm <= 1e2 * (max(self.tolerance, problem.rounding) * scale + floor)
         ends = zip(runaway.tolist(), saddle.tolist(), met.tolist(), stuck.tolist(), strict=True)
         status = [_status(*one) for one in ends]
         return Minimum(x, rows.multipliers(gradient), status, torch.stack(history))
@@ -102,7 +102,9 @@ class Newton(Solver):
     def _step(self, problem: Minimisation, x: Tensor, g: Tensor, norm: Tensor, scale: Tensor, done: Tensor) -> Tensor:
         rows = problem.rows
         forcing = torch.sqrt(norm / scale.clamp(min=1e-300)).clamp(max=0.5)
-        target = torch.where(done, torch.inf, torch.maximum(forcing * norm, 0.1 * self.tolerance * scale))
+        target = torch.where(
+            done, torch.inf, torch.maximum(forcing * norm, 0.1 * max(self.tolerance, problem.rounding) * scale)
+        )
         product = (problem.approximate() or problem).curvature(x)
         result = tangent_cg(product, -g, rows, precondition(problem, x), target, self.inner.max_iterations)
         bent = result.negative[rows.index]

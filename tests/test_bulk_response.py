@@ -400,6 +400,28 @@ def test_ways_are_known_of_each_structure_by_itself(ansatz, field):
     assert float(both.born_charges()[2:, :2].abs().max()) < 1e-12
 
 
+def test_a_users_field_in_a_mixed_batch():
+    """As the field of the package: of each structure as alone, whether ways are known or not."""
+
+    class Field(cgdft.Term):
+        quadratic = external = convex = True
+
+        def energy(self, rho):
+            return -0.01 * rho.followed_dipole[:, 2]
+
+    wide = Structure(PAIR.numbers, [[0, 0, 0], [1.0, 2.0, 5.4]], 30 * torch.eye(3), [True, True, False])
+    narrow = torch.diag(torch.tensor([8.0, 8.0, 30.0]))
+    other = Structure(PAIR.numbers, [[0, 0, 0], [4.0, 0.3, 0.5]], narrow, [True, True, False])
+    functional = Hartree() + Electronegativity({"Na": 0.1, "Cl": 0.3}) + Hardness(0.5)
+    mine, right = (
+        Model(functional + field, Multipoles(width=1.2), of_given_bonds(2))(Structure.batch([wide, other]))
+        for field in (Field(), UniformField([0, 0, 0.01]))
+    )
+    torch.testing.assert_close(mine.charges, right.charges, rtol=0, atol=1e-12)
+    torch.testing.assert_close(mine.forces(), right.forces(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(mine.polarizability(), right.polarizability(), rtol=0, atol=1e-10)
+
+
 def test_fields_across_slabs_do_not_ask_how_reference_charges_came():
     """Reference charges that change with the positions: which image an atom is does not matter, nor a field along the slab."""
 

@@ -67,3 +67,14 @@ def test_names_beside_those_of_charges_are_told(tmp_path):
     assert "1 of 2 frames are in a uniform field" in note
     alone = FrameSet.read(written(tmp_path / "b.xyz", [molecule("H2O", info={"REF_Energy": 2.0, "free_energy": 2.0})]))
     assert "labels are not read from REF_Energy, free_energy: name them by `keys`" in alone.notes
+
+
+@pytest.mark.parametrize("wrong", [np.zeros(3), np.zeros((3, 9))])
+def test_dipoles_beside_charges_that_are_none_of_atoms(wrong, tmp_path):
+    atoms = molecule("H2O")
+    atoms.arrays.update(charges=np.zeros(3), dipoles=wrong)
+    atoms.info["energy"] = 0.0
+    with pytest.raises(ValueError, match=r"`dipoles` beside `charges` must be .* keys={'multipoles': 'charges'}"):
+        FrameSet.read(written(tmp_path / "a.xyz", [atoms]))[0]
+    alone = FrameSet.read(tmp_path / "a.xyz", keys={"multipoles": "charges"})[0]
+    assert alone.labels["multipoles"].shape == (3, 1)

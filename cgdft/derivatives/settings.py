@@ -7,6 +7,7 @@ from dis import get_instructions
 from functools import lru_cache
 from types import CellType, CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from torch import nn
@@ -17,18 +18,20 @@ if TYPE_CHECKING:
 #: Types of which nothing depends on a gradient.
 PLAIN = frozenset((float, int, bool, str, type(None)))
 #: Longer tables, and arrays of more numbers, are not looked at.
-LONG, MANY = 1000, 100_000
+LONG, MANY = 1000, 10_000
 #: Whose modules keep what they are made with.
 LIBRARIES = ("torch.", "e3nn.", "mace.")
 #: What torch keeps in any module.
 OF_MODULES = frozenset(vars(nn.Module()))
+#: What solves of a model have changed themselves.
+_own_doing: WeakKeyDictionary[Model, set[tuple[str, str]]] = WeakKeyDictionary()
 
 
 def settings(model: Model) -> dict[tuple[str, str], Any]:
     """Of constraints and of all modules: attributes, and what functions and callable objects among these name.
 
     Numbers, words, arrays, and dicts, sequences and objects that hold numbers and words; attributes with _ are a part's own.
-    What a solve itself changes, such as a counter, is none: see `lasting`.
+    What a solve has ever changed itself, such as a counter, is none: see `lasting`.
     """
     found: dict[tuple[str, str], Any] = {}
     constraints = [(f"constraints.{k}", one) for k, one in enumerate(model.constraints)]
@@ -47,9 +50,17 @@ def settings(model: Model) -> dict[tuple[str, str], Any]:
     return found
 
 
-def lasting(before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
-    """Settings that a solve left as they were."""
-    return {where: value for where, value in after.items() if where in before and before[where] == value}
+def lasting(model: Model, before: dict[tuple[str, str], Any], after: dict[tuple[str, str], Any]) -> dict[tuple[str, str], Any]:
+    """Settings that no solve of the model has changed by itself, this one included; what does is remembered by the model."""
+    own = _own_doing.setdefault(model, set())
+    own |= {where for where, value in after.items() if where not in before or before[where] != value}
+    return {where: value for where, value in after.items() if where not in own}
+
+
+def changed(model: Model, then: dict[tuple[str, str], Any]) -> list[tuple[str, str]]:
+    """Settings that are no longer what they were, but for what solves change."""
+    now, own = settings(model), _own_doing.get(model, set())
+    return [where for where, value in then.items() if where not in own and not same(value, now.get(where))]
 
 
 def same(then: Any, value: Any) -> bool:

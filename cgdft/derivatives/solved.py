@@ -15,7 +15,7 @@ from cgdft.density import Density
 from cgdft.derivatives.chord_newton import respond
 from cgdft.derivatives.observables import Observables
 from cgdft.derivatives.probe import PREPARED, Prepared, Probe, leaves
-from cgdft.derivatives.settings import lasting, same, settings
+from cgdft.derivatives.settings import changed, lasting, settings
 from cgdft.foreign import is_foreign
 from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.solver import Status, verified
@@ -125,7 +125,7 @@ class Derivatives:
         self.grad_mode = torch.is_grad_enabled()
         self.parameters, self._parts = Parameters(self.model), self._current_parts()
         now = settings(self.model)
-        self._settings = now if self.before is None else lasting(self.before, now)
+        self._settings = now if self.before is None else lasting(self.model, self.before, now)
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
 
@@ -249,8 +249,7 @@ class Derivatives:
 
     def _other_settings(self) -> list[tuple[str, str]]:
         """Those that are no longer what they were."""
-        now = settings(self.model)
-        return [where for where, then in self._settings.items() if not same(then, now.get(where))]
+        return changed(self.model, self._settings)
 
     def _current_versions(self) -> list[tuple[int, int]]:
         """How often what the solution depends on has been changed in place, and where it is."""

@@ -46,7 +46,7 @@ def felt_at(
 ) -> Float[Tensor, "m felt"] | None:
     """Potential (l = 0) and derivatives (l = 1, ...) up to `lmax` of structure s at points, (m, (lmax + 1)^2), without a graph.
 
-    None where explicit sums are faster: of long open structures, or of densities, which end; and where these would need pairs.
+    None where explicit sums are faster: of few atoms, or of densities, which end; and where these would need pairs.
 
     Args:
         sites, p: the atoms of the whole batch and their multipoles.

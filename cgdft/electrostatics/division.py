@@ -51,7 +51,7 @@ def divide(
 ) -> Plan:
     """The division of the sums that is expected to be fastest.
 
-    Open structures may do without a mesh, as small and long ones should.
+    Open structures may do without a mesh, as small ones should.
 
     Raises:
         ValueError: a mesh or pairs that do not fit into memory.

@@ -193,6 +193,11 @@ class Minimisation(Problem):
         return product
 
     @property
+    def rounding(self) -> float:
+        """Relative, of residuals, beyond that of double precision."""
+        return max((term.rounding for term in self.functional), default=0.0)
+
+    @property
     def _others(self) -> list[Term]:
         """The terms that are not both quadratic and local."""
         return [term for term in self.functional if not (term.quadratic and term.local)]

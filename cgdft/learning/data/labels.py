@@ -141,6 +141,8 @@ class Reading:
             return held(atoms, definition)
         names = _parts(definition)
         shells = {name: one for name in names if (one := held(atoms, name)) is not None}
+        if definition in UNNAMED:
+            shells = {"charges": shells["charges"], **_unnamed(atoms)} if "charges" in shells else {}
         if missing := [name for name in names[: len(shells)] if name not in shells]:
             got = ", ".join(shells)
             raise ValueError(f"`multipoles` must be whole up to their highest l, got {got} without {', '.join(missing)}")
@@ -158,6 +160,21 @@ class Reading:
 def _parts(definition: str) -> list[str]:
     """Names of the arrays of charges, dipoles and quadrupoles by a definition; without a prefix where it has no name."""
     return [part if definition in UNNAMED else f"{definition}_{part}" for part in parts_of("multipoles")]
+
+
+def _unnamed(atoms: Atoms) -> dict[str, Any]:
+    """Dipoles and quadrupoles of atoms beside their charges, as `cgdft solve` writes them."""
+    found = {}
+    for l, name in enumerate(parts_of("multipoles")[1:], 1):  # noqa: E741
+        if name not in atoms.arrays:
+            break
+        if np.shape(atoms.arrays[name]) != (len(atoms), 2 * l + 1):
+            raise ValueError(
+                f"`{name}` beside `charges` must be those of atoms, ({len(atoms)}, {2 * l + 1}) in e angstrom^{l}, got shape "
+                f"{np.shape(atoms.arrays[name])}; name the charges, to read these alone, by keys={{'multipoles': 'charges'}}"
+            )
+        found[name] = atoms.arrays[name]
+    return found
 
 
 def held(atoms: Atoms, key: str) -> Any:
