@@ -7,7 +7,7 @@ from typing import Any
 
 
 def names_of(path: Path) -> dict[str, Any]:
-    """What a user's Python file defines, which may import its neighbours.
+    """What a user's Python file defines, which may import its neighbours, as they are now.
 
     Raises:
         FileNotFoundError: no such file.
@@ -19,12 +19,40 @@ def names_of(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
     folder = str(path.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    own = {one.relative_to(folder).parts[0].removesuffix(".py") for one in neighbours(path)}
+    for name in [name for name in sys.modules if name.partition(".")[0] in own]:
+        del sys.modules[name]  # that of another folder, or as it was before
+    sys.path.insert(0, folder)
     try:
         return runpy.run_path(str(path))
     except (Exception, SystemExit) as error:  # user code: whatever it raises
-        raise ValueError(f"{path}: not readable as a Python file ({told(error, path)})") from error
+        raise ValueError(f"{path}: running it failed ({told(error, path)})") from error
+    finally:
+        sys.path.remove(folder)
+        if folder not in sys.path:  # what is imported later is found, after all else
+            sys.path.append(folder)
+
+
+def neighbours(path: Path) -> list[Path]:
+    """The files beside a Python file that it imports, and that these do; of packages all files."""
+    import ast
+    import sys
+
+    folder = path.resolve().parent
+    found, waiting = dict[Path, None](), [path.resolve()]
+    while waiting:
+        try:
+            nodes = list(ast.walk(ast.parse(waiting.pop().read_bytes())))
+        except SyntaxError:  # told where it is run
+            continue
+        names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        for top in {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names):
+            beside = [folder / f"{top}.py"] if (folder / f"{top}.py").is_file() else sorted((folder / top).rglob("*.py"))
+            new = [one for one in beside if one not in found]
+            found |= dict.fromkeys(new)
+            waiting += new
+    return list(found)
 
 
 def lines_in(error: BaseException, path: Path) -> list[int | None]:

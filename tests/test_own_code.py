@@ -11,6 +11,8 @@ from cgdft import Model, Multipoles, ResponseModes, Structure, Term, check_model
 from cgdft.constraint import Row
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import Hardness, Hartree, LatentCharges, QEq, UniformField
+from cgdft.learning.training.architecture import code_of
+from cgdft.user_code import names_of
 
 D = torch.float64
 
@@ -182,3 +184,22 @@ def test_a_mirrored_cell_is_a_cell():
     salt = Structure([11, 17], [[0.1, 0.2, 0.3], [4.0, 4.1, 4.4]], cell, True)
     mirrored = salt.deformed(torch.zeros_like(salt.positions), -2 * torch.eye(3, dtype=D)[None])
     torch.testing.assert_close(QEq()(mirrored).energy, QEq()(salt).energy)
+
+
+def test_files_have_their_own_neighbours(tmp_path):
+    """Of one name in two folders, edited since, and in a package."""
+    for folder in ("a", "b"):
+        (tmp_path / folder / "parts").mkdir(parents=True)
+        (tmp_path / folder / "mine.py").write_text("from helper_of_mine import x\nfrom parts.inner import y\n")
+        (tmp_path / folder / "helper_of_mine.py").write_text(f"x = '{folder}'")
+        (tmp_path / folder / "parts" / "inner.py").write_text(f"y = '{folder}'")
+
+    def found(folder):
+        names = names_of(tmp_path / folder / "mine.py")
+        return names["x"] + names["y"]
+
+    assert [found(folder) for folder in ("a", "b", "a")] == ["aa", "bb", "aa"]
+    before = code_of(str(tmp_path / "a" / "mine.py"))
+    (tmp_path / "a" / "parts" / "inner.py").write_text("y = 'edited'")
+    assert found("a") == "aedited"
+    assert code_of(str(tmp_path / "a" / "mine.py")) != before

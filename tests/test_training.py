@@ -10,11 +10,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ase.build import bulk
 from waters import ATOMS, config, frames, network, process, stretched, trainer
 
-from cgdft import Model
+from cgdft import Model, Structure
 from cgdft.ansatz import SplitCharges
 from cgdft.cli import main
+from cgdft.learning import Frame, MessagePassing
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
@@ -134,6 +136,31 @@ def test_each_process_has_its_own_gpu(monkeypatch, device, place, gpus, joined):
     with world(device) as processes:
         assert (processes.rank, processes.size) == (place, 2)
     assert found == {"backend": joined} | ({"gpu": place} if device == "cuda" else {})
+
+
+def test_the_loss_of_stresses_does_not_depend_on_batches():
+    """Of bulk and slabs, which have other numbers of entries."""
+    found = []
+    for k in range(4):
+        atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+        atoms.rattle(0.1, seed=k)
+        atoms.pbc[2] = k % 2
+        labels = {"stress": (1e-3 * k * torch.ones(3, 3)).double(), "energy": torch.tensor(0.1 * k, dtype=torch.float64)}
+        found.append(Frame(f"{k}", Structure.from_ase(atoms), labels))
+    environment = MessagePassing(["Na", "Cl"], channels=4, layers=1, dtype=torch.float64)
+    losses = []
+    for size in (1, 2, 3, 4):
+        torch.manual_seed(0)
+        model = make("local", environment, dict.fromkeys(environment.elements, 0.0))
+        settings = Settings(schedule={"implicit": 1}, batch_size=size, learning_rate=1e-12, weights={"stress": 1.0})
+        trained = Trainer(model, environment, found, found, settings).run()
+        losses += [trained.history[0]["loss"], trained.history[0]["validation_loss"]]
+    assert losses == pytest.approx([losses[0]] * 8, rel=1e-6)
+
+
+def test_direct_training_of_charges_wants_a_weight_of_stationarity():
+    with pytest.warns(UserWarning, match="not trained in direct epochs: multipoles"):
+        trainer(schedule={"direct": 1, "implicit": 1}, weights={"energy": 1.0, "multipoles": 1.0})
 
 
 def test_labels_that_nothing_can_learn_stop_the_training():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from cgdft.learning.architectures import make
 from cgdft.learning.environment import Environment
 from cgdft.model import Model
-from cgdft.user_code import names_of, told
+from cgdft.user_code import names_of, neighbours, told
 
 
 def build(architecture: str, environment: Environment, atoms: Mapping[str, float]) -> Model:
@@ -49,21 +48,4 @@ def code_of(architecture: str) -> str:
     path = Path(architecture)
     if not (architecture.endswith(".py") and path.is_file()):
         return ""
-    return hashlib.sha256(b"".join(one.read_bytes() for one in _with_neighbours(path))).hexdigest()
-
-
-def _with_neighbours(path: Path) -> list[Path]:
-    """A Python file and those of its folder that it imports, and these."""
-    found = [path]
-    for one in found:
-        try:
-            nodes = list(ast.walk(ast.parse(one.read_bytes())))
-        except SyntaxError:  # told where it is imported
-            continue
-        for node in nodes:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for name in names:
-                other = path.parent / f"{name.partition('.')[0]}.py"
-                found += [other] if other.is_file() and other not in found else []
-    return found
+    return hashlib.sha256(b"".join(one.read_bytes() for one in (path, *neighbours(path)))).hexdigest()

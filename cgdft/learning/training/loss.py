@@ -73,18 +73,24 @@ def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Ten
 
     Multipoles of each l have a mean of their own: dipoles beside charges leave these their weight.
     """
+    return {name: mean for name, (mean, _) in measured(prediction, weights).items()}
+
+
+def measured(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, tuple[Tensor, int]]:
+    """The same, and of how many numbers each is the mean."""
     found = {}
     for name, weight in weights.items():
         if name in EXTRA:
             if name in prediction.extra:
-                found[name] = weight * (prediction.extra[name] / EXTRA[name]).square().mean()
+                left = prediction.extra[name]
+                found[name] = weight * (left / EXTRA[name]).square().mean(), left.numel()
         elif weight and prediction.batch.having(name):
             try:
                 both = list(divided(prediction, name))
             except Undefined as error:
                 raise Undefined(f"{error}; or leave {name} out of `weights`") from error
             for part, l, value, label in (one for one in both if one[2].numel()):  # noqa: E741
-                found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2
+                found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2, label.numel()
     return found
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import parts_of
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import EXTRA, parts, wanted
+from cgdft.learning.training.loss import measured, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import Way
 from cgdft.learning.training.starts import Starts
@@ -59,18 +59,6 @@ def attempt(way: Callable[[], Prediction], batch: Batch) -> tuple[Prediction | N
     return prediction, prediction.failed
 
 
-def entries(prediction: Prediction, name: str) -> int:
-    """Numbers that a part of the loss is the mean of, or a multiple that is the same in all batches."""
-    if name in EXTRA:
-        return prediction.extra[name].numel()
-    shells = parts_of("multipoles")
-    labels = [frame.labels for frame in prediction.batch.frames]
-    if name in shells:
-        held = [one["multipoles"] for one in labels if "multipoles" in one]
-        return sum(len(p) for p in held if p.shape[1] > shells.index(name) ** 2)
-    return sum(one[name].numel() for one in labels if name in one)
-
-
 def backward(
     model: Model, way: Way, batch: Batch, weights: Mapping[str, float], starts: Starts, world: World, sums: Sums
 ) -> dict[str, str]:
@@ -83,12 +71,12 @@ def backward(
     """
     names = [part for name in weights for part in parts_of(name)]
     prediction, failed = attempt(lambda: way(model, batch, wanted(batch, weights), starts.of(batch)), batch)
-    means = {} if prediction is None else parts(prediction, weights)
+    means = {} if prediction is None else measured(prediction, weights)
     share = torch.zeros(2, len(names), dtype=torch.float64)
     for k, name in enumerate(names):
-        if name in means and prediction is not None:
-            share[1, k] = entries(prediction, name)
-            share[0, k] = share[1, k] * float(means[name].detach())
+        if name in means:
+            mean, entries = means[name]
+            share[0, k], share[1, k] = entries * float(mean.detach()), entries
     together = world.sum(share.clone())
     if not torch.isfinite(together).all():
         held = few([frame.name for frame in batch.frames])
@@ -97,7 +85,7 @@ def backward(
             f"of all bounds, or lower `learning_rate`"
         )
     if means and prediction is not None:
-        terms = [means[name] * (share[1, k] / together[1, k]) for k, name in enumerate(names) if name in means]
+        terms = [means[name][0] * (share[1, k] / together[1, k]) for k, name in enumerate(names) if name in means]
         loss: Tensor = torch.stack(terms).sum()
         if loss.requires_grad:
             try:

@@ -154,6 +154,9 @@ class Trainer:
             warnings.warn(f"trained implicitly from the start: {why}", stacklevel=3)
             phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
         ways = {name for name, _ in phases}
+        solved = not isinstance(self.model.ansatz, Fixed)
+        if "direct" in ways and solved and self.weights.get("multipoles") and not self.weights.get("stationarity"):
+            warnings.warn("not trained in direct epochs: multipoles, learnt there by a weight of `stationarity`", stacklevel=3)
         if waiting and "implicit" not in ways:
             warnings.warn(f"not trained: {', '.join(waiting)} need implicit epochs in `schedule`", stacklevel=3)
         elif waiting and ways != {"implicit"} and not self.weights.keys() - AT_MINIMUM:
