@@ -7,7 +7,7 @@ import torch
 from ase.build import molecule
 from ase.io import write
 from springs import water, written
-from waters import ATOMS, Crowding, frames, written_model
+from waters import ATOMS, Crowding, config, frames, written_model
 
 from cgdft import Structure, units
 from cgdft.cli import main
@@ -166,6 +166,17 @@ def test_models_without_a_training_are_evaluated(tmp_path, capsys):
 
 
 @pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning")
+def test_charges_that_nothing_told_are_latent(tmp_path, capsys):
+    """Of a model that was trained on energies and forces alone: compared, and said so; `train` in the YAML may be one file."""
+    path = config(tmp_path, "latent", 1)
+    text = path.read_text().replace("nonlinear", "les").replace("[", "").replace("]", "")
+    path.write_text(text.replace("direct: 2, ", ""))
+    assert main(["train", str(path)]) == 0
+    assert main(["evaluate", str(tmp_path / "latent" / "model.safetensors"), str(stored("water"))]) == 0
+    captured = capsys.readouterr()
+    assert "charges are latent or none, as no label of the training was of them; compared all the same: charges" in captured.err
+
+
 def test_what_solve_writes_is_evaluated(tmp_path, capsys):
     """Charges and dipoles, as their own reference."""
     write(tmp_path / "in.xyz", [molecule("H2O"), molecule("NH3")])

@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 import torch
 from ase.data import chemical_symbols
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.quantities import QUANTITIES
@@ -39,6 +48,11 @@ def _device(name: str) -> str:
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise ValueError(f"must be there, got {name!r}: torch {torch.__version__} sees {torch.cuda.device_count()} GPUs")
     return name
+
+
+def _listed(given: object) -> object:
+    """One file as a list of it."""
+    return [given] if isinstance(given, str) else given
 
 
 class _Strict(BaseModel):
@@ -91,8 +105,8 @@ class Data(_Strict):
     Without a fraction, 0, the frames of training are those of validation too.
     """
 
-    train: Annotated[list[Path], Field(min_length=1)]
-    validation: list[Path] | Annotated[float, Field(ge=0, lt=1)] = 0.1
+    train: Annotated[list[Path], Field(min_length=1), BeforeValidator(_listed)]
+    validation: Annotated[list[Path] | Annotated[float, Field(ge=0, lt=1)], BeforeValidator(_listed)] = 0.1
     keys: dict[str, str] = {}
     units: dict[str, str] = {}
     definition: str | None = None

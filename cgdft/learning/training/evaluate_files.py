@@ -19,6 +19,8 @@ from cgdft.model import Model
 
 #: Frames solved together; how far neighbours are sought for models without surroundings, bohr.
 BATCH, SHORT = 16, 1.0
+#: Labels that tell nothing of charges, and architectures that are learnt from these.
+WITHOUT_CHARGES, LATENT = ("energy", "forces", "stress"), ("les", "local")
 
 
 def evaluate_files(
@@ -66,6 +68,13 @@ def evaluate_files(
     if not found.errors and not found.failed:
         files = ", ".join(map(str, paths))
         raise ValueError(f"`data` must have labels, got none in {files}: say their names by `keys` (--key LABEL=NAME)")
+    config = facts["provenance"].get("config", {})
+    told = {name for name, weight in config.get("weights", {}).items() if weight} - {*WITHOUT_CHARGES, "stationarity"}
+    if config and (config["architecture"] in LATENT or not told) and (shown := found.errors.keys() - {*WITHOUT_CHARGES}):
+        what = ", ".join(sorted(shown))
+        warnings.warn(
+            f"charges are latent or none, as no label of the training was of them; compared all the same: {what}", stacklevel=2
+        )
     return found
 
 
