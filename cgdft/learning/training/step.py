@@ -27,12 +27,12 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Sums:
-    """Squared errors of an epoch, summed with the numbers of their entries, and frames that were not solved."""
+    """Squared errors of an epoch, summed with the numbers of their entries, and which frames were not solved, and why."""
 
     totals: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     frames: int = 0
-    failed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def means(self) -> dict[str, float]:

@@ -197,10 +197,10 @@ class Trainer:
         self.batches.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
         for batch in self.batches:
             self._step(way, batch.beside(self.model), sums, number)
-        sums.failed = int(self.world.sum(torch.tensor(float(sums.failed))))
-        if sums.failed > max(1.0, FAILURES * sums.frames):
+        failed = self._told(sums.failed, f"epoch {number}: frame")
+        if failed > max(1.0, FAILURES * sums.frames):
             raise TrainingError(
-                f"epoch {number}: {sums.failed} of {sums.frames} frames have no minimum, more than 1 %; see the log for their "
+                f"epoch {number}: {failed} of {sums.frames} frames have no minimum, more than 1 %; see the log for their "
                 f"names and why; lower `learning_rate`, or train directly for longer"
             )
         if not sums.means:
@@ -214,7 +214,7 @@ class Trainer:
         evaluation = self._validate()
         found = evaluation.loss(self.weights)
         row = {"epoch": number, "way": way, "learning_rate": rate, "loss": sums.loss, "validation_loss": found}
-        row |= {"failed": sums.failed, "validation_failed": evaluation.left_out}
+        row |= {"failed": failed, "validation_failed": evaluation.left_out}
         row |= {f"loss_{name}": value for name, value in sums.means.items()}
         row |= {f"rmse_{name}": one.rmse * SHOWN[name][1] for name, one in evaluation.errors.items()}
         return row, evaluation
@@ -223,9 +223,8 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
         failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
-        for name, why in failed.items():
-            log.warning("epoch %d: frame %s left out: %s", number, name, why)
-        sums.failed += len(failed)
+        sums.failed |= failed
+        self._log(failed, f"epoch {number}: frame")
         self.world.add_gradients(self.parameters)
         if all(p.grad is None for p in self.parameters):
             return
@@ -239,9 +238,20 @@ class Trainer:
 
     def _validate(self) -> Evaluation:
         found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
-        for name, why in found.failed.items():
-            log.warning("epoch %d: frame %s of validation left out: %s", len(self.history) + 1, name, why)
+        what = f"epoch {len(self.history) + 1}, validation: frame"
+        self._log(found.failed, what)
+        self._told(found.failed, what)
         return found
+
+    def _log(self, failed: Mapping[str, str], what: str) -> None:
+        for name, why in failed.items() if self.world.writes else ():
+            log.warning("%s %s left out: %s", what, name, why)
+
+    def _told(self, failed: Mapping[str, str], what: str) -> int:
+        """Number of frames that were left out by all processes; the first logs those of the others."""
+        everywhere = {name: why for one in self.world.gathered(dict(failed)) for name, why in one.items()}
+        self._log({name: why for name, why in everywhere.items() if name not in failed}, what)
+        return len(everywhere)
 
     def _keep(self, row: dict[str, Any], evaluation: Evaluation) -> None:
         """History, the best model, and the folder."""
