@@ -244,16 +244,6 @@ def test_what_modules_and_constraints_note_of_a_structure_does_not_count():
         assert solution.forces().isfinite().all()
 
 
-def test_what_has_changed_is_printed_still():
-    """With the potential, which the solve found; the chemical potential would be of now."""
-    structure = Structure.from_ase(molecule("H2O"))
-    with torch.no_grad():
-        solution = QEq()(structure)
-    assert "chemical potential" in str(solution)
-    structure.positions[0, 0] += 0.01
-    assert f"V total {float(solution.potentials['total'][0]):.8f} hartree/e" in " ".join(str(solution).split())
-
-
 def test_a_network_that_a_function_names_is_seen():
     network = torch.nn.Linear(3, 1, dtype=D)
     solution = learnt(network)(WATER)

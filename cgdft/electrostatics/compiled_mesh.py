@@ -225,28 +225,27 @@ class CompiledMesh:
         self.double[0] = 1.0
         if self.shape[2] % 2 == 0:
             self.double[-1] = 1.0
-        own = self.own
         factor = math.prod(self.shape) / float(box.volume)
         if box.background:
             to_k, ratio = reciprocal(box).numpy(), self._ratios()
 
             def run(share: tuple[int, int]) -> None:
-                self.wave_loops.influence(to_k, ratio, factor, own, self.shape[:2], self.influence, *share)
+                self.wave_loops.influence(to_k, ratio, factor, self.own, self.shape[:2], self.influence, *share)
 
             in_threads(run, shares(self.shape[0], self.threads), self.threads)
         elif box.folded:
-            self.influence[:] = influence(box, self.shape, math.sqrt(own), self.threads)
+            self.influence[:] = influence(box, self.shape, math.sqrt(self.own), self.threads)
             self.influence *= self._ratio(slice(None))
         else:
             for part, k in self._waves(box):
                 k2 = square(k)
-                weight = box.kernel(k, k2) * factor * torch.exp(-own * k2)
+                weight = box.kernel(k, k2) * factor * torch.exp(-self.own * k2)
                 self.influence[part] = weight.numpy().reshape(self.influence[part].shape) * self._ratio(part)
         self.smooth = [] if len(self.widths) == 1 else [np.empty(half, self.dtype) for _ in self.widths]
         for part, k in self._waves(box) if self.smooth else ():
             k2 = square(k)
             for width, smooth in zip(self.widths, self.smooth, strict=True):
-                smooth[part] = torch.exp(-0.5 * (float(width) ** 2 - own) * k2).numpy().reshape(smooth[part].shape)
+                smooth[part] = torch.exp(-0.5 * (float(width) ** 2 - self.own) * k2).numpy().reshape(smooth[part].shape)
 
     def _ratios(self) -> tuple[Array, Array, Array]:
         x, y, z = (deconvolution(n, self.order) for n in self.shape)

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.checks import UNREFERENCED, check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
+from cgdft.learning.training.config import WEIGHTS
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import Evaluation, evaluate
@@ -19,8 +21,8 @@ from cgdft.model import Model
 
 #: Frames solved together; how far neighbours are sought for models without surroundings, bohr.
 BATCH, SHORT = 16, 1.0
-#: Labels that tell nothing of charges, and architectures that are learnt from these.
-WITHOUT_CHARGES, LATENT = ("energy", "forces", "stress"), ("les", "local")
+#: Labels that tell nothing of charges.
+WITHOUT_CHARGES = frozenset(("energy", "forces", "stress"))
 
 
 def evaluate_files(
@@ -68,14 +70,20 @@ def evaluate_files(
     if not found.errors and not found.failed:
         files = ", ".join(map(str, paths))
         raise ValueError(f"`data` must have labels, got none in {files}: say their names by `keys` (--key LABEL=NAME)")
-    config = facts["provenance"].get("config", {})
-    told = {name for name, weight in config.get("weights", {}).items() if weight} - {*WITHOUT_CHARGES, "stationarity"}
-    if config and (config["architecture"] in LATENT or not told) and (shown := found.errors.keys() - {*WITHOUT_CHARGES}):
+    shown = found.errors.keys() - WITHOUT_CHARGES
+    if shown and facts["provenance"].get("config") and not _told(facts["provenance"]["config"]) - WITHOUT_CHARGES:
         what = ", ".join(sorted(shown))
         warnings.warn(
             f"charges are latent or none, as no label of the training was of them; compared all the same: {what}", stacklevel=2
         )
     return found
+
+
+def _told(config: Mapping[str, Any]) -> set[str]:
+    """From what a model was learnt, by the config of its training."""
+    weights = {name: weight for name, weight in config["weights"].items() if weight}
+    own = learnt_from(config["architecture"]) if weights == WEIGHTS else ()
+    return {*(own or weights)} - {"stationarity"}
 
 
 def _of_elements(frames: FrameSet, elements: Sequence[str]) -> FrameSet:
