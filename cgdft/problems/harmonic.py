@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cgdft.density import Density
+from cgdft.foreign import is_foreign
 from cgdft.terms import Term, expansion
 
 
@@ -43,7 +44,10 @@ class Harmonic:
         return _expanded(self.start, self.blocks, rho)
 
     def misses(self, rho: Density) -> Term | None:
-        """A term whose gradient at a density is not that of its expansion; None where there is none."""
+        """A user's term whose gradient at a density is not that of its expansion; None where there is none."""
+        foreign = [term for term in self.terms if is_foreign(term)]
+        if not foreign:
+            return None
         allowed = 1e-6 * float(self.start.abs().max()) + 1e-12
 
         def differs(term: Term, expected: Tensor) -> bool:
@@ -53,7 +57,7 @@ class Harmonic:
             return None
         found = (
             term
-            for term in self.terms
+            for term in foreign
             if differs(term, _expanded(term.gradient(self._nothing), term.blocks(self._nothing), rho))
         )
         return next(found, None)
