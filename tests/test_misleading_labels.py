@@ -74,7 +74,7 @@ def test_dipoles_beside_charges_that_are_none_of_atoms(wrong, tmp_path):
     atoms = molecule("H2O")
     atoms.arrays.update(charges=np.zeros(3), dipoles=wrong)
     atoms.info["energy"] = 0.0
-    with pytest.raises(ValueError, match=r"`dipoles` beside `charges` must be .* keys={'multipoles': 'charges'}"):
+    with pytest.raises(ValueError, match=r"`dipoles` beside `charges` must be .* {multipoles: charges}"):
         FrameSet.read(written(tmp_path / "a.xyz", [atoms]))[0]
     alone = FrameSet.read(tmp_path / "a.xyz", keys={"multipoles": "charges"})[0]
     assert alone.labels["multipoles"].shape == (3, 1)

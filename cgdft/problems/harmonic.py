@@ -56,9 +56,7 @@ class Harmonic:
         if not differs(self._together, self.slope(rho)):
             return None
         found = (
-            term
-            for term in foreign
-            if differs(term, _expanded(term.gradient(self._nothing), term.blocks(self._nothing), rho))
+            term for term in foreign if differs(term, _expanded(term.gradient(self._nothing), term.blocks(self._nothing), rho))
         )
         return next(found, None)
 

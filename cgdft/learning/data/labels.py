@@ -84,7 +84,8 @@ class Reading:
         found = {rule(atoms, value) for value in (told if what in self.keys and told else [None])}
         if len(found) > 1:
             raise ValueError(
-                f"`{what}` must be one number, got {sorted(map(str, found))}; tell which with keys={{{what!r}: ...}}"
+                f"`{what}` must be one number, got {sorted(map(str, found))}; set `keys` of the data to {{{what}: ...}}, "
+                "the one that is meant"
             )
         return found.pop()
 
@@ -127,8 +128,8 @@ class Reading:
                 and not np.allclose(one, known, rtol=1e-9, atol=0, equal_nan=True)
             ):
                 raise ValueError(
-                    f"`{quantity}` must be told once, got different values in {', '.join(found)}; tell which with "
-                    f"keys={{{quantity!r}: {key!r}}}"
+                    f"`{quantity}` must be told once, got different values in {', '.join(found)}; set `keys` of "
+                    f"the data to {{{quantity}: {key}}}, or another"
                 )
         return first
 
@@ -171,7 +172,7 @@ def _unnamed(atoms: Atoms) -> dict[str, Any]:
         if np.shape(atoms.arrays[name]) != (len(atoms), 2 * l + 1):
             raise ValueError(
                 f"`{name}` beside `charges` must be those of atoms, ({len(atoms)}, {2 * l + 1}) in e angstrom^{l}, got shape "
-                f"{np.shape(atoms.arrays[name])}; name the charges, to read these alone, by keys={{'multipoles': 'charges'}}"
+                f"{np.shape(atoms.arrays[name])}; to read the charges alone, set `keys` of the data to {{multipoles: charges}}"
             )
         found[name] = atoms.arrays[name]
     return found
@@ -245,7 +246,7 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
         raise ValueError(f"`polarizability` must be dD/dF, which is positive, got {alpha.tolist()}; change its sign")
     if "potential" in labels and labels.get("points", torch.empty(0)).shape != (*labels["potential"].shape, 3):
         raise ValueError(
-            "`potential` must have as many `points` (m, 3), got others or none; tell them with keys={'points': ...}"
+            "`potential` must have as many `points` (m, 3), got others or none; set `keys` of the data to {points: ...}"
         )
     if (theta := labels.get("quadrupole")) is not None and abs(float(theta.trace())) > 1e-6 + 1e-3 * float(theta.abs().max()):
         raise ValueError(

@@ -69,7 +69,8 @@ def check_energies(
         found = [one for one, factor in factors() if abs(np.median(energies * factor / whole) - 1) < 0.15]
         if found and unit not in found:
             raise ValueError(
-                f"`energy` must be in {unit}, got numbers that look like {found[0]}; pass units={{'energy': '{found[0]}'}}"
+                f"`energy` must be in {unit}, got numbers that look like {found[0]}; set `units` of the data to "
+                f"{{energy: {found[0]}}}"
             )
         return []
     whole = np.array([sum(n * atomic[symbol] for symbol, n in one.items()) for one in compositions])
@@ -78,7 +79,9 @@ def check_energies(
         return _check_single(np.array(energies), whole, sizes, unit, names)
     for one, factor in factors():
         if one != unit and float(np.median(np.abs(energies * factor - whole) / sizes)) < min(BOUND, off / 3):
-            raise ValueError(f"`energy` must be in {unit}, got numbers that look like {one}; pass units={{'energy': '{one}'}}")
+            raise ValueError(
+                f"`energy` must be in {unit}, got numbers that look like {one}; set `units` of the data to {{energy: {one}}}"
+            )
     if float(np.median(np.abs(energies - whole * eV) / sizes)) < min(BOUND, off / 3):
         raise ValueError("`atomic_energies` must be in hartree, got numbers that look like eV; multiply them by cgdft.units.eV")
     told = (
@@ -180,7 +183,8 @@ def check_dipoles(frames: Sequence[Frame], unit: str) -> list[str]:
             )
         if complete and along > 0.99 and (told := looks_like("dipole", unit, 1 / slope)):
             raise ValueError(
-                f"`dipole` must be in {unit}, got numbers that look like {told[0]}; pass units={{'dipole': '{told[0]}'}}"
+                f"`dipole` must be in {unit}, got numbers that look like {told[0]}; set `units` of the data to "
+                f"{{dipole: {told[0]}}}"
             )
         if complete or not 0.3 < slope < 4:
             return [
@@ -234,8 +238,8 @@ def _check_born(frames: Sequence[Frame]) -> list[str]:
                 off[k] += np.abs(np.einsum("nac,wnc->wa", one, turned) - np.cross(np.eye(3), d)).max()
     if off[1] < 0.5 * off[0]:
         raise ValueError(
-            "`born_charges` must be dD_a/dR_c in the order [atom, a, c], got them transposed; name the key with .T, as in "
-            "keys={'born_charges': 'bec.T'}"
+            "`born_charges` must be dD_a/dR_c in the order [atom, a, c], got them transposed; name the key with .T: set "
+            "`keys` of the data to {born_charges: bec.T}"
         )
     return []
 
