@@ -52,6 +52,23 @@ def test_bad_input_is_named(atoms, settings, message, tmp_path):
         reference(atoms, cache=tmp_path, **settings)
 
 
+@pytest.mark.parametrize(
+    ("file", "atoms", "method"),
+    [
+        ("def2-svp", Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), "pbe/def2-svp"),
+        ("gth-szv", Atoms("He", cell=[9, 9, 9], pbc=True), "pbe/gth-szv"),
+        ("gth-pbe", Atoms("He", cell=[9, 9, 9], pbc=True), "pbe/gth-szv"),
+    ],
+)
+def test_a_file_is_not_taken_for_a_basis(file, atoms, method, tmp_path, monkeypatch):
+    """PySCF reads a file of that name in its place, and evaluates what is in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).write_text("H    S\n   0.4   open('ran', 'w')\n")
+    with pytest.raises(ValueError, match=f"`{file}` must be a name known to PySCF, got that of a file in this folder"):
+        reference(atoms, method=method, cache=tmp_path / "cache")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_charge_is_found():
     def charge(atoms, **settings):
         return Request.from_atoms(atoms, "pbe/def2-svp", spin=0, **settings).charge

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -51,6 +52,7 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
         raise ValueError(f"{expected}: no functional {xc!r}; for example 'pbe', 'pbe0', 'wb97x', 'hf'") from error
     if parse_disp(xc)[1] and find_spec("pyscf.dispersion") is None:
         raise ValueError(f"{expected}: dispersion, which changes no density, needs pip install pyscf-dispersion; leave it out")
+    require_name(basis)
     if spin is None:
         spin = (sum(atomic_numbers[symbol] for symbol in symbols) - charge) % 2
     try:
@@ -71,6 +73,15 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
         without = [symbol for symbol in sorted(set(symbols)) if not _in_basis(symbol, basis)]
         found = ", ".join(without or sorted(set(symbols)))
         raise ValueError(f"{expected}: no basis {basis!r} for {found}; for example 'def2-svp', 'def2-tzvp'") from error
+
+
+def require_name(basis: str) -> None:
+    """Raise a ValueError where PySCF would read a file in place of the basis or pseudopotential of this name."""
+    if os.path.isfile(basis.split("@")[0]):
+        raise ValueError(
+            f"`{basis}` must be a name known to PySCF, got that of a file in this folder, which PySCF would read and run in its "
+            "place: move the file, or work in another folder"
+        )
 
 
 def _in_basis(symbol: str, basis: str) -> bool:
