@@ -79,7 +79,7 @@ def require_name(basis: str) -> None:
     """Raise a ValueError where PySCF would read a file in place of the basis or pseudopotential of this name."""
     if os.path.isfile(basis.split("@")[0]):
         raise ValueError(
-            f"`{basis}` must be a name known to PySCF, got that of a file in this folder, which PySCF would read and run in its "
+            f"`{basis}` must be a name known to PySCF, got that of a file in this folder, which PySCF would read in its "
             "place: move the file, or work in another folder"
         )
 
