@@ -34,7 +34,11 @@ def names_of(path: Path) -> dict[str, Any]:
 
 
 def neighbours(path: Path) -> list[Path]:
-    """The files beside a Python file that it imports, and that these do; of packages all files."""
+    """The files beside a Python file that it imports, and that these do; of packages all files.
+
+    Raises:
+        ValueError: one with the name of a module of Python, of which there is no telling which is meant.
+    """
     import ast
     import sys
 
@@ -47,7 +51,11 @@ def neighbours(path: Path) -> list[Path]:
             continue
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
         names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
-        for top in {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names):
+        for top in {name.partition(".")[0] for name in names}:
+            if top in sys.stdlib_module_names:
+                if (folder / f"{top}.py").is_file():
+                    raise ValueError(f"{folder / top}.py must have another name, got that of a module of Python; rename it")
+                continue
             beside = [folder / f"{top}.py"] if (folder / f"{top}.py").is_file() else sorted((folder / top).rglob("*.py"))
             new = [one for one in beside if one not in found]
             found |= dict.fromkeys(new)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+#: Seconds for which a lock is waited for: the workers of a killed training have it, and see within five that they are alone.
+PATIENCE = 6.0
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
@@ -52,11 +56,18 @@ def alone(folder: Path) -> Iterator[None]:
     if folder.is_file():
         raise ValueError(f"`output` must be a folder, got {folder}, which is a file")
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"`output` must be a folder of its own, got {folder}, where another training is running") from None
-        except OSError:  # a file system without locks
-            pass
+    until = time.monotonic() + PATIENCE
+    with open(folder / ".lock", "a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    told = f"`output` must be a folder of its own, got {folder}, where another training is running"
+                    raise ValueError(told) from None
+                time.sleep(0.1)
+                continue
+            except OSError:  # a file system without locks
+                pass
+            break
         yield

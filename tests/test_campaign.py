@@ -130,6 +130,36 @@ def test_results_failures_and_export(tmp_path):
         results.export(tmp_path / "mixed.csv")
 
 
+def test_failures_of_the_machine_are_not_kept(tmp_path, monkeypatch):
+    """Nor does a campaign without any result take the place of an earlier one's."""
+    why = iter(["NotConverged: no", "OSError: no room", "MemoryError: ", "its result was lost"])
+
+    def compute(requests, folder, **_):
+        for name in requests:
+            yield name, next(why)
+
+    monkeypatch.setattr("cgdft.validation.campaigns.results.on_cluster", compute)
+    point, path = Point(Atoms("He"), 0, 0, None, "pbe/sto-3g"), tmp_path / "one.h5"
+    path.write_text("what was there")
+
+    def again():
+        found = campaign([point], path, cache=tmp_path, progress=False)
+        assert path.read_text() == "what was there"
+        return found.failed["He"]
+
+    assert again() == again() == "NotConverged: no"
+    (kept,) = tmp_path.glob("*.failed.json")
+    for damaged in ("", "{}", "[1]", "{"):
+        kept.write_text(damaged)
+        if damaged == "":
+            assert again() == "OSError: no room"
+            assert again() == "MemoryError: "
+            assert again() == "its result was lost"
+            why = iter(["OSError: no room"] * 3)
+        else:
+            assert again() == "OSError: no room"
+
+
 @pytest.mark.parametrize("damage", ["truncated", "edited", "other", "half"])
 def test_damaged_results_are_noticed(tmp_path, damage):
     import h5py
@@ -232,3 +262,11 @@ def test_shipped_suites(name):
         assert list(reference.moments) == [one.name for one in requests[key].definitions]
         assert reference.provenance["pyscf"]
     assert path.stat().st_size < 4e6
+
+
+def test_processes_do_not_import_what_lies_around(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "queue.py").write_text("raise SystemExit('of the folder')")
+    point = Point(Atoms("He"), 0, 0, None, "pbe/sto-3g", polarizability=False)
+    found = gather([point], lambda requests, folder: on_processes(requests, folder, workers=1), tmp_path, progress=False)
+    assert list(found.references) == ["He"], found.failed

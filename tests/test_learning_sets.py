@@ -317,7 +317,9 @@ def test_files_that_are_none(tmp_path, trajectory):
     cut = tmp_path / "cut.xyz"
     cut.write_text("\n".join(trajectory.read_text().splitlines()[:-1]))
     broken = tmp_path / "broken.h5"
-    broken.write_bytes((SUITES / "ions.h5").read_bytes()[:5000])
+    content = bytearray((SUITES / "ions.h5").read_bytes())
+    content[len(content) // 2] ^= 4
+    broken.write_bytes(content)
     (tmp_path / "notes.xyz").write_text("not a molecule\n")
     (tmp_path / "empty.xyz").write_text("")
     for name, message in {
@@ -328,7 +330,7 @@ def test_files_that_are_none(tmp_path, trajectory):
     }.items():
         with pytest.raises(ValueError, match=message):
             FrameSet.read(tmp_path / name)
-    with pytest.raises(CorruptCache, match="cannot be read"):
+    with pytest.raises(CorruptCache, match=r"must be an intact file of references, got .*broken.h5"):
         FrameSet.read(broken)
     with pytest.raises(ValueError, match="`paths` must be at least one file"):
         FrameSet.read([])

@@ -203,3 +203,7 @@ def test_files_have_their_own_neighbours(tmp_path):
     (tmp_path / "a" / "parts" / "inner.py").write_text("y = 'edited'")
     assert found("a") == "aedited"
     assert code_of(str(tmp_path / "a" / "mine.py")) != before
+    (tmp_path / "a" / "wave.py").write_text("z = 1")
+    (tmp_path / "a" / "mine.py").write_text("import wave\n")
+    with pytest.raises(ValueError, match=r"wave.py must have another name, got that of a module of Python"):
+        names_of(tmp_path / "a" / "mine.py")

@@ -7,7 +7,7 @@ import struct
 import pytest
 import torch
 from ase.build import molecule
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from waters import Crowding, config, frames, process, stretched, written_model
 
 import cgdft
@@ -18,7 +18,7 @@ from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.read_config import read_config
-from cgdft.learning.training.saving import checksum, load, metadata, save
+from cgdft.learning.training.saving import checksum, environment_of, load, metadata, save
 from cgdft.validation.suites import stored
 
 # Saved models.
@@ -110,7 +110,7 @@ def test_a_loaded_model_warns_once_outside_its_training(saved):
         model(Structure.from_ase(molecule("NH3")))
 
 
-def test_other_files_are_refused(saved, tmp_path):
+def test_other_files_are_refused(saved, tmp_path, monkeypatch):
     _, path = saved
     content = path.read_bytes()
     for cut in (4, len(content) // 2, len(content) - 8):
@@ -122,8 +122,16 @@ def test_other_files_are_refused(saved, tmp_path):
     (tmp_path / "flipped.safetensors").write_bytes(flipped)
     with pytest.raises(ValueError, match="flipped.safetensors must be as it was written, got a damaged file"):
         load(tmp_path / "flipped.safetensors")
-    with pytest.raises(ValueError, match="must be of format 4, got 7"):
-        load(changed(path, format=7))
+    for read in (load, metadata):
+        with pytest.raises(ValueError, match="must be of format 4, got 7"):
+            read(changed(path, format=7))
+    half = {name: one.bfloat16() for name, one in load_file(path).items()}
+    save_file(half, tmp_path / "half.safetensors", {"cgdft": json.dumps(metadata(path))})
+    with pytest.raises(ValueError, match="half.safetensors must be a model that cgdft wrote"):
+        load(tmp_path / "half.safetensors")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small-qeq").write_bytes(content)  # a file of that name is ./small-qeq
+    assert "Cl" in environment_of(load("small-qeq")).elements
     told = metadata(path)
     for other in ({"atoms": {"H": -0.6, "O": -75.0}}, {"environment": {**told["environment"], "cutoff": 7.0}}):
         with pytest.raises(ValueError, match="must be as it was written, got a damaged file"):
@@ -157,12 +165,20 @@ def test_other_files_are_refused(saved, tmp_path):
         ("architecture: qeq\ndata: {train: [a]}\natoms: {h: -0.5}\n", ":3: atoms: must be of chemical symbols, got h"),
         ("architecture: qeq\ndata: {train: [a]}\ndevice: gpu\n", ":3: device: must be cpu, cuda or cuda:1, got 'gpu'"),
         ("architecture: qeq\ndata: {train: [a]}\ndevice: cuda:99\n", ":3: device: must be there, got 'cuda:99': torch"),
-        ("architecture: qeq\ndata: {train: [a]\n", ":3: must be YAML"),
+        (
+            "architecture: qeq\ndata: {train: [a]}\nstart: bad.yaml\noutput: .\n",
+            ":4: output: must not be the folder of `start`, which is written over, got .",
+        ),
+        ("architecture: qeq\ndata: {train: [a]\n", ":3: must be plain YAML"),
+        ("architecture: &a qeq\ndata:\n  train: *a\n", ":3: must be plain YAML, got something else: an alias, *a"),
+        ("architecture: qeq\noutput: 2024-13-45\n", ": must be plain YAML in UTF-8, got something else: month"),
+        ("architecture: " + 1000 * "[", ": must be plain YAML in UTF-8, got something else: maximum recursion"),
         ("- a\n", ":1: must be keys with values"),
         ("", ":1: must be keys with values"),
     ],
 )
-def test_a_bad_config_names_its_line(tmp_path, text, message, capsys):
+def test_a_bad_config_names_its_line(tmp_path, text, message, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ValueError) as error:

@@ -204,7 +204,8 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
     assert len(trainer(output=tmp_path).run().history) == 3
 
 
-def test_two_trainings_do_not_share_a_folder(tmp_path):
+def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("cgdft.writing.PATIENCE", 0.0)
     path = config(tmp_path, "run", epochs=1)
     folder = read_config(path).output
     with alone(folder), pytest.raises(ValueError, match="a folder of its own, got .*, where another training is running"):
@@ -253,8 +254,14 @@ def test_a_training_begins_with_a_trained_model(tmp_path):
         train(further("third", text.replace("architecture: nonlinear", "architecture: qeq")))
     with pytest.raises(ValueError, match="yaml:6: environment: must be left out, it is that of `start`, got"):
         train(further("fourth", text.replace("schedule:", "environment: {channels: 8}\nschedule:")))
-    with pytest.raises(ValueError, match="is of another training: `start` of its origin is"):
-        train(further("second", text.replace(str(trained), str(tmp_path / "second" / "model.safetensors"))))
+    own, other = tmp_path / "second" / "model.safetensors", tmp_path / "other.safetensors"
+    other.write_bytes(own.read_bytes())
+    for start, message in {
+        own: "must not be the folder of `start`",
+        other: "is of another training: `start` of its origin is",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            train(further("second", text.replace(str(trained), str(start))))
 
 
 CHANGES = [

@@ -66,7 +66,11 @@ def on_cluster(
         paths = {"PYTHONPATH": os.pathsep.join([*map(os.path.abspath, sys.path)])}
         with (
             LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=workers, threads_per_worker=1, dashboard_address=":0", env={**environment, **paths}, silence_logs=50
+                n_workers=workers,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                env={**environment, **paths},
+                silence_logs=50,
             ) as cluster,
             Client(cluster) as client,  # type: ignore[no-untyped-call]
         ):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +23,8 @@ from cgdft.validation.dft.reference import Reference, recall
 from cgdft.validation.dft.request import Request
 from cgdft.writing import write_whole
 
+#: Failures of the machine and not of a calculation, which are not kept.
+PASSING = re.compile(r"\w*(OSError|PermissionError|FileNotFoundError|MemoryError|ConnectionError)\b|its result was lost")
 #: Computes requests, the costly ones first, leaves results in a folder and yields (name, reason of failure or "").
 Compute = Callable[[Mapping[str, Request], Path], Generator[tuple[str, str]]]
 
@@ -99,7 +103,8 @@ def campaign(
     results = gather(
         list(points.values()), partial(on_cluster, workers=most, scheduler=scheduler), cache, retry=retry, progress=progress
     )
-    results.save(output)
+    if results.references or not output.exists():  # nothing does not take the place of something
+        results.save(output)
     return results
 
 
@@ -150,7 +155,8 @@ def gather(
                     answer = None if reason else recall(request, folder)
                     if answer is None:
                         failed[name] = reason or "its result was lost"
-                        _keep_failure(request, folder, failed[name])
+                        if not PASSING.match(failed[name]):
+                            _keep_failure(request, folder, failed[name])
                     else:
                         kept[name] = answer
                     bar.update(task, advance=cost(request), done=len(kept) + len(failed))
@@ -182,8 +188,10 @@ def _keep_failure(request: Request, folder: Path, reason: str) -> None:
 
 
 def _kept_failure(request: Request, folder: Path) -> str:
-    path = _failure_path(request, folder)
-    return str(json.loads(path.read_text())["reason"]) if path.exists() else ""
+    """Why a request failed before; nothing where that is not told, or damaged."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads(_failure_path(request, folder).read_text())["reason"])
+    return ""
 
 
 def _bar(progress: bool) -> Any:

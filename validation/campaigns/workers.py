@@ -65,7 +65,7 @@ def _start() -> subprocess.Popen[bytes]:
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     pipe = subprocess.PIPE
     environment = {**os.environ, **dict.fromkeys(THREAD_LIMITS, "1"), "PYTHONPATH": paths}
-    return subprocess.Popen([sys.executable, "-c", START], stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
+    return subprocess.Popen([sys.executable, "-P", "-c", START], stdin=pipe, stdout=pipe, stderr=pipe, env=environment)
 
 
 def serve() -> None:

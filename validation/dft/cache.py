@@ -1,4 +1,4 @@
-"""Records in HDF5 files: written whole or not at all, and checked by their content when read."""
+"""Records in HDF5 files: written whole or not at all, and checked before they are read."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from cgdft.writing import write_whole
 
 #: Of the stored values: the names of arrays in mappings, in their order, which HDF5 does not keep.
 KEYS = "keys of mappings"
+#: What follows the content of a file, with its checksum: a library that reads damaged HDF5 may never end.
+SEAL = b"\nsha256 of the above: "
 
 
 class CorruptCache(ValueError):
@@ -73,23 +75,23 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        CorruptCache: the content does not match its checksum.
+        CorruptCache: it is damaged, edited or of something else.
     """
-    return _read(path, lambda file: read_group(file, path))
+    return _read(path, read_group)
 
 
 def read_records(path: str | os.PathLike[str]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Records by name, and `about`, as given to `write_records`; raises as `read_record`, also where a record is missing."""
 
     def take_all(file: h5py.File) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-        about = read_group(file["about"], path)["about"]
-        return {name: read_group(group, path) for name, group in groups_of(file).items()}, about
+        about = read_group(file["about"])["about"]
+        return {name: read_group(group) for name, group in groups_of(file).items()}, about
 
     return _read(path, take_all)
 
 
 def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, list[NDArray[Any]]]:
-    """Some arrays of each record by its name, and nothing else read; raises as `read_record`, but for wrong checksums."""
+    """Some arrays of each record by its name; raises as `read_record`."""
 
     def take(file: h5py.File) -> dict[str, list[NDArray[Any]]]:
         return {record: [group[name][()] for name in names] for record, group in groups_of(file).items()}
@@ -98,15 +100,11 @@ def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str,
     return found
 
 
-def read_group(group: h5py.Group, path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The record in an open group of the file `path`; raises as `read_record`."""
+def read_group(group: h5py.Group) -> dict[str, Any]:
+    """The record in a group of an open file."""
     arrays: dict[str, Any] = {}
     group.visititems(lambda name, item: arrays.update({name: np.asarray(item[()])}) if isinstance(item, h5py.Dataset) else None)
-    values, checksum = str(group.attrs["values"]), str(group.attrs["checksum"])
-    if checksum != _checksum(arrays, values):
-        where = f" in {group.name}" if group.name != "/" else ""
-        raise CorruptCache(f"`path` must be an intact stored reference, got {path}: its content{where} was changed; delete it")
-    record: dict[str, Any] = json.loads(values)
+    record: dict[str, Any] = json.loads(str(group.attrs["values"]))
     for name in record.pop(KEYS):
         top, _, below = name.partition("/")
         record.setdefault(top, {})[below] = arrays.pop(name)
@@ -114,7 +112,7 @@ def read_group(group: h5py.Group, path: str | os.PathLike[str]) -> dict[str, Any
 
 
 def values_of(group: h5py.Group) -> dict[str, Any]:
-    """What of a record is no array, and of mappings of arrays the keys; nothing else is read, and no checksum."""
+    """What of a record is no array, and of mappings of arrays the keys; nothing else is read."""
     values: dict[str, Any] = json.loads(str(group.attrs["values"]))
     for name in values.pop(KEYS):
         top, _, key = name.partition("/")
@@ -133,7 +131,27 @@ def _write(path: str | os.PathLike[str], put: Callable[[h5py.File], None]) -> No
     whole = io.BytesIO()  # HDF5 itself ends the process on a full disk
     with h5py.File(whole, "w", libver="v110") as file:
         put(file)
-    write_whole(path, whole.getbuffer())
+    write_whole(path, sealed(whole.getvalue()))
+
+
+def sealed(content: bytes) -> bytes:
+    """The content with its checksum behind it, which HDF5 does not look at."""
+    return content + SEAL + hashlib.sha256(content).hexdigest().encode()
+
+
+def require_intact(path: Path) -> None:
+    """Raise a CorruptCache unless a file ends with the checksum of what is before."""
+    with open(path, "rb") as file:
+        left = max(path.stat().st_size - len(SEAL) - 64, 0)
+        digest = hashlib.sha256()
+        while left:
+            digest.update(piece := file.read(min(left, 2**20)))
+            left -= len(piece) or left
+        if file.read() != SEAL + digest.hexdigest().encode():
+            raise CorruptCache(
+                f"`path` must be an intact file of references, got {path}, which is cut, damaged or of something else: delete "
+                "it, and compute it again"
+            )
 
 
 def _read(path: str | os.PathLike[str], take: Callable[[h5py.File], Any]) -> Any:
@@ -141,6 +159,7 @@ def _read(path: str | os.PathLike[str], take: Callable[[h5py.File], Any]) -> Any
     if not path.exists():
         raise FileNotFoundError(f"`path` must be a stored reference, got {path}: there is no such file")
     try:
+        require_intact(path)
         with h5py.File(path, "r") as file:
             return take(file)
     except CorruptCache:
@@ -152,12 +171,10 @@ def _read(path: str | os.PathLike[str], take: Callable[[h5py.File], Any]) -> Any
 def _put(group: h5py.Group, record: Mapping[str, Any]) -> None:
     arrays = _flat(record)
     kept = {name: value for name, value in record.items() if name not in _tops(arrays)}
-    values = json.dumps({**kept, KEYS: [name for name in arrays if "/" in name]}, sort_keys=True)
     for name, array in arrays.items():
         packed = {"compression": "gzip", "shuffle": True} if array.size > 64 else {}
         group.create_dataset(name, data=array, **packed)
-    group.attrs["values"] = values
-    group.attrs["checksum"] = _checksum(arrays, values)
+    group.attrs["values"] = json.dumps({**kept, KEYS: [name for name in arrays if "/" in name]}, sort_keys=True)
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,12 +188,3 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tops(arrays: Mapping[str, Any]) -> set[str]:
     return {name.partition("/")[0] for name in arrays}
-
-
-def _checksum(arrays: Mapping[str, Any], values: str) -> str:
-    digest = hashlib.sha256(values.encode())
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

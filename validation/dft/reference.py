@@ -216,10 +216,24 @@ def recall(request: Request, cache: str | os.PathLike[str] | None = None) -> Ref
     """The stored answer to a request, or None; a damaged file is as good as none, and is named in the log."""
     for path in _stored(request, cache_folder(cache)):
         try:
-            return Reference.load(path)
+            found = Reference.load(path)
+            other = [name for name, wanted in _known(request).items() if not _same(getattr(found, name), wanted)]
+            if not other:
+                return found
+            log.warning("%s is the answer to another request, of another %s; it is computed again", path, other[0])
         except CorruptCache as error:
             log.warning("%s; it is computed again", error)
     return None
+
+
+def _same(one: Any, wanted: Any) -> bool:
+    return bool(one == wanted if isinstance(wanted, str) else np.shape(one) == np.shape(wanted) and np.allclose(one, wanted))
+
+
+def _known(request: Request) -> dict[str, Any]:
+    """What a reference has of its request."""
+    names = ("numbers", "positions", "cell", "pbc", "charge", "spin", "method", "field")
+    return {name: getattr(request, name) for name in names}
 
 
 def _stored(request: Request, folder: Path) -> list[Path]:
@@ -254,7 +268,4 @@ def compute(request: Request, threads: int | None = None) -> Reference:
         "wall_seconds": round(time.perf_counter() - start, 2),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    known = {
-        name: getattr(request, name) for name in ("numbers", "positions", "cell", "pbc", "charge", "spin", "method", "field")
-    }
-    return Reference(**known, provenance=provenance, **values)
+    return Reference(**_known(request), provenance=provenance, **values)

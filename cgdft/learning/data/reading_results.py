@@ -12,7 +12,7 @@ import torch
 from cgdft.learning.data.facts import Fact, table
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
-from cgdft.validation.dft.cache import CorruptCache, groups_of, read_group, values_of
+from cgdft.validation.dft.cache import CorruptCache, groups_of, read_group, require_intact, values_of
 from cgdft.validation.dft.reference import Reference
 
 #: Fields of a reference that are labels of the same name and unit.
@@ -34,11 +34,12 @@ class ResultsFile:
         found: dict[str, None] = {}
         self._groups: list[str] = []
         self._called: list[str] = []
-        with _opened(path) as file:
+        require_intact(path)
+        with h5py.File(path, "r") as file:
             try:
                 groups = groups_of(file)
                 self.facts, self.kinds = table(self._facts(groups, found))
-            except (KeyError, TypeError, ValueError, OSError) as error:
+            except (KeyError, TypeError, ValueError) as error:
                 raise CorruptCache(f"`paths` must hold results of `cgdft reference`, got {path}: {error}") from error
         self.definitions = tuple(found)
         left = len(groups) - len(self._groups)
@@ -52,8 +53,8 @@ class ResultsFile:
 
     def frame(self, k: int, definition: str | None) -> Frame:
         """Read frame k, with the multipoles of this definition."""
-        with _opened(self.path) as file:
-            one = Reference(**read_group(file[self._groups[k]], self.path))
+        with h5py.File(self.path, "r") as file:
+            one = Reference(**read_group(file[self._groups[k]]))
         labels = {
             name: torch.as_tensor(value, dtype=torch.float64)
             for name in LABELS
@@ -83,12 +84,3 @@ class ResultsFile:
             yield Fact(
                 len(numbers), int(numbers.sum()), values["charge"], values["spin"], periodic, frozenset(numbers.tolist())
             )
-
-
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise CorruptCache(
-            f"`paths` must hold results of `cgdft reference`, got {path}, which cannot be read: {error}"
-        ) from error

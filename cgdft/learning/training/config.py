@@ -177,6 +177,14 @@ class Config(Settings):
             raise ValueError("must be left out, it is that of `start`")
         return environment
 
+    @field_validator("output")
+    @classmethod
+    def _not_over_start(cls, output: Path, told: ValidationInfo) -> Path:
+        start = told.data.get("start")
+        if start is not None and Path(start).resolve().parent == output.resolve() and Path(start).is_file():
+            raise ValueError(f"must not be the folder of `start`, which is written over, got {output}")
+        return output
+
     @property
     def settings(self) -> Settings:
         """The part that does not know model and data."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -28,13 +29,13 @@ def read_config(path: str | Path) -> Config:
     if not path.is_file():
         raise FileNotFoundError(f"no file {str(path)!r}")
     try:
-        root = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
-        data = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        root, data = yaml.compose(text, Loader=_Plain), yaml.load(text, Loader=_Plain)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"{path}:{line}: must be YAML, got something else: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: must be YAML in UTF-8, got something else: {error}") from error
+        raise ValueError(f"{path}:{line}: must be plain YAML, got something else: {error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: must be plain YAML in UTF-8, got something else: {error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(f"{path}:1: must be keys with values, such as data: and architecture:, got {type(data).__name__}")
     twice = [f"{path}:{line}: {'.'.join(field)}: must stand once, got it again" for field, line in _repeated(root, ())]
@@ -44,6 +45,17 @@ def read_config(path: str | Path) -> Config:
         return Config.model_validate(data)
     except ValidationError as error:
         raise ValueError("; ".join(_messages(path, root, error))) from error
+
+
+class _Plain(yaml.SafeLoader):
+    """Without aliases, a few of which stand for more than memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            alias = self.peek_event()  # type: ignore[no-untyped-call]
+            told = f"an alias, *{alias.anchor}; write out what it stands for"
+            raise yaml.composer.ComposerError(None, None, told, alias.start_mark)
+        return super().compose_node(parent, index)
 
 
 def _messages(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[str]:

@@ -171,9 +171,6 @@ def restored(
     """
     path = _found(path_or_name)
     facts, weights = _read(path)
-    _compatible(path, facts)
-    if facts.get("checksum") != checksum(weights, facts):
-        raise ValueError(f"{path} must be as it was written, got a damaged file: its checksum is another")
     if str(facts["architecture"]).endswith(".py") and architecture is None:
         raise ValueError(
             f"{path} is of the architecture {facts['architecture']}, a file of its author's: give it as `architecture` (cgdft "
@@ -269,11 +266,10 @@ def _distinct(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _found(path_or_name: str | Path) -> Path:
+    if str(path_or_name) in pretrained.names():  # a file of that name is ./name
+        return pretrained.FOLDER / f"{path_or_name}.safetensors"
     if Path(path_or_name).is_file():
         return Path(path_or_name)
-    named = pretrained.FOLDER / f"{path_or_name}.safetensors"
-    if named.is_file():
-        return named
     raise FileNotFoundError(
         f"no file {str(path_or_name)!r}, and no model of this name; known: {', '.join(pretrained.names()) or 'none'}"
     )
@@ -285,16 +281,16 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             told = (file.metadata() or {}).get("cgdft")
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         facts = None if told is None else json.loads(told)
-    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        found = checksum(weights, facts if isinstance(facts, dict) else {})
+    except (SafetensorError, json.JSONDecodeError, RecursionError, TypeError, OSError) as error:
         raise ValueError(f"{path} must be a model that cgdft wrote, got a damaged or other file ({error})") from error
     if not isinstance(facts, dict) or "format" not in facts:
         raise ValueError(f"{path} must be a model that cgdft wrote, got a file of another program")
-    return facts, weights
-
-
-def _compatible(path: Path, facts: Mapping[str, Any]) -> None:
     if facts["format"] != FORMAT:
         raise ValueError(f"{path} must be of format {FORMAT}, got {facts['format']}; use the version of cgdft that wrote it")
+    if facts.get("checksum") != found:
+        raise ValueError(f"{path} must be as it was written, got a damaged file: its checksum is another")
+    return facts, weights
 
 
 def _require_same_features(path: Path, facts: Mapping[str, Any], environment: Environment) -> None:
