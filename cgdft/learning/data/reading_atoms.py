@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,8 @@ from cgdft.learning.data.facts import Fact, table
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import Reading, definitions_in
 
+#: What ASE raises of extended xyz that is none.
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError)
 #: Of a comment line without `Properties`.
 PLAIN = "species:S:1:pos:R:3"
 #: What a uniform field is called.
@@ -68,7 +71,7 @@ class AtomsFile:
                 file.seek(place)
                 return self._parsed(_chunk(file, self.path), int(self._places[k, 1]))
         if self._format == "traj":
-            with TrajectoryReader(str(self.path)) as frames:
+            with self.path.open("rb") as file, TrajectoryReader(file) as frames:
                 return frames[place]
         return self._kept[place]
 
@@ -79,16 +82,16 @@ class AtomsFile:
     def _facts(self, names: dict[str, None], places: list[tuple[int, int]]) -> Iterator[Fact]:
         """Facts of the frames, while their places and the names of what they hold are noted."""
         self._found = 0
-        for place, info, columns, atoms, fact in self._walk():
+        for place, info, columns, atoms in self._walk():
             number, self._found = self._found, self._found + 1
             fields = [value for name, value in info.items() if name.lower().removeprefix("ref_") in FIELDS]
             if any(np.any(np.asarray(value) != 0) for value in fields):
                 continue
             names.update(dict.fromkeys([*columns, *info]))
             places.append((place, number))
-            yield fact or self._fact(atoms, number)
+            yield self._fact(atoms, number)
 
-    def _walk(self) -> Iterator[tuple[int, dict[str, Any], list[str], Any, Fact | None]]:
+    def _walk(self) -> Iterator[tuple[int, dict[str, Any], list[str], Atoms]]:
         if self._format == "extxyz":
             with self.path.open("rb") as file:
                 while True:
@@ -96,20 +99,25 @@ class AtomsFile:
                     lines = _chunk(file, self.path)
                     if not lines:
                         return
-                    info, columns, fact = self._glance(lines)
-                    yield place, info, columns, None if fact else self._parsed(lines, self._found), fact
+                    with self._whole(self._found):
+                        info, columns, atoms = self._glance(lines)
+                    yield place, info, columns, self._parsed(lines, self._found) if atoms is None else atoms
         for k, atoms in enumerate(self._all()):
             results = atoms.calc.results if atoms.calc is not None else {}
-            yield k, atoms.info, [*atoms.arrays, *results], atoms, None
+            yield k, atoms.info, [*atoms.arrays, *results], atoms
 
     def _all(self) -> Iterator[Atoms]:
         """Frames of files that are no extended xyz."""
-        if self._format == "traj":
-            with TrajectoryReader(str(self.path)) as frames:
-                yield from frames
-        else:
-            self._kept = list(ase.io.iread(self.path))
-            yield from self._kept
+        try:
+            if self._format == "traj":
+                with self.path.open("rb") as file, TrajectoryReader(file) as frames:
+                    yield from frames
+            else:
+                self._kept = list(ase.io.iread(self.path))
+                yield from self._kept
+        except Exception as error:  # whatever a reader of ASE's raises
+            told = f"{self.path} must be whole, got a file that ASE cannot read: {type(error).__name__}: {error}"
+            raise ValueError(told) from error
 
     def _fact(self, atoms: Atoms, k: int) -> Fact:
         try:
@@ -128,13 +136,18 @@ class AtomsFile:
         )
 
     def _parsed(self, lines: list[bytes], number: int) -> Atoms:
-        try:
+        with self._whole(number):
             return _parsed(lines)
-        except (ValueError, KeyError, IndexError) as error:
+
+    @contextmanager
+    def _whole(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except UNREADABLE as error:
             raise ValueError(f"{self.path} must be whole, got frame {number} that cannot be read: {error}") from error
 
-    def _glance(self, lines: list[bytes]) -> tuple[dict[str, Any], list[str], Fact | None]:
-        """Comment line, names of columns and facts; no facts where initial charges or moments must be summed up for them."""
+    def _glance(self, lines: list[bytes]) -> tuple[dict[str, Any], list[str], Atoms | None]:
+        """Comment line, names of columns, and atoms without places; none where initial charges or moments must be summed up."""
         info = key_val_str_to_dict(lines[1].decode().strip()) if lines[1].strip() else {}
         if "Properties" not in info:
             return info, [], None
@@ -147,10 +160,9 @@ class AtomsFile:
             numbers = [int(one) if columns[0] == "numbers" else atomic_numbers[one.capitalize()] for one in first]
         except (KeyError, ValueError):
             return info, columns, None
-        header = Atoms(info={key: value for key, value in info.items() if key not in ("Lattice", "pbc")})
-        header.pbc = info.get("pbc", "Lattice" in info)
-        fact = self._fact(header, self._found)
-        return info, columns, Fact(len(numbers), sum(numbers), fact.charge, fact.spin, fact.periodic, frozenset(numbers))
+        atoms = Atoms(numbers, info={key: value for key, value in info.items() if key not in ("Lattice", "pbc")})
+        atoms.pbc = info.get("pbc", "Lattice" in info)
+        return info, columns, atoms
 
 
 def _format(path: Path) -> str:
@@ -178,10 +190,12 @@ def _chunk(file: BinaryIO, path: Path) -> list[bytes]:
     except ValueError:
         told = head.decode(errors="replace").strip()[:40]
         raise ValueError(f"`paths` must be whole extended xyz files, got {told!r} for a number of atoms in {path}") from None
-    lines = [head, *(file.readline() for _ in range(n + 1))]
+    lines = [head]
+    while len(lines) < n + 2 and (line := file.readline()):
+        lines.append(line)
     if n < 1:
         raise ValueError(f"`paths` must hold frames with atoms, got one of {n} in {path} before byte {file.tell()}")
-    if not all(line.strip() for line in lines[2:]):
+    if len(lines) < n + 2 or not all(line.strip() for line in lines[2:]):
         raise ValueError(
             f"`paths` must be whole extended xyz files, got a frame of fewer than {n} atoms in {path} before byte {file.tell()}"
         )
