@@ -125,7 +125,7 @@ class Network(_Strict):
     channels: Count = 32
     lmax: Annotated[int, Field(ge=0, le=3)] = 1
     layers: Count = 2
-    cutoff: Positive = 5.0
+    cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
     mace: Path | None = None
     trainable: bool = False
     dtype: Literal["float32", "float64"] | None = None
