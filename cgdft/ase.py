@@ -49,8 +49,8 @@ class CGDFT(Calculator):
     settings of its terms, ansatz and basis that are plain numbers; what follows is computed anew. Arrays of numpy, and plain
     numbers of parts of parts, are not watched: make another model of them.
 
-    Each solve begins where the last ones of the same atoms lead to (`Extrapolation`), which in molecular dynamics leaves
-    little to do.
+    Each solve begins where the last ones of the same atoms and charge lead to (`Extrapolation`), which in molecular dynamics
+    leaves little to do; of a functional with several minima that is one nearby. `calc.past = Extrapolation()` forgets them.
 
     Raises:
         CalculatorSetupError: both a charge and a potential, no model, a model without a total charge to hold, or a spin for
@@ -72,8 +72,8 @@ class CGDFT(Calculator):
     def __init__(
         self, model: Model, charge: float | None = None, potential: float | None = None, spin: float | None = None
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.model, self.charge, self.potential, self.spin = model, charge, potential, spin
+        super().__init__()  # type: ignore[no-untyped-call,unused-ignore]
         self.solution: Solution | None = None
         self.past = Extrapolation()
         self._used: dict[str, Any] = {}
@@ -93,12 +93,20 @@ class CGDFT(Calculator):
         for name in settings:
             if name not in self.settings:
                 raise CalculatorSetupError(f"`set` must be given some of {', '.join(self.settings)}, got {name}")
-        changed = {name: value for name, value in settings.items() if getattr(self, name) is not value}
-        for name, value in changed.items():
-            setattr(self, name, value)
-        if changed:
+        before = self.settings
+        changed = {name: value for name, value in settings.items() if not _same(before[name], value)}
+        vars(self).update(changed)
+        try:
             self._model()
+        except CalculatorSetupError:
+            vars(self).update(before)
+            raise
         return changed
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are without a solution of a model that has been changed since: they compute anew."""
+        outdated = self.solution is not None and self.solution.outdated
+        return vars(self) | ({"solution": None, "results": {}} if outdated else {})
 
     def _model(self) -> Model:
         """The model at the charge or potential asked for."""
@@ -126,7 +134,7 @@ class CGDFT(Calculator):
         changes += ["info"] if len({*told}) > 1 else []
         if self.solution is None:
             return changes
-        same = all(self._used.get(name) is value for name, value in self.settings.items())
+        same = all(_same(self._used.get(name), value) for name, value in self.settings.items())
         return changes if same and not self.solution.outdated else [*changes, "settings"]
 
     def calculate(
@@ -140,7 +148,7 @@ class CGDFT(Calculator):
             raise CalculatorSetupError("`atoms` must be given, got none: attach the calculator with atoms.calc = ...")
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call,unused-ignore]
         if self.solution is None or system_changes:
-            self.solution = None  # that of other atoms must not outlive a failure
+            self.solution, self.results = None, {}  # those of other atoms must not outlive a failure
             if self._used.get("model") is not self.model:
                 self.past = Extrapolation()
             self.solution = self._solve()
@@ -168,6 +176,10 @@ class CGDFT(Calculator):
         self.past.add(solution)
         self._used = self.settings
         return solution
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one is other or (isinstance(one, numbers.Real) and one == other)
 
 
 def results(solution: Solution, properties: Iterable[str] = (), s: int = 0) -> dict[str, Any]:

@@ -49,8 +49,8 @@ class Extrapolation:
         self._past = [(solution.structure, p), *self._past[: self.order + 1]]
 
     def start(self, structure: Structure) -> Tensor | None:
-        """p to begin with: extrapolated if the positions are too, else the last one; None without a past of the same atoms."""
-        past = [one for one in self._past if one[0].numbers.equal(structure.numbers)]
+        """p to begin with: extrapolated if the positions are too, else the last one; None without a past of the same atoms and charge."""
+        past = [one for one in self._past if _alike(one[0], structure)]
         if not past:
             return None
         best, start = torch.inf, past[0][1]
@@ -61,3 +61,7 @@ class Extrapolation:
             if miss < best:
                 best, start = miss, sum(w * p for w, (_, p) in zip(weights, past, strict=False))  # type: ignore[assignment]
         return start
+
+
+def _alike(one: Structure, other: Structure) -> bool:
+    return all(getattr(one, name).equal(getattr(other, name)) for name in ("numbers", "charge", "spin"))

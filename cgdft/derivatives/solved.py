@@ -241,7 +241,9 @@ class Derivatives:
     @property
     def _changed(self) -> bool:
         known = self.parameters.have_places and self._current_parts() == self._parts
-        return not known or self._current_versions() != self._versions or bool(self._other_settings())
+        now = self._current_versions()
+        same = all(one == then or (one[0] == then[0] and one[2]) for one, then in zip(now, self._versions, strict=True))
+        return not (known and same) or bool(self._other_settings())
 
     def _current_parts(self) -> list[int]:
         """What the model is made of."""
@@ -251,6 +253,10 @@ class Derivatives:
         """Those that are no longer what they were."""
         return changed(self.model, self._settings)
 
-    def _current_versions(self) -> list[tuple[int, int]]:
-        """How often what the solution depends on has been changed in place, and where it is."""
-        return [(one._version, one.data_ptr()) for one in self._depends_on if isinstance(one, Tensor)]
+    def _current_versions(self) -> list[tuple[int, int, bool]]:
+        """How often what the solution depends on has been changed in place, where it is, and whether processes share it.
+
+        To be shared, memory is moved, as where a solution is sent to another process.
+        """
+        tensors = [one for one in self._depends_on if isinstance(one, Tensor)]
+        return [(one._version, one.data_ptr(), one.device.type == "cpu" and one.is_shared()) for one in tensors]

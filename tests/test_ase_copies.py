@@ -1,0 +1,101 @@
+"""Calculators that are copied, sent to other processes, asked without ASE's ways, and set wrongly."""
+
+import copy
+import pickle
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.calculator import CalculatorSetupError, SCFError
+
+from cgdft.ase import CGDFT
+from cgdft.functionals import Anharmonic, Electronegativity, Pairwise, QEq
+
+
+def water(model=None, **settings):
+    atoms = molecule("H2O")
+    atoms.calc = CGDFT(QEq() if model is None else model, **settings)
+    return atoms
+
+
+def energy(atoms):
+    return atoms.get_potential_energy(), atoms.calc.solution.outdated
+
+
+def solved(_):
+    atoms = water()
+    atoms.get_forces()
+    return atoms
+
+
+def test_solved_calculators_go_to_processes_and_come_back():
+    """Tensors that are sent are moved to memory that processes share, which is no change of them."""
+    ours = solved(0)
+    expected = ours.get_potential_energy()
+    with get_context("spawn").Pool(1) as pool:
+        for _ in range(2):
+            assert pool.map(energy, [ours, ours]) == [(expected, False)] * 2
+        theirs = pool.map(solved, [0])[0]
+    assert not theirs.calc.calculation_required(theirs, ["forces"])
+    np.testing.assert_array_equal(theirs.get_forces(), ours.get_forces())
+    assert not ours.calc.solution.outdated
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
+def test_copies_of_what_is_outdated_compute_anew(copied):
+    chi = torch.nn.Parameter(torch.tensor(0.1, dtype=torch.float64))
+    atoms = water(QEq() + Electronegativity({"H": chi, "O": 0.0}))
+    before = atoms.get_potential_energy()
+    with torch.no_grad():
+        chi += 0.1
+    other = copied(atoms)
+    assert other.get_potential_energy() == atoms.get_potential_energy() != before
+
+
+@pytest.mark.parametrize("settings", [{"charge": 1.0}, {"potential": -2.5}])
+def test_results_stay_where_settings_are_numbers(settings):
+    atoms = water(**settings)
+    atoms.get_forces()
+    other = pickle.loads(pickle.dumps(atoms))
+    assert not other.calc.calculation_required(other, ["energy", "forces"])
+    assert other.calc.set(**settings) == {}
+
+
+def test_results_are_those_of_the_last_atoms():
+    calculator, one = CGDFT(QEq()), molecule("H2O")
+    other = one.copy()
+    other.rattle(0.1, seed=1)
+    calculator.calculate(one, ["energy", "forces"])
+    calculator.calculate(other, ["energy"])
+    other.calc = calculator
+    right = other.copy()
+    right.calc = CGDFT(QEq())
+    np.testing.assert_allclose(other.get_forces(), right.get_forces(), atol=1e-8)
+    unbounded = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], calculator=calculator)
+    for _ in range(2):
+        with pytest.raises(SCFError):
+            unbounded.get_potential_energy()
+        with pytest.raises(SCFError):
+            calculator.calculate(unbounded)
+
+
+def test_refused_settings_are_not_kept():
+    atoms = water(charge=0)
+    with pytest.raises(CalculatorSetupError, match="`charge` or `potential` must be left out"):
+        atoms.calc.set(potential=4.0)
+    assert atoms.get_potential_energy() == water().get_potential_energy()
+
+
+def test_another_charge_is_no_past():
+    """Where a functional has several minima, the way to one through another charge does not matter."""
+    atoms = bulk("NaCl", "rocksalt", 5.64, cubic=True)
+    atoms.rattle(0.1, seed=0)
+    atoms.calc = CGDFT(QEq() + Anharmonic(cubic=0.5, quartic=0.3) + Pairwise(strength=20.0, length=0.6), charge=0)
+    first = atoms.get_potential_energy()
+    atoms.calc.charge = 2
+    atoms.get_potential_energy()
+    atoms.calc.charge = 0
+    assert atoms.get_potential_energy() == pytest.approx(first, abs=1e-8)
