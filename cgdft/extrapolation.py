@@ -49,7 +49,10 @@ class Extrapolation:
         self._past = [(solution.structure, p), *self._past[: self.order + 1]]
 
     def start(self, structure: Structure) -> Tensor | None:
-        """p to begin with: extrapolated if the positions are too, else the last one; None without a past of the same atoms and charge."""
+        """p to begin with, extrapolated if the positions are too, else the last; None without a past of the same kind.
+
+        Of the same kind are the same atoms with the same charge and spin.
+        """
         past = [one for one in self._past if _alike(one[0], structure)]
         if not past:
             return None
