@@ -95,11 +95,13 @@ class CGDFT(Calculator):
                 raise CalculatorSetupError(f"`set` must be given some of {', '.join(self.settings)}, got {name}")
         before = self.settings
         changed = {name: value for name, value in settings.items() if not _same(before[name], value)}
-        vars(self).update(changed)
         try:
+            for name, value in changed.items():
+                setattr(self, name, value)
             self._model()
         except CalculatorSetupError:
-            vars(self).update(before)
+            for name in changed:
+                setattr(self, name, before[name])
             raise
         return changed
 
@@ -179,7 +181,7 @@ class CGDFT(Calculator):
 
 
 def _same(one: Any, other: Any) -> bool:
-    return one is other or (isinstance(one, numbers.Real) and one == other)
+    return one is other or (isinstance(one, numbers.Real) and isinstance(other, numbers.Real) and one == other)
 
 
 def results(solution: Solution, properties: Iterable[str] = (), s: int = 0) -> dict[str, Any]:

@@ -50,11 +50,12 @@ def neighbours(path: Path) -> list[Path]:
         except SyntaxError:  # told where it is run
             continue
         names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-        names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+        names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
         for top in {name.partition(".")[0] for name in names}:
             if top in sys.stdlib_module_names:
-                if (folder / f"{top}.py").is_file():
-                    raise ValueError(f"{folder / top}.py must have another name, got that of a module of Python; rename it")
+                for one in (folder / f"{top}.py", folder / top / "__init__.py"):
+                    if one.is_file():
+                        raise ValueError(f"{one} must have another name, got that of a module of Python; rename it")
                 continue
             beside = [folder / f"{top}.py"] if (folder / f"{top}.py").is_file() else sorted((folder / top).rglob("*.py"))
             new = [one for one in beside if one not in found]

@@ -39,9 +39,9 @@ def test_solved_calculators_go_to_processes_and_come_back():
         for _ in range(2):
             assert pool.map(energy, [ours, ours]) == [(expected, False)] * 2
         theirs = pool.map(solved, [0])[0]
+    assert not ours.calc.solution.outdated
     assert not theirs.calc.calculation_required(theirs, ["forces"])
     np.testing.assert_array_equal(theirs.get_forces(), ours.get_forces())
-    assert not ours.calc.solution.outdated
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "pickle"])
@@ -86,6 +86,9 @@ def test_refused_settings_are_not_kept():
     atoms = water(charge=0)
     with pytest.raises(CalculatorSetupError, match="`charge` or `potential` must be left out"):
         atoms.calc.set(potential=4.0)
+    for wrong in (np.array([1.0]), torch.tensor([1.0, 2.0]), "1"):
+        with pytest.raises(CalculatorSetupError, match="`charge` must be a number"):
+            atoms.calc.set(charge=wrong)
     assert atoms.get_potential_energy() == water().get_potential_energy()
 
 

@@ -56,6 +56,8 @@ def test_bad_input_is_named(atoms, settings, message, tmp_path):
     ("file", "atoms", "method"),
     [
         ("def2-svp", Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), "pbe/def2-svp"),
+        ("def2-universal-jfit", Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), "pbe/def2-svp"),
+        ("ano", Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), "pbe/def2-svp"),
         ("gth-szv", Atoms("He", cell=[9, 9, 9], pbc=True), "pbe/gth-szv"),
         ("gth-pbe", Atoms("He", cell=[9, 9, 9], pbc=True), "pbe/gth-szv"),
     ],

@@ -166,8 +166,12 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
         ("architecture: qeq\ndata: {train: [a]}\ndevice: gpu\n", ":3: device: must be cpu, cuda or cuda:1, got 'gpu'"),
         ("architecture: qeq\ndata: {train: [a]}\ndevice: cuda:99\n", ":3: device: must be there, got 'cuda:99': torch"),
         (
-            "architecture: qeq\ndata: {train: [a]}\nstart: bad.yaml\noutput: .\n",
-            ":4: output: must not be the folder of `start`, which is written over, got .",
+            "architecture: qeq\ndata: {train: [a]}\nstart: own/model.safetensors\noutput: own\n",
+            ":4: output: must not be the folder of `start`, which is written over, got own",
+        ),
+        (
+            "architecture: qeq\ndata: {train: [a]}\nstart: run/model.safetensors\n",
+            ":1: output: must not be the folder of `start`, which is written over, got run",
         ),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be plain YAML"),
         ("architecture: &a qeq\ndata:\n  train: *a\n", ":3: must be plain YAML, got something else: an alias, *a"),

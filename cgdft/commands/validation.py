@@ -105,7 +105,7 @@ def reference(
     print(f"{path}: {len(results.references)} of {len(results.references) + len(results.failed)} calculations")
     for name, reason in results.failed.items():
         print(f"  {name} failed: {reason}")
-    if export is not None:
+    if export is not None and results.references:
         print(results.export(export))
     if results.failed:
         raise ValueError(f"{len(results.failed)} of {len(points)} calculations failed, see above")

@@ -24,7 +24,9 @@ from cgdft.validation.dft.request import Request
 from cgdft.writing import write_whole
 
 #: Failures of the machine and not of a calculation, which are not kept.
-PASSING = re.compile(r"\w*(OSError|PermissionError|FileNotFoundError|MemoryError|ConnectionError)\b|its result was lost")
+PASSING = re.compile(
+    r"(OSError|MemoryError|(Permission|FileNotFound|BrokenPipe|Timeout|Connection\w*|CommClosed)Error)\b|its result was lost"
+)
 #: Computes requests, the costly ones first, leaves results in a folder and yields (name, reason of failure or "").
 Compute = Callable[[Mapping[str, Request], Path], Generator[tuple[str, str]]]
 

@@ -142,7 +142,7 @@ def sealed(content: bytes) -> bytes:
 def require_intact(path: Path) -> None:
     """Raise a CorruptCache unless a file ends with the checksum of what is before."""
     with open(path, "rb") as file:
-        left = max(path.stat().st_size - len(SEAL) - 64, 0)
+        left = max(os.fstat(file.fileno()).st_size - len(SEAL) - 64, 0)
         digest = hashlib.sha256()
         while left:
             digest.update(piece := file.read(min(left, 2**20)))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -52,7 +54,7 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
         raise ValueError(f"{expected}: no functional {xc!r}; for example 'pbe', 'pbe0', 'wb97x', 'hf'") from error
     if parse_disp(xc)[1] and find_spec("pyscf.dispersion") is None:
         raise ValueError(f"{expected}: dispersion, which changes no density, needs pip install pyscf-dispersion; leave it out")
-    require_name(basis)
+    require_no_files(basis)
     if spin is None:
         spin = (sum(atomic_numbers[symbol] for symbol in symbols) - charge) % 2
     try:
@@ -75,11 +77,18 @@ def build(symbols: Sequence[str], positions: NDArray[np.float64], method: str, c
         raise ValueError(f"{expected}: no basis {basis!r} for {found}; for example 'def2-svp', 'def2-tzvp'") from error
 
 
-def require_name(basis: str) -> None:
-    """Raise a ValueError where PySCF would read a file in place of the basis or pseudopotential of this name."""
-    if os.path.isfile(basis.split("@")[0]):
+def require_no_files(*names: str) -> None:
+    """Raise a ValueError where PySCF would read a file in place of what has one of these names, or of a basis of its own.
+
+    Those of its own are for fitting and for guesses.
+    """
+    from pyscf.gto.basis import ALIAS
+
+    with suppress(OSError):  # of a folder that cannot be listed
+        names = (*names, *(one for one in os.listdir() if re.sub(r"[-_ ]", "", one.lower()) in ALIAS))
+    if found := [name for name in names if os.path.isfile(name.partition("@")[0])]:
         raise ValueError(
-            f"`{basis}` must be a name known to PySCF, got that of a file in this folder, which PySCF would read in its "
+            f"`{found[0]}` must be a name known to PySCF, got that of a file in this folder, which PySCF would read in its "
             "place: move the file, or work in another folder"
         )
 

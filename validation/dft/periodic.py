@@ -23,7 +23,7 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
-from cgdft.validation.dft.mean_field import NotConverged, no_checkpoint, require_name, total_density_matrix
+from cgdft.validation.dft.mean_field import NotConverged, no_checkpoint, require_no_files, total_density_matrix
 
 PSEUDOPOTENTIALS = {  # each made with its own functional
     "pbe": "gth-pbe",
@@ -200,8 +200,7 @@ def gth(symbols: Sequence[str], xc: str, basis: str) -> dict[str, Any]:
     if xc.lower() not in PSEUDOPOTENTIALS:
         raise ValueError(f"`xc` must be a functional with pseudopotentials, one of {', '.join(PSEUDOPOTENTIALS)}, got {xc!r}")
     pseudo, found = PSEUDOPOTENTIALS[xc.lower()], sorted(set(symbols))
-    for name in (basis, pseudo):
-        require_name(name)
+    require_no_files(basis, pseudo)
     try:
         if not basis.lower().startswith("gth"):
             raise BasisNotFoundError("it is not made for these pseudopotentials")

@@ -22,7 +22,7 @@ from cgdft.units import angstrom
 from cgdft.validation.definitions import Definition, Hirshfeld, LinearDefinition
 from cgdft.validation.dft.periodic import CUTOFF
 
-FORMAT = 3  # raise it when the stored numbers or their meaning change
+FORMAT = 4  # raise it when the stored numbers or their meaning change
 CLOSEST = 0.1  # bohr
 SHORTEST = 1.0  # of lattice vectors, bohr; PySCF dies of much shorter ones
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ase.io.formats import UnknownFileTypeError, filetype
 from ase.io.trajectory import TrajectoryReader
@@ -126,6 +126,9 @@ class AtomsFile:
             raise ValueError(f"frame {self._called(k, atoms)}: {error}") from error
         charge = self.reading.charge if charge is None else charge
         numbers = atoms.numbers
+        if len(numbers) and not (numbers.min() > 0 and numbers.max() < len(chemical_symbols)):
+            told = f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {sorted({*numbers.tolist()})}"
+            raise ValueError(f"frame {self._called(k, atoms)} of {self.path}: {told}")
         return Fact(
             len(atoms),
             int(numbers.sum()),

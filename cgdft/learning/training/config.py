@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from cgdft import pretrained
 from cgdft.learning.architectures import learnt_from
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.loss import EXTRA
@@ -160,7 +161,7 @@ class Config(Settings):
     environment: Network | None = None
     atoms: dict[str, float] | str | None = None
     device: Annotated[str, AfterValidator(_device)] = "cpu"
-    output: Path = Path("run")
+    output: Annotated[Path, Field(validate_default=True)] = Path("run")
 
     @field_validator("atoms")
     @classmethod
@@ -181,7 +182,8 @@ class Config(Settings):
     @classmethod
     def _not_over_start(cls, output: Path, told: ValidationInfo) -> Path:
         start = told.data.get("start")
-        if start is not None and Path(start).resolve().parent == output.resolve() and Path(start).is_file():
+        named = start is None or start in pretrained.names()
+        if not named and (output / "model.safetensors").resolve() == Path(str(start)).resolve():
             raise ValueError(f"must not be the folder of `start`, which is written over, got {output}")
         return output
 

@@ -34,7 +34,7 @@ def read_config(path: str | Path) -> Config:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{path}:{line}: must be plain YAML, got something else: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: must be plain YAML in UTF-8, got something else: {error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(f"{path}:1: must be keys with values, such as data: and architecture:, got {type(data).__name__}")
@@ -66,6 +66,7 @@ def _messages(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[s
         place, line = _walk(root, one["loc"], by_key=one["type"] in ("extra_forbidden", "missing"))
         if one["type"] == "missing":
             place = (*place, one["loc"][-1])
+        place = place or one["loc"]  # of a default
         key = (line, ".".join(map(str, place)))
         if one["type"] == "extra_forbidden":
             close = difflib.get_close_matches(str(place[-1]), known := list(MODELS[place[:-1]].model_fields), 1)

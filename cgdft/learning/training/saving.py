@@ -149,7 +149,7 @@ def load(path_or_name: str | Path, architecture: str | None = None, environment:
         ValueError: a damaged file, or one of another format, another e3nn, another architecture or environment.
     """
     model, facts = restored(path_or_name, architecture, environment)
-    if str(path_or_name) in pretrained.names():
+    if path_or_name in pretrained.names():
         model.name = str(path_or_name)
     if facts["ranges"]:
         environment = environment_of(model)
@@ -266,7 +266,7 @@ def _distinct(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _found(path_or_name: str | Path) -> Path:
-    if str(path_or_name) in pretrained.names():  # a file of that name is ./name
+    if path_or_name in pretrained.names():  # a file of that name is ./name
         return pretrained.FOLDER / f"{path_or_name}.safetensors"
     if Path(path_or_name).is_file():
         return Path(path_or_name)
