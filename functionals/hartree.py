@@ -29,6 +29,8 @@ OPEN, PERIODIC, NUMBERS = 2000, 100, 200_000_000
 PADDED = 10_000_000
 #: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
 ROUGH_MATRIX = 1e-7
+#: In cells of so few of the narrowest widths hardly any wave is long, and errors of meshes are known relative to these.
+FEW_WIDTHS = 5.5
 #: From so many coefficients of an open structure on, compiled loops are worth loading for what the matrix does not give.
 LOOPS = 400
 #: Relative error of the operator with which solvers iterate.
@@ -126,9 +128,17 @@ class Hartree(Term):
         padded = numbers > max(PADDED, 4 * needed)
         if self.dtype == torch.float64 and n <= most and numbers <= NUMBERS and not padded:
             return Operator.DENSE
-        if self.dtype == torch.float64 and sites.width.requires_grad:
+        if self.dtype == torch.float64 and (sites.width.requires_grad or _few_waves(structure, sites)):
             return Operator.EWALD
         return Operator.COMPILED if structure.positions.device.type == "cpu" else Operator.MESH
+
+
+def _few_waves(structure: Structure, sites: Sites) -> bool:
+    """Whether all are bulk in cells so small that a sum of all waves is short, and a mesh has few that it describes well."""
+    if not structure.pbc.all():
+        return False
+    heights = 1 / torch.linalg.inv(structure.cell.detach()).norm(dim=1)
+    return bool(heights.max() < FEW_WIDTHS * sites.width.detach().min())
 
 
 class _HartreeAt(Term):
@@ -171,7 +181,7 @@ class _HartreeAt(Term):
     def evaluation(self) -> str:
         text = self.operator.value.split(":")[0]
         if isinstance(self.coulomb, CompiledCoulomb):
-            plan = self.coulomb.plans[0]
+            plan = max(self.coulomb.plans, key=lambda one: one.error)  # the worst of a batch
             points = f"{' x '.join(map(str, plan.shape))} points, splines of order {plan.order}" if plan.shape else "no mesh"
             text += f"; {points}, estimated relative error {plan.error:.0e}"
         return text

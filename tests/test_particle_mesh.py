@@ -349,3 +349,41 @@ def test_forces_cost_no_derivative_by_the_cell_and_stress_no_second_pull(monkeyp
     assert counted == {"pull": 1, "by_cell": 0}
     solution.stress()
     assert counted == {"pull": 1, "by_cell": 1}
+
+
+@pytest.mark.parametrize("side", [16.0, 26.0])
+def test_few_waves_are_all_summed(side):
+    """In cells of so few widths that hardly any wave is one of those that the error of a mesh is relative to."""
+    generator = torch.Generator().manual_seed(0)
+    positions, q = side * torch.rand(125, 3, generator=generator, dtype=D), torch.randn(125, 1, generator=generator, dtype=D)
+    structure = Structure([8] * 125, positions, side * torch.eye(3, dtype=D), True)
+    q = q - q.mean()
+
+    def solved(operator=None):
+        return Model(Hartree(operator=operator), Multipoles(width=5.0), Fixed(q))(structure)
+
+    found, exact = solved(), solved(Operator.DENSE)
+    assert relative(found.energy, exact.energy) < 1e-8
+    assert relative(found.forces(), exact.forces()) < 1e-7
+
+
+def test_a_batch_prints_its_largest_error():
+    salt = bulk("NaCl", "rocksalt", 5.64, cubic=True).repeat(3)
+    salt.rattle(0.1, seed=0)
+    wide = salt.copy()
+    wide.set_cell(4 * salt.cell.array, scale_atoms=False)
+    basis = Multipoles(width=1.0)
+    alone, batch = (
+        Hartree(operator=Operator.COMPILED).prepare(one, basis).evaluation.rpartition(" ")[2]
+        for one in (Structure.from_ase(salt), Structure.batch([Structure.from_ase(one) for one in (wide, salt)]))
+    )
+    assert float(batch) >= float(alone)
+
+
+def test_meshes_of_many_widths_are_refused_before_the_work():
+    n = 2500
+    generator = torch.Generator().manual_seed(0)
+    structure = Structure([8] * n, 60 * torch.rand(n, 3, generator=generator, dtype=D), 60 * torch.eye(3, dtype=D), True)
+    widths = 0.6 + torch.rand(n, generator=generator, dtype=D)
+    with pytest.raises(ValueError, match="sums over points of a mesh for each width fit into memory, got .* 2500 sites"):
+        Hartree(operator=Operator.MESH).prepare(structure, Multipoles(width=widths))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Pairs of sites in open space held at once, some 15 numbers each with derivatives: 12 GB.
 LARGEST = 100_000_000
+#: Points of meshes, one for each width, held at once, some five numbers each with derivatives: 12 GB.
+MESHES = 300_000_000
 #: Time of one wave at one site over that of one pair; only the speed depends on it.
 WAVE_COST = 0.05
 #: Up to this many times the smallest width, a split costs more than the waves that resolve that width, of which there are
@@ -211,12 +213,13 @@ class Coulomb:
                 f"got {pairs:g} ({int(here.max()) ** 0.5:.0f} sites in the largest structure); solve smaller batches or parts"
             )
 
-    def _require_room(self, number: float, of: str) -> None:
-        if number > LARGEST:
+    def _require_room(self, number: float, of: str, most: float = LARGEST) -> None:
+        if number > most:
             width = self.sources.width.detach()
             raise ValueError(
-                f"`width` must be such that sums over {of} fit into memory, got {number:.0e} of them for widths from "
-                f"{float(width.min()):.3g} to {float(width.max()):.3g} bohr; take widths that are less unlike"
+                f"`width` must be such that sums over {of} fit into memory, got {number:.0e} of them for {len(width)} sites "
+                f"with widths from {float(width.min()):.3g} to {float(width.max()):.3g} bohr; take fewer sites, widths "
+                "that are less unlike, or another `operator` of Hartree"
             )
 
     def _open_pairs(self, periodic: Tensor) -> tuple[Tensor, Tensor]:
@@ -304,6 +307,7 @@ class Coulomb:
         if self.mesh:
             costs = (10.0 * len(sources) * (self.sources.lmax + 1) ** 2, 10.0)
             _, box, shape, order = choose(box, (float(w.min()), float(w.max())), self.sources.lmax, 0.5 * self.accuracy, *costs)
+            self._require_room(len(w.unique()) * math.prod(shape), "points of a mesh for each width", MESHES)
             mesh = Mesh(self.sources.positions[sources], w, self.sources.lmax, box, shape, order, self.dtype)
             return _Waves(s, targets, sources, t, w, box, mesh, smoothed)
         if len(t) and len(w):
