@@ -60,7 +60,7 @@ class Hartree(Term):
         accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
         dtype: in which pairs and meshes are summed; torch.float32 reaches an accuracy of 1e-5 (the default then), on a mesh.
         operator: how it is applied; default: as a matrix up to 2000 coefficients in a structure (100 in a periodic one), in
-            compiled loops above; in torch where a GPU holds the structure or widths are learned.
+            compiled loops above; in torch where a GPU holds the structure or widths are learned, and in cells of few widths.
 
     Raises:
         ValueError: an accuracy out of range; at the call, an operator that cannot treat the structure.
