@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 #: Seconds for which a lock is waited for: the workers of a killed training have it, and see within five that they are alone.
 PATIENCE = 6.0
@@ -48,26 +49,26 @@ def alone(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: another one is in it, or it is a file.
     """
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
     if folder.is_file():
         raise ValueError(f"`output` must be a folder, got {folder}, which is a file")
     folder.mkdir(parents=True, exist_ok=True)
     until = time.monotonic() + PATIENCE
     with open(folder / ".lock", "a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    told = f"`output` must be a folder of its own, got {folder}, where another training is running"
-                    raise ValueError(told) from None
-                time.sleep(0.1)
-                continue
-            except OSError:  # a file system without locks
-                pass
-            break
+        while _is_taken(file):
+            if time.monotonic() > until:
+                raise ValueError(f"`output` must be a folder of its own, got {folder}, where another training is running")
+            time.sleep(0.1)
         yield
+
+
+def _is_taken(file: TextIO) -> bool:
+    """Whether another process has the lock of a file; else this one has it now, where the system can."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (ImportError, OSError):  # Windows, or a file system without locks
+        return False
+    return False

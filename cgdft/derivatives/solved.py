@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from cgdft.solver import Inverse, Minimum, Solver
     from cgdft.structure import Structure
 
+#: Where memory is that processes share: tensors are moved there where a solution is sent to one, which is no change.
+SHARED = -1
+
 
 def forbid_inference() -> None:
     """Raise a RuntimeError within torch.inference_mode(), where derivatives would be zero or fail."""
@@ -241,8 +244,8 @@ class Derivatives:
     @property
     def _changed(self) -> bool:
         known = self.parameters.have_places and self._current_parts() == self._parts
-        now = self._current_versions()
-        same = all(one == then or (one[0] == then[0] and one[2]) for one, then in zip(now, self._versions, strict=True))
+        both = zip(self._current_versions(), self._versions, strict=True)
+        same = all(version == before and place in (was, SHARED) for (version, place), (before, was) in both)
         return not (known and same) or bool(self._other_settings())
 
     def _current_parts(self) -> list[int]:
@@ -253,10 +256,8 @@ class Derivatives:
         """Those that are no longer what they were."""
         return changed(self.model, self._settings)
 
-    def _current_versions(self) -> list[tuple[int, int, bool]]:
-        """How often what the solution depends on has been changed in place, where it is, and whether processes share it.
-
-        To be shared, memory is moved, as where a solution is sent to another process.
-        """
+    def _current_versions(self) -> list[tuple[int, int]]:
+        """How often what the solution depends on has been changed in place, and where it is."""
         tensors = [one for one in self._depends_on if isinstance(one, Tensor)]
-        return [(one._version, one.data_ptr(), one.device.type == "cpu" and one.is_shared()) for one in tensors]
+        shared = [one.device.type == "cpu" and one.is_shared() for one in tensors]
+        return [(one._version, SHARED if k else one.data_ptr()) for one, k in zip(tensors, shared, strict=True)]

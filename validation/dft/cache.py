@@ -142,11 +142,10 @@ def sealed(content: bytes) -> bytes:
 def require_intact(path: Path) -> None:
     """Raise a CorruptCache unless a file ends with the checksum of what is before."""
     with open(path, "rb") as file:
-        left = max(os.fstat(file.fileno()).st_size - len(SEAL) - 64, 0)
+        length = max(os.fstat(file.fileno()).st_size - len(SEAL) - 64, 0)
         digest = hashlib.sha256()
-        while left:
-            digest.update(piece := file.read(min(left, 2**20)))
-            left -= len(piece) or left
+        for start in range(0, length, 2**20):
+            digest.update(file.read(min(2**20, length - start)))
         if file.read() != SEAL + digest.hexdigest().encode():
             raise CorruptCache(
                 f"`path` must be an intact file of references, got {path}, which is cut, damaged or of something else: delete "

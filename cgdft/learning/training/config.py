@@ -182,8 +182,8 @@ class Config(Settings):
     @classmethod
     def _not_over_start(cls, output: Path, told: ValidationInfo) -> Path:
         start = told.data.get("start")
-        named = start is None or start in pretrained.names()
-        if not named and (output / "model.safetensors").resolve() == Path(str(start)).resolve():
+        written = (output / "model.safetensors").resolve()
+        if start is not None and start not in pretrained.names() and Path(start).resolve() == written:
             raise ValueError(f"must not be the folder of `start`, which is written over, got {output}")
         return output
 
