@@ -65,6 +65,8 @@ def changed(model: Model, then: dict[tuple[str, str], Any]) -> list[tuple[str, s
 
 def same(then: Any, value: Any) -> bool:
     """Whether a setting is what it was; what has been added to a dict or list, as to a memory, does not count."""
+    if then == value:
+        return True
     if isinstance(then, tuple) and isinstance(value, tuple):
         return value[: len(then)] == then
     if isinstance(then, dict) and isinstance(value, dict):
@@ -83,9 +85,9 @@ def _kept(value: Any) -> Any:
         return value
     if isinstance(value, dict | list | tuple) and len(value) > LONG:
         return None
-    if type(value) is dict and all(type(one) in PLAIN for one in value.values()):
+    if type(value) is dict and PLAIN.issuperset(map(type, value.values())):
         return dict(value)
-    if type(value) in (list, tuple) and all(type(one) in PLAIN for one in value):
+    if type(value) in (list, tuple) and PLAIN.issuperset(map(type, value)):
         return tuple(value)
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size <= MANY:
         return {"shape": value.shape, "values": value.tobytes()}
