@@ -116,3 +116,13 @@ def test_charges_of_sites_in_a_cif_file(symmetry, na, cl, count, capsys, tmp_pat
     charges = json.loads(out)["charges"]
     assert len(charges) == count
     assert sorted({round(one, 6) for one in charges}) == [-0.87, 0.87]
+
+
+def test_a_file_that_may_have_been_cut(capsys, tmp_path):
+    write(tmp_path / "whole.xyz", molecule("CH4"))
+    text = (tmp_path / "whole.xyz").read_text()
+    (tmp_path / "cut.xyz").write_text(text.rstrip()[:-3])
+    for name, told in {"whole.xyz": False, "cut.xyz": True}.items():
+        code, _, err = run(capsys, "solve", tmp_path / name, "--model", "eeq")
+        assert code == 0
+        assert ("may have been cut" in err) == told

@@ -103,6 +103,17 @@ def test_files_that_are_none(tmp_path, trajectory):
         FrameSet.read([])
 
 
+@pytest.mark.parametrize(("end", "told"), [(None, False), (-1, False), (-4, True)])
+def test_a_last_number_that_may_have_been_cut_is_noted(end, told, tmp_path):
+    for newline in ("\n", "\r\n"):
+        whole = written(tmp_path / "whole.xyz", [water(0), water(0)]).read_text().replace("\n", newline)
+        (tmp_path / "end.xyz").write_bytes(whole.removesuffix(newline).encode() if end else whole.encode())
+        if end == -4:
+            (tmp_path / "end.xyz").write_bytes((tmp_path / "end.xyz").read_bytes()[:end])
+        notes = FrameSet.read(tmp_path / "end.xyz", charge=0).notes
+        assert any("end.xyz may have been cut: its last line is shorter" in note for note in notes) == told
+
+
 def test_a_charge_beside_other_initial_charges_is_refused(tmp_path):
     atoms = molecule("H2O")
     atoms.info["charge"] = 1.0

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cgdft.cut_files import note_on_end
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -59,6 +61,8 @@ def read(file: str, index: str) -> list[Atoms]:
         raise ValueError(f"{file}: no structures with index {index!r}")
     if file.lower().endswith(".pdb") and _charges_of_pdb(file):
         complain(f"the formal charges of atoms in {file} are not read: give --charge")
+    if Path(file).suffix.lower() in (".xyz", ".extxyz") and (note := note_on_end(file)):
+        complain(note)
     if index == LAST and _has_second(file):
         complain(f"the last of several structures of {file}; --index : takes all")
     return structures

@@ -16,6 +16,7 @@ from ase.io.extxyz import key_val_str_to_dict, parse_properties
 from ase.io.formats import UnknownFileTypeError, filetype
 from ase.io.trajectory import TrajectoryReader
 
+from cgdft.cut_files import note_on_end
 from cgdft.learning.data.facts import Fact, table
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import Reading, definitions_in
@@ -50,9 +51,9 @@ class AtomsFile:
         self._places = np.asarray(places, dtype=np.int64).reshape(-1, 2)
         self.names, self.definitions = frozenset(names), tuple(definitions_in(names))
         left = self._found - len(places)
-        self.notes: tuple[str, ...] = (
-            (f"{path}: {left} of {self._found} frames are in a uniform field and left out",) if left else ()
-        )
+        cut = note_on_end(path) if self._format == "extxyz" else None
+        fields = f"{path}: {left} of {self._found} frames are in a uniform field and left out" if left else None
+        self.notes: tuple[str, ...] = tuple(note for note in (cut, fields) if note)
 
     def frame(self, k: int, definition: str | None) -> Frame:
         """Read frame k, with the multipoles of this definition."""
