@@ -127,6 +127,12 @@ class CGDFT(Calculator):
         except ValueError as error:
             raise CalculatorSetupError(str(error)) from None
 
+    @property
+    def _parts(self) -> list[Any]:
+        """What the model is made of."""
+        model = self.model
+        return [model.functional, model.basis, model.ansatz, model.readout, model.solver, *model.constraints]
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself looks neither at `atoms.info` nor at the settings."""
         changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call,unused-ignore]
@@ -137,6 +143,8 @@ class CGDFT(Calculator):
         if self.solution is None:
             return changes
         same = all(_same(self._used.get(name), value) for name, value in self.settings.items())
+        parts = self._parts if same else []  # of which a model at a potential is made anew
+        same = same and len(parts) == len(self._used["parts"]) and all(map(_same, parts, self._used["parts"]))
         return changes if same and not self.solution.outdated else [*changes, "settings"]
 
     def calculate(
@@ -148,9 +156,11 @@ class CGDFT(Calculator):
         """Called by ASE: solves where something has changed, then derives the properties asked for."""
         if atoms is None and self.atoms is None:
             raise CalculatorSetupError("`atoms` must be given, got none: attach the calculator with atoms.calc = ...")
+        if system_changes:
+            self.solution, self.results = None, {}  # those of other atoms must not outlive a failure, or an interrupt
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call,unused-ignore]
-        if self.solution is None or system_changes:
-            self.solution, self.results = None, {}  # those of other atoms must not outlive a failure
+        if self.solution is None:
+            self.results = {}
             if self._used.get("model") is not self.model:
                 self.past = Extrapolation()
             self.solution = self._solve()
@@ -176,7 +186,7 @@ class CGDFT(Calculator):
         for note in note_on_charge(solution):
             warnings.warn(note, UserWarning, stacklevel=2)
         self.past.add(solution)
-        self._used = self.settings
+        self._used = {**self.settings, "parts": self._parts}
         return solution
 
 

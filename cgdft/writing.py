@@ -58,6 +58,9 @@ def alone(folder: Path) -> Iterator[None]:
             if time.monotonic() > until:
                 raise ValueError(f"`output` must be a folder of its own, got {folder}, where another training is running")
             time.sleep(0.1)
+        for left in folder.glob(".*.part"):  # by one that was killed as it wrote
+            with suppress(OSError):
+                left.unlink()
         yield
 
 

@@ -2,11 +2,13 @@
 
 At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays,
 |r| <= min(1/2, sqrt(|g| / |g_0|)) |g|. Where conjugate gradients meet negative curvature, d follows it downhill. A step is
-halved until the energy falls by Armijo's rule; each structure of a batch has its own step. A stationary point with negative
-curvature is left along it. Small convex problems whose Hessian is at hand are factorised instead.
+halved until the energy falls by Armijo's rule, or, where rounding hides that, the slope does; each structure of a batch has
+its own step. A stationary point with negative curvature is left along it. Small convex problems whose Hessian is at hand are
+factorised instead.
 
 Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
-algorithm 7.1; V. E. Shamanskii, Ukr. Math. J. 19, 118 (1967), for the kept factors.
+algorithm 7.1; V. E. Shamanskii, Ukr. Math. J. 19, 118 (1967), for the kept factors; W. W. Hager, H. Zhang, SIAM J. Optim. 16,
+170 (2005), for the slope where the energy is rounded.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ from cgdft.solvers.tangent import tangent_cg
 
 #: Up to so many coefficients a step is solved for by factorisation.
 SMALL = 500
+#: Below this part of the energy, a step's promise may be lost in what cancels in the energy, and the slope at its end decides.
+NOISE = 1e-9
+#: Of the slope that a step began with, what may be left then.
+LESS = 0.9
 #: Factors are kept as long as a step with them takes the gradient down to this part of what it was.
 KEPT = 0.1
 
@@ -132,7 +138,10 @@ def _factors(problem: Minimisation, x: Tensor) -> Factors | ModeFactors | None:
 def _line_search(
     problem: Minimisation, x: Tensor, energy: Tensor, gradient: Tensor, step: Tensor, moving: Tensor, saddle: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """x + t d with Armijo's rule in each structure; returns x, its energy and where a step was found."""
+    """x + t d with Armijo's rule in each structure; returns x, its energy and where a step was found.
+
+    Where the energy has not the digits to tell, the slope along d must have become less.
+    """
     rows = problem.rows
     slope = rows.dot(gradient, step)
     step = torch.where((slope > 0)[rows.index], -step, step)
@@ -145,6 +154,11 @@ def _line_search(
         trial = x + t[rows.index] * step
         e = problem.objective(trial)
         enough = e <= energy + 1e-4 * t * slope + torch.where(saddle, -slack, slack)
+        noise = NOISE * (1 + energy.abs())
+        unclear = search & ~enough & ~saddle & (t * slope.abs() < noise) & (e - energy < noise)
+        if unclear.any():
+            there = problem.gradient(torch.where(unclear[rows.index], trial, x))
+            enough = enough | (unclear & (rows.dot(there, step).abs() <= LESS * slope.abs()))
         accept = search & enough & torch.isfinite(e)
         best = torch.where(accept[rows.index], trial, best)
         best_energy = torch.where(accept, e, best_energy)

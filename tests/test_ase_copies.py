@@ -4,6 +4,7 @@ import copy
 import pickle
 from multiprocessing.reduction import ForkingPickler
 
+import ase.calculators.calculator
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculatorSetupError, SCFError
 
+from cgdft import Multipoles
 from cgdft.ase import CGDFT
 from cgdft.functionals import Anharmonic, Electronegativity, Pairwise, QEq
 
@@ -90,3 +92,46 @@ def test_another_charge_is_no_past():
     atoms.get_potential_energy()
     atoms.calc.charge = 0
     assert atoms.get_potential_energy() == pytest.approx(first, abs=1e-8)
+
+
+def test_an_interrupt_leaves_no_results_of_other_atoms(monkeypatch):
+    """ASE notes the new atoms before anything is solved for them."""
+    atoms = water()
+    atoms.get_forces()
+    atoms.positions[0, 2] += 0.2
+    real = CGDFT._solve
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    noted = ase.calculators.calculator.Calculator.calculate
+
+    def interrupted_as_they_are_noted(self, *arguments):
+        noted(self, *arguments)
+        raise KeyboardInterrupt
+
+    for owner, name, breaks, whole in (
+        (CGDFT, "_solve", interrupted, real),
+        (ase.calculators.calculator.Calculator, "calculate", interrupted_as_they_are_noted, noted),
+    ):
+        atoms.positions[0, 2] += 0.1
+        monkeypatch.setattr(owner, name, breaks)
+        with pytest.raises(KeyboardInterrupt):
+            atoms.get_potential_energy()
+        monkeypatch.setattr(owner, name, whole)
+        expected = atoms.copy()
+        expected.calc = CGDFT(QEq())
+        assert atoms.get_potential_energy() == pytest.approx(expected.get_potential_energy(), abs=1e-9)
+        np.testing.assert_allclose(atoms.get_forces(), expected.get_forces(), atol=1e-8)
+
+
+@pytest.mark.parametrize("settings", [{}, {"potential": -2.5}])
+def test_parts_that_are_replaced_are_seen(settings):
+    atoms = water(QEq(), **settings)
+    before = atoms.get_potential_energy()
+    atoms.get_potential_energy()
+    atoms.calc.model.functional = atoms.calc.model.functional + Electronegativity({"H": 0.1, "O": 0.0})
+    after = atoms.get_potential_energy()
+    assert after != before
+    atoms.calc.model.basis = Multipoles(0, width=2.0)
+    assert atoms.get_potential_energy() not in (before, after)

@@ -7,8 +7,17 @@ import torch
 
 import cgdft
 from cgdft import check_solver
-from cgdft.functionals import QEq
+from cgdft.functionals import Hartree, QEq
+from cgdft.problems.self_consistency import SelfConsistency
 from cgdft.solvers import Newton
+
+
+class Soft(cgdft.GrandPotential):
+    """Dual to chi q + eta q^2 / 2."""
+
+    def forward(self, structure, v):
+        chi = torch.where(structure.numbers == 8, 0.32, 0.26)
+        return -structure.total((v[:, 0] + chi) ** 2 / 1.2)
 
 
 class Wrong(cgdft.Solver):
@@ -33,6 +42,10 @@ class Wrong(cgdft.Solver):
         (lambda m: replace(m, status=["fine"] * len(m.status)), TypeError, "must return a list of cgdft.Status, got 'fine'"),
         (lambda m: replace(m, x=m.x.numpy()), TypeError, "must return `x` as a tensor, .* got a ndarray"),
         (lambda m: replace(m, x=m.x.float()), TypeError, "must return `x` as a tensor, torch.float64 .* got torch.float32"),
+        (lambda m: replace(m, history=m.history[:, 0]), TypeError, r"must return `history` .* got shape \(\d+,\)"),
+        (lambda m: replace(m, history=m.history[:0]), TypeError, r"must return `history` .* got shape \(0, \d\)"),
+        (lambda m: replace(m, history=m.history.tolist()), TypeError, "must return `history` as a tensor"),
+        (lambda m: replace(m, x=m.x / 0), ValueError, "must say that it did not converge where it has no number"),
         (lambda m: replace(m, x=m.x + 0.1), ValueError, "must keep the charges that are fixed"),
         (lambda m: replace(m, multipliers=-m.multipliers), ValueError, "must return the multipliers dE/dq"),
         (lambda m: replace(m, multipliers=0 * m.multipliers), ValueError, "must return the multipliers dE/dq"),
@@ -73,6 +86,59 @@ def value(solution, ask):
 def test_a_solver_that_runs_away_is_not_blamed_on_a_term(structures):
     with pytest.raises(ValueError, match="the solver must not leave all bounds"):
         QEq().problem(structures["water"]).objective(torch.tensor([1e160, -1e160, 0.0], dtype=torch.float64))
+
+
+def test_failures_without_numbers_are_those_of_their_structures(structures):
+    """The rest of a batch is solved, whatever a failed solve leaves behind."""
+
+    def lost(minimum):
+        gone = QEq().problem(structures["batch"]).index == 0
+        status = [cgdft.Status.DIVERGED, *minimum.status[1:]]
+        return replace(minimum, x=torch.where(gone, torch.nan, minimum.x), status=status)
+
+    model = QEq().replace(solver=Wrong(lost))
+    with pytest.raises(cgdft.SolverError, match=r"Wrong on structure 0 \(1 of \d failed\)"):
+        model(structures["batch"])
+    solution = model(structures["batch"], throw=False)
+    assert solution.status[0] is cgdft.Status.DIVERGED
+    assert solution.energy[1:].tolist() == pytest.approx(QEq()(structures["batch"]).energy[1:].tolist())
+
+
+class Stopped(cgdft.Solver):
+    """Linear mixing of a response law that ends early, and says that it is done."""
+
+    solves = SelfConsistency
+
+    def __init__(self, steps, fraction=0.3):
+        self.steps, self.fraction = steps, fraction
+
+    def minimise(self, problem, start=None):
+        rows = problem.rows
+        x = rows.particular(rows.target)
+        for _ in range(self.steps):
+            bare = problem.potentials(problem.space.coefficients(x), x.new_zeros(problem.n, len(problem.fixed)))
+            multipliers = problem.equilibrate(bare)
+            x = x + self.fraction * (problem.answer(problem.shifted(bare, multipliers)).reshape(-1) - x)
+        return cgdft.Minimum(x, multipliers, [cgdft.Status.CONVERGED] * problem.n, torch.zeros(2, problem.n, dtype=x.dtype))
+
+
+@pytest.mark.parametrize(
+    ("solver", "match"),
+    [
+        (Stopped(1), "density is the answer to its potential .*, or say that it did not, got 5.4e-02 e, of 8.2e-02 at first"),
+        (Stopped(10), "density is the answer to its potential"),
+        (Stopped(3000, 3.0), "where it has no number|density is the answer to its potential"),
+    ],
+)
+def test_answers_that_are_none_are_looked_at(solver, match, structures):
+    model = cgdft.Model(Hartree(), cgdft.Multipoles(0, width=1.0), cgdft.Response(Soft()))
+    with pytest.raises(ValueError, match=match):
+        model.replace(solver=solver)(structures["water"])
+    with pytest.raises(AssertionError, match="self-consistency: expected an error below"):
+        check_solver(solver, model.problem(structures["water"]))
+    check_solver(Stopped(100), model.problem(structures["water"]), 1e-8)
+    right = model(structures["water"]).charges
+    assert model.replace(solver=Stopped(100))(structures["water"]).charges.tolist() == pytest.approx(right.tolist(), abs=1e-8)
 
 
 def test_starts_are_looked_at(structures):

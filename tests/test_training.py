@@ -3,6 +3,7 @@
 import math
 import os
 import re
+import shutil
 import signal
 import time
 import warnings
@@ -21,6 +22,7 @@ from cgdft.learning.architectures import make, names
 from cgdft.learning.training import checkpoint as checkpoints
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import world
+from cgdft.learning.training.output import Output
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata
@@ -210,6 +212,20 @@ def test_two_trainings_do_not_share_a_folder(tmp_path, monkeypatch):
     folder = read_config(path).output
     with alone(folder), pytest.raises(ValueError, match="a folder of its own, got .*, where another training is running"):
         train(path)
+
+
+def test_what_a_killed_training_had_half_written_goes(tmp_path):
+    half = tmp_path / f".checkpoint.pt.{32 * 'a'}.part"
+    half.write_text("half")
+    with alone(tmp_path):
+        assert not half.exists()
+
+
+def test_a_folder_that_is_removed_is_made_again(tmp_path):
+    output = Output(tmp_path / "run", writes=True)
+    shutil.rmtree(tmp_path / "run")
+    output.checkpoint({"epoch": 1})
+    assert (tmp_path / "run" / "checkpoint.pt").is_file()
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):

@@ -85,10 +85,10 @@ def divide(
             f"need some {least / 1e9:.0f} GB at least; take wider Gaussians, less accuracy or less vacuum"
         )
     split, box, shape, order = found
-    error = ROUNDING
+    error = ROUNDING  # else rounded, so that a cell that breathes needs few of the estimates that are kept
     if shape:
         spacing = max(height / points for height, points in zip(box.heights, shape, strict=True)) / split
-        error = estimated_error(order, spacing, lmax, box.cosines) + 0.5 * accuracy * (split > narrow)
+        error = estimated_error(order, round(spacing, 3), lmax, box.cosines) + 0.5 * accuracy * (split > narrow)
     return Plan(*found, error)
 
 

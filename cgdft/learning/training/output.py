@@ -46,11 +46,13 @@ class Output:
         return state
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write the state of a training."""
+        """Write the state of a training, in a new folder where its own has gone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint.write(self.folder / "checkpoint.pt", state)
 
     def line(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
         """The table with a new line, and now and then the figures."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._table(history)
         if len(history) % EVERY == 0:
             self.draw(history, evaluation)
