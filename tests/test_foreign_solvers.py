@@ -127,7 +127,7 @@ class Stopped(cgdft.Solver):
     [
         (Stopped(1), "density is the answer to its potential .*, or say that it did not, got 5.4e-02 e, of 8.2e-02 at first"),
         (Stopped(10), "density is the answer to its potential"),
-        (Stopped(3000, 3.0), "where it has no number|density is the answer to its potential"),
+        (Stopped(30, 3.0), "where it has no number|density is the answer to its potential"),
     ],
 )
 def test_answers_that_are_none_are_looked_at(solver, match, structures):
