@@ -128,10 +128,18 @@ class CGDFT(Calculator):
             raise CalculatorSetupError(str(error)) from None
 
     @property
-    def _parts(self) -> list[Any]:
-        """What the model is made of."""
-        model = self.model
-        return [model.functional, model.basis, model.ansatz, model.readout, model.solver, *model.constraints]
+    def _state(self) -> dict[str, Any]:
+        """The settings, and what the model is made of, which one at a potential has copied."""
+        parts = {name: getattr(self.model, name, None) for name in ("functional", "basis", "ansatz", "readout", "solver")}
+        constraints = {f"constraint {k}": one for k, one in enumerate(getattr(self.model, "constraints", ()))}
+        return self.settings | parts | constraints
+
+    def _is_as_it_was(self, *apart: str) -> bool:
+        """Whether the last solve was of the same, apart from some settings."""
+        now = self._state
+        return now.keys() == self._used.keys() and all(
+            _same(self._used[name], value) for name, value in now.items() if name not in apart
+        )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself looks neither at `atoms.info` nor at the settings."""
@@ -142,10 +150,7 @@ class CGDFT(Calculator):
         changes += ["info"] if len({*told}) > 1 else []
         if self.solution is None:
             return changes
-        same = all(_same(self._used.get(name), value) for name, value in self.settings.items())
-        parts = self._parts if same else []  # of which a model at a potential is made anew
-        same = same and len(parts) == len(self._used["parts"]) and all(map(_same, parts, self._used["parts"]))
-        return changes if same and not self.solution.outdated else [*changes, "settings"]
+        return changes if self._is_as_it_was() and not self.solution.outdated else [*changes, "settings"]
 
     def calculate(
         self,
@@ -160,8 +165,7 @@ class CGDFT(Calculator):
             self.solution, self.results = None, {}  # those of other atoms must not outlive a failure, or an interrupt
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call,unused-ignore]
         if self.solution is None:
-            self.results = {}
-            if self._used.get("model") is not self.model:
+            if not self._is_as_it_was("charge", "potential", "spin"):
                 self.past = Extrapolation()
             self.solution = self._solve()
         periodic = self.solution.structure.pbc[0]
@@ -186,7 +190,7 @@ class CGDFT(Calculator):
         for note in note_on_charge(solution):
             warnings.warn(note, UserWarning, stacklevel=2)
         self.past.add(solution)
-        self._used = {**self.settings, "parts": self._parts}
+        self._used = self._state
         return solution
 
 

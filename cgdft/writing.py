@@ -46,6 +46,8 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
 def alone(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder meanwhile, where the system can; the lock goes with the process.
 
+    What one that was killed had half written is removed.
+
     Raises:
         ValueError: another one is in it, or it is a file.
     """
@@ -58,7 +60,7 @@ def alone(folder: Path) -> Iterator[None]:
             if time.monotonic() > until:
                 raise ValueError(f"`output` must be a folder of its own, got {folder}, where another training is running")
             time.sleep(0.1)
-        for left in folder.glob(".*.part"):  # by one that was killed as it wrote
+        for left in folder.glob(".*.part"):
             with suppress(OSError):
                 left.unlink()
         yield

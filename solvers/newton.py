@@ -29,7 +29,7 @@ from cgdft.solvers.tangent import tangent_cg
 #: Up to so many coefficients a step is solved for by factorisation.
 SMALL = 500
 #: Below this part of the energy, a step's promise may be lost in what cancels in the energy, and the slope at its end decides.
-NOISE = 1e-9
+UNCLEAR = 1e-9
 #: Of the slope that a step began with, what may be left then.
 LESS = 0.9
 #: Factors are kept as long as a step with them takes the gradient down to this part of what it was.
@@ -146,7 +146,7 @@ def _line_search(
     slope = rows.dot(gradient, step)
     step = torch.where((slope > 0)[rows.index], -step, step)
     slope = -slope.abs()
-    slack = 1e-14 * (1 + energy.abs())
+    slack, noise = (part * (1 + energy.abs()) for part in (1e-14, UNCLEAR))
     t = torch.where(moving, 1.0, torch.zeros_like(energy))
     search = moving.clone()
     best, best_energy = x, energy
@@ -154,7 +154,6 @@ def _line_search(
         trial = x + t[rows.index] * step
         e = problem.objective(trial)
         enough = e <= energy + 1e-4 * t * slope + torch.where(saddle, -slack, slack)
-        noise = NOISE * (1 + energy.abs())
         unclear = search & ~enough & ~saddle & (t * slope.abs() < noise) & (e - energy < noise)
         if unclear.any():
             there = problem.gradient(torch.where(unclear[rows.index], trial, x))

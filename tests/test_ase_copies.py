@@ -12,9 +12,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculatorSetupError, SCFError
 
-from cgdft import Multipoles
+from cgdft import Model, Multipoles
 from cgdft.ase import CGDFT
-from cgdft.functionals import Anharmonic, Electronegativity, Pairwise, QEq
+from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, Pairwise, QEq
 
 
 def water(model=None, **settings):
@@ -127,11 +127,12 @@ def test_an_interrupt_leaves_no_results_of_other_atoms(monkeypatch):
 
 @pytest.mark.parametrize("settings", [{}, {"potential": -2.5}])
 def test_parts_that_are_replaced_are_seen(settings):
-    atoms = water(QEq(), **settings)
+    local = Electronegativity({"H": 0.2, "O": 0.3}) + Hardness({"H": 0.5, "O": 0.5})
+    atoms = water(Model(Hartree() + local, Multipoles(0, width=1.5)), **settings)
     before = atoms.get_potential_energy()
     atoms.get_potential_energy()
     atoms.calc.model.functional = atoms.calc.model.functional + Electronegativity({"H": 0.1, "O": 0.0})
     after = atoms.get_potential_energy()
     assert after != before
-    atoms.calc.model.basis = Multipoles(0, width=2.0)
+    atoms.calc.model.basis = Multipoles(1, width=1.5)
     assert atoms.get_potential_energy() not in (before, after)

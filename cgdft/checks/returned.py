@@ -30,10 +30,11 @@ def accepted(minimum: Any, problem: Problem, solver: Solver) -> Minimum:
     """
     check_types(minimum, problem, solver)
     claimed = torch.tensor([status is Status.CONVERGED for status in minimum.status], device=minimum.x.device)
-    said, cold = claimed[problem.index], problem.rows.particular(problem.rows.target)
-    minimum = replace(minimum, x=torch.where(said | minimum.x.isfinite(), minimum.x, cold))
     if is_foreign(solver):
         _check_claims(minimum, problem, solver, claimed)
+    if not finite(minimum.x):
+        there = claimed[problem.index] | minimum.x.isfinite()
+        minimum = replace(minimum, x=torch.where(there, minimum.x, problem.rows.particular(problem.rows.target)))
     if not problem.fixed:
         return minimum
     off = torch.where(problem.rows.active, problem.excess(minimum.x), 0.0).abs().amax(1)
@@ -88,20 +89,19 @@ def _check_claims(minimum: Minimum, problem: Problem, solver: Solver, claimed: T
         _check_stationary(looked_at, problem, solver, claimed)
         _check_curvature(looked_at, problem, solver, claimed)
     elif isinstance(problem, LawProblem):
-        _check_answered(looked_at, problem, solver, claimed)
+        _check_answered(looked_at, problem, solver, claimed, cold)
 
 
-def away(problem: LawProblem, x: Tensor, multipliers: Tensor) -> Tensor:
+def inconsistency(problem: LawProblem, x: Tensor, multipliers: Tensor) -> Tensor:
     """Norm of input less output of each structure, e."""
     r = problem.residual(x, multipliers, Probe.of(problem))
     return problem.rows.dot(r.x, r.x).sqrt()
 
 
-def _check_answered(minimum: Minimum, problem: LawProblem, solver: Solver, claimed: Tensor) -> None:
+def _check_answered(minimum: Minimum, problem: LawProblem, solver: Solver, claimed: Tensor, cold: Tensor) -> None:
     none = torch.zeros_like(minimum.multipliers)
-    cold = problem.rows.particular(problem.rows.target)
     multipliers = problem.equilibrate(problem.potentials(problem.space.coefficients(cold), none))
-    norm, first = away(problem, minimum.x, minimum.multipliers), away(problem, cold, multipliers)
+    norm, first = inconsistency(problem, minimum.x, minimum.multipliers), inconsistency(problem, cold, multipliers)
     wrong = torch.nonzero(claimed & ~(norm <= LEFT * first + KEPT)).flatten().tolist()
     if wrong:
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cgdft.checks.returned import away, check_types
+from cgdft.checks.returned import check_types, inconsistency
 from cgdft.problems.law_problem import LawProblem
 from cgdft.problems.minimisation import Minimisation
 from cgdft.problems.problem import Problem
@@ -87,7 +87,7 @@ def check_solver(solver: Solver, problem: Problem, tolerance: float = 1e-10) -> 
 def _of_law(problem: LawProblem, minimum: Minimum) -> dict[str, float]:
     return {
         "status": float(sum(s.name != "CONVERGED" for s in minimum.status)),
-        "self-consistency": float(away(problem, minimum.x, minimum.multipliers).max()),
+        "self-consistency": float(inconsistency(problem, minimum.x, minimum.multipliers).max()),
         "constraints": float(problem.excess(minimum.x).abs().max()) if problem.fixed else 0.0,
     }
 

@@ -52,7 +52,6 @@ class Output:
 
     def line(self, history: Sequence[Mapping[str, Any]], evaluation: Evaluation) -> None:
         """The table with a new line, and now and then the figures."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._table(history)
         if len(history) % EVERY == 0:
             self.draw(history, evaluation)
