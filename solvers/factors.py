@@ -16,8 +16,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from cgdft.problems.constraint_rows import ConstraintRows
 from cgdft.problems.minimisation import Minimisation
-from cgdft.solvers.curvature import tangent_hessian
 
 #: Ratio of pivots of a Cholesky factor from which so much is lost that solutions are refined.
 ROUGH = 1e3
@@ -28,7 +28,7 @@ def factorise(problem: Minimisation, x: Tensor) -> Factors | ModeFactors:
 
     def made() -> Factors | ModeFactors:
         modes = ModeFactors.of(problem, x) if problem.many_modes else None
-        return Factors(problem, x) if modes is None else modes
+        return Factors(problem.rows, problem.hessian(x)) if modes is None else modes
 
     return problem.cached("factors", made) if problem.functional.quadratic else made()
 
@@ -103,7 +103,7 @@ class ModeFactors:
 
 
 class Factors:
-    """The Hessian of a problem at x within the constraints, factorised in each structure.
+    """A Hessian, (n_structures, longest, longest), within the constraints, factorised in each structure.
 
     Attributes:
         negative: structures with negative curvature.
@@ -111,13 +111,12 @@ class Factors:
         rough: whether solutions are refined, as the smallest pivot is far below the largest.
     """
 
-    def __init__(self, problem: Minimisation, x: Tensor) -> None:
-        self.rows = problem.rows
-        hessian = tangent_hessian(problem, x)
+    def __init__(self, rows: ConstraintRows, hessian: Tensor) -> None:
+        self.rows, hessian = rows, rows.within(hessian)
         diagonal = hessian.diagonal(dim1=1, dim2=2).abs()
         self.scale = diagonal.clamp(min=1e-300).rsqrt().where(diagonal > 1e-16 * diagonal.amax(1, keepdim=True), 1.0)
         hessian = self.scale[:, :, None] * hessian * self.scale[:, None]
-        self.negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
+        self.negative = torch.zeros(rows.n, dtype=torch.bool, device=hessian.device)
         self.singular = self.negative.clone()
         self.lower, info = torch.linalg.cholesky_ex(hessian)
         pivots = self.lower.diagonal(dim1=1, dim2=2)

@@ -8,8 +8,8 @@ waves on a coarse mesh, z = P r is the solution of
 
 S^T D S is the softness where it is; within constraints C z = 0, D - D C^T (C D C^T)^-1 C D is in place of D, so that charge
 which cannot leave its molecule screens no long waves. This screened Poisson equation is solved by a few conjugate-gradient
-iterations, with the mean softness in its place as a preconditioner. Only charges have long waves that grow; multipoles above
-keep D.
+iterations, with the mean softness in its place as a preconditioner; where they turn out to be many, beside vacuum, and unknowns
+few, P is factorised instead. Only charges have long waves that grow; multipoles above keep D.
 
 Source: L. Lin, C. Yang, SIAM J. Sci. Comput. 35, S277 (2013), for metals in density-functional theory; G. P. Kerker, Phys.
 Rev. B 23, 3082 (1981), for a constant softness.
@@ -32,6 +32,7 @@ from cgdft.electrostatics.mesh import mesh_shape
 from cgdft.electrostatics.open_kernel import COARSEST, margin
 from cgdft.problems.constraint_rows import ConstraintRows
 from cgdft.problems.minimisation import Minimisation
+from cgdft.solvers.factors import Factors
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
@@ -45,6 +46,9 @@ LONG = 8.0
 WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
 RESIDUAL, MOST = 0.05, 200
+#: Measured times, ns: of an iteration and its part for each mesh point; of P as a matrix, for each unknown and mesh point, and
+#: its part for each unknown more. Only the speed depends on them, and on how often a residual is preconditioned.
+ITERATION, OF_POINT, MATRIX, OF_UNKNOWN, TIMES = 1e5, 60.0, 20.0, 0.1, 10
 
 
 def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]:
@@ -76,17 +80,49 @@ def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]
     meshes = [mesh.screened_by(one) for mesh, one in zip(meshes, softness, strict=True)]
     counts = torch.bincount(problem.index, minlength=problem.n)
 
+    factors: Factors | None = None
+
     def apply(r: Tensor) -> Tensor:
+        nonlocal factors
+        if factors is not None:
+            return factors.solve(r)
         z = respond(r)
         largest = problem.rows.largest(z)
         largest = torch.where(largest == 0, 1.0, largest)
         scale = problem.rows.each(largest)
         b = push(z / scale)  # squares of small numbers would be zero in float32
         accepted = (RESIDUAL**2 * problem.rows.dot(r, r) / largest**2 / counts).tolist()
-        phi = _screened(b, meshes, lambda phi: push(respond(pull(phi))), [accepted[s] for s in of])
+        phi, iterations = _screened(b, meshes, lambda phi: push(respond(pull(phi))), [accepted[s] for s in of])
+        if _dearer(iterations, problem.rows.longest, max(mesh.points for mesh in meshes)):
+            coupling = problem.cached("long waves as a matrix", lambda: _coupling(problem, meshes, of))
+            factors = Factors(problem.rows, coupling + torch.diag_embed(problem.rows.pad(1 / inverse)))
         return z - scale * respond(pull(phi))
 
     return apply
+
+
+def _dearer(iterations: int, unknowns: int, points: int) -> bool:
+    """Whether so many iterations for each residual take longer than P as a matrix."""
+    once = unknowns * points * (MATRIX + OF_UNKNOWN * unknowns)
+    return TIMES * iterations * (ITERATION + OF_POINT * points) > once
+
+
+def _coupling(problem: Minimisation, meshes: list[_LongWaves], of: list[int]) -> Tensor:
+    """L^T S K S^T L of each structure, padded with zeros."""
+    space, size, local = problem.space, problem.basis.size, problem.rows.local
+    every = torch.arange(len(space.index), device=local.device)
+    rows, columns, values = (
+        (every, every, torch.ones_like(space.origin).reshape(-1)) if space.entries is None else space.entries[:3]
+    )
+    matrix = space.origin.new_zeros(problem.n, problem.rows.longest, problem.rows.longest)
+    for mesh, s in zip(meshes, of, strict=True):
+        charges = (space.index[columns] == s) & (rows % size == 0)
+        atoms, which = (rows[charges] // size).unique(return_inverse=True)
+        waves = torch.from_numpy(mesh.waves((atoms - mesh.sites.start).cpu().numpy())).to(values)
+        moved = waves.new_zeros(problem.rows.longest, waves.shape[1])
+        moved.index_add_(0, local[columns[charges]], values[charges, None] * waves[which])
+        matrix[s] = moved @ moved.T
+    return matrix
 
 
 def _softness(
@@ -125,8 +161,8 @@ def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _screened(
     b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]], accepted: list[float]
-) -> list[Array]:
-    """phi with (K^-1 + S^T D S) phi = b; K^-1 of the directions is known without applying it.
+) -> tuple[list[Array], int]:
+    """phi with (K^-1 + S^T D S) phi = b, and after how many iterations; K^-1 of the directions is known without applying it.
 
     What is left unscreened is a potential whose mean square is at most `accepted`, of each mesh, as each is solved by itself.
     """
@@ -143,11 +179,11 @@ def _screened(
     phi = [np.zeros_like(one) for one in b]
     r, p, image = b, phi, phi
     target, rd = np.array(accepted) * [mesh.points for mesh in meshes], np.zeros(len(meshes))
-    for _ in range(MOST):
+    for iterations in range(MOST):
         d, errors = zip(*(mesh.kerker(one) for mesh, one in zip(meshes, r, strict=True)), strict=True)
         left = np.array(errors) > target
         if not left.any():
-            break
+            return phi, iterations
         induced = respond(list(d))
         curved = [one + (n - m.mean * f) for m, one, n, f in zip(meshes, r, induced, d, strict=True)]
         rd, before = dot(r, list(d)), rd
@@ -156,7 +192,7 @@ def _screened(
         curvature = dot(p, image)
         alpha = over(rd, curvature, left & (curvature > 0))
         phi, r = moved(phi, alpha, p), moved(r, -alpha, image)
-    return phi
+    return phi, MOST
 
 
 def _long_waves(problem: Minimisation) -> list[_LongWaves]:
@@ -221,6 +257,12 @@ class _LongWaves:
         screened.mean = np.float32(softness / self.points)
         screened.screened = self.kernel / (1 + self.kernel * screened.mean)
         return screened
+
+    def waves(self, sites: Array) -> Array:
+        """Real vectors of each of some sites with S K S^T as their products, (n, 2 K)."""
+        waves = fft.rfftn(self.mesh.splines(sites), axes=(1, 2, 3), workers=self.mesh.threads)
+        waves *= np.sqrt(self.kernel * (self.mesh.double / self.points).astype(np.float32))
+        return waves.reshape(len(sites), -1).view(np.float32)
 
     def kerker(self, r: Array) -> tuple[Array, float]:
         """d = (K^-1 + mean softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""

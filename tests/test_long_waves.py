@@ -139,6 +139,33 @@ def test_every_ansatz_and_constraint(ansatz, constraints):
         assert float(problem.rows.coordinates(z).abs().sum()) < 1e-6 * float(z.abs().max())
 
 
+@pytest.mark.parametrize("make", [systems.water, systems.thick_slab])
+@pytest.mark.parametrize(("ansatz", "constraints"), [*CASES, ("split charges", "none")])
+def test_as_a_matrix(make, ansatz, constraints, monkeypatch):
+    """The same preconditioner, once the screened equation is solved to the end; 81 atoms of water, or as many of a slab."""
+    system = make(3)
+    structure = structure_of(system)
+    if make is systems.thick_slab:
+        structure = Structure(structure.numbers[:81], structure.positions[:81], structure.cell[0], structure.pbc[0])
+    functional = Hartree(operator=Operator.COMPILED) + Hardness(0.3) + Hardness(0.3, l=1)
+    model = Model(functional, Multipoles(1, width=0.7 * angstrom), ANSATZES[ansatz], CONSTRAINTS[constraints])
+    monkeypatch.setattr(long_waves, "RESIDUAL", 1e-6)
+    monkeypatch.setattr(long_waves, "_dearer", lambda *_: True)
+    with torch.no_grad():
+        problem = model.problem(structure)
+        r = problem.rows.project(torch.randn(len(problem.index), generator=torch.Generator().manual_seed(0), dtype=D))
+        apply = long_waves.precondition(problem, torch.zeros_like(r))
+        first, second = apply(r), apply(r)
+    assert 0 < float((first - second).norm()) < 1e-4 * float(first.norm())
+
+
+def test_slabs_are_preconditioned_by_a_matrix():
+    for make, size, which in ((systems.salt, 3, False), (systems.thick_slab, 3, True), (systems.thick_slab, 14, False)):
+        system = make(size)
+        solution = model_of(system, CG(1e-8), operator=Operator.COMPILED)(structure_of(system))
+        assert ("long waves as a matrix" in solution.problem._kept) is which
+
+
 def test_newton():
     """A functional that is not quadratic, on the mesh: a few steps of a few iterations."""
     system = systems.salt(4)

@@ -116,6 +116,15 @@ class CompiledMesh:
         """Charges (n, 1) on the mesh; `take` is the transpose."""
         return np.ascontiguousarray(self._spread(np.arange(len(self.u)), moments[self.sorted]))
 
+    def splines(self, sites: Array) -> Array:
+        """What a charge of one at each of some sites is on the mesh, (n, *shape)."""
+        place, halo, one = np.argsort(self.sorted)[sites], self.order - 1, np.ones((len(self.u), 1))
+        meshes = np.zeros((len(sites), *self.shape[:2], self.shape[2] + halo), self.dtype)
+        for mesh, k in zip(meshes, place.tolist(), strict=True):
+            self._parallel(self.loops.spread, 0, mesh, self.u, one, [(k, k + 1)])
+        meshes[..., :halo] += meshes[..., self.shape[2] :]
+        return meshes[..., : self.shape[2]]
+
     def take(self, mesh: Array) -> Array:
         """Values of a function on the mesh at the sites, (n, 1)."""
         return self.gather([mesh], 0)

@@ -198,6 +198,17 @@ class ConstraintRows:
         """The same once more: of a slope that is nearly normal, what one projection leaves is rounding of the whole."""
         return self.project(self.project(v))
 
+    def within(self, matrix: Float[Tensor, "n_structures longest longest"]) -> Float[Tensor, "n_structures longest longest"]:
+        """P A P + B^T B of symmetric A, with ones where it is padded: positive definite where A is within constraints."""
+        if len(self):
+            basis = torch.stack([self.pad(row) for row in self.basis], 1)
+            along = basis @ matrix
+            half = along - 0.5 * (along @ basis.transpose(1, 2) + torch.eye(len(self)).to(matrix)) @ basis
+            crossed = basis.transpose(1, 2) @ half
+            matrix = matrix - crossed - crossed.transpose(1, 2)
+        matrix.diagonal(dim1=1, dim2=2).add_(1 - self.pad(torch.ones_like(self.share)))
+        return matrix
+
     def charges(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """C v."""
         c, apart = self.coordinates(v), self.length.shape[1]
