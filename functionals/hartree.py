@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 OPEN, PERIODIC, NUMBERS = 2000, 100, 200_000_000
 #: Up to so many it does not matter how many of them are padding.
 PADDED = 10_000_000
-#: From this relative error on, four times as many in a periodic structure: there are fewer waves and pairs.
+#: From this relative error on, twice as many in a periodic structure: there are fewer waves and pairs. Twice as many also of
+#: multipoles l > 0, which share the phases of waves, and where multipoles do not interact with themselves: whether there is a
+#: minimum is then told by the matrix.
 ROUGH_MATRIX = 1e-7
 #: In cells of so few of the narrowest widths hardly any wave is long, and errors of meshes are known relative to these.
 FEW_WIDTHS = 5.5
@@ -59,8 +61,8 @@ class Hartree(Term):
             Hessian is positive semidefinite; models that put it into their hardness leave it out.
         accuracy: relative error of potentials; default: 1e-12 of explicit sums, 1e-8 of those on a mesh.
         dtype: in which pairs and meshes are summed; torch.float32 reaches an accuracy of 1e-5 (the default then), on a mesh.
-        operator: how it is applied; default: as a matrix up to 2000 coefficients in a structure (100 in a periodic one), in
-            compiled loops above; in torch where a GPU holds the structure or widths are learned, and in cells of few widths.
+        operator: how it is applied; default: as a matrix up to 2000 coefficients in a structure (100 to 400 in a periodic one),
+            in compiled loops above; in torch where a GPU holds the structure or widths are learned, and in cells of few widths.
 
     Raises:
         ValueError: an accuracy out of range; at the call, an operator that cannot treat the structure.
@@ -123,7 +125,8 @@ class Hartree(Term):
             return self.operator
         n = int(structure.counts.max()) * sites.size
         rough = self.accuracy is not None and self.accuracy >= ROUGH_MATRIX
-        most = OPEN if not structure.pbc.any() else 4 * PERIODIC if rough else PERIODIC
+        worth = sites.lmax > 0 or not self.self_interaction
+        most = OPEN if not structure.pbc.any() else PERIODIC * (1 + rough) * (1 + worth)
         numbers, needed = len(structure) * n * n, sites.size**2 * int((structure.counts**2).sum())
         padded = numbers > max(PADDED, 4 * needed)
         if self.dtype == torch.float64 and n <= most and numbers <= NUMBERS and not padded:
