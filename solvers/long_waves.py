@@ -8,8 +8,8 @@ waves on a coarse mesh, z = P r is the solution of
 
 S^T D S is the softness where it is; within constraints C z = 0, D - D C^T (C D C^T)^-1 C D is in place of D, so that charge
 which cannot leave its molecule screens no long waves. This screened Poisson equation is solved by a few conjugate-gradient
-iterations, with the mean softness in its place as a preconditioner; where they turn out to be many, beside vacuum, and unknowns
-few, P is factorised instead. Only charges have long waves that grow; multipoles above keep D.
+iterations, with a softness that is even within layers in its place as a preconditioner (see `layers`); where they turn out to
+be many and unknowns few, P is factorised instead. Only charges have long waves that grow; multipoles above keep D.
 
 Source: L. Lin, C. Yang, SIAM J. Sci. Comput. 35, S277 (2013), for metals in density-functional theory; G. P. Kerker, Phys.
 Rev. B 23, 3082 (1981), for a constant softness.
@@ -17,33 +17,18 @@ Rev. B 23, 3082 (1981), for a constant softness.
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from scipy import fft
 from torch import Tensor
 
-from cgdft.electrostatics.boundary import Box
-from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
-from cgdft.electrostatics.mesh import mesh_shape
-from cgdft.electrostatics.open_kernel import COARSEST, margin
+from cgdft.electrostatics.compiled_mesh import Array
 from cgdft.problems.constraint_rows import ConstraintRows
 from cgdft.problems.minimisation import Minimisation
+from cgdft.solvers.coarse_mesh import CoarseMesh, coarse_meshes
 from cgdft.solvers.factors import Factors
 
-#: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
-SPACING, ORDER, FEWEST = 4.0, 3, 16
-#: Waves are left alone on a mesh of more points than these, and of more than these an atom.
-MOST_POINTS, MOST_OF_ATOM = 50_000, 1000
-#: Around an open structure, bohr; relative error of its kernel where that takes less.
-VACUUM, ROUGH = 50.0, 1e-2
-#: Length over width of a wire from which its own kernel is worth more than that of images, which is positive.
-LONG = 8.0
-#: Waves along each axis by which the self-interaction is integrated.
-WAVES = 24
 #: The screened Poisson equation is solved until this part of a residual is left unscreened, in at most so many iterations.
 RESIDUAL, MOST = 0.05, 200
 #: Measured times, ns: of an iteration and its part for each mesh point; of P as a matrix, for each unknown and mesh point, and
@@ -54,7 +39,7 @@ ITERATION, OF_POINT, MATRIX, OF_UNKNOWN, TIMES = 1e5, 60.0, 20.0, 0.1, 10
 def precondition(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor]:
     """r -> z for the problem at x, with z in the space that keeps every fixed charge."""
     space = problem.space
-    meshes: list[_LongWaves] = problem.cached("long waves", lambda: _long_waves(problem))
+    meshes: list[CoarseMesh] = problem.cached("long waves", lambda: coarse_meshes(problem))
     itself = torch.zeros_like(space.origin)
     for mesh in meshes:
         itself[mesh.sites, 0] = mesh.itself
@@ -107,7 +92,7 @@ def _dearer(iterations: int, unknowns: int, points: int) -> bool:
     return TIMES * iterations * (ITERATION + OF_POINT * points) > once
 
 
-def _coupling(problem: Minimisation, meshes: list[_LongWaves], of: list[int]) -> Tensor:
+def _coupling(problem: Minimisation, meshes: list[CoarseMesh], of: list[int]) -> Tensor:
     """L^T S K S^T L of each structure, padded with zeros."""
     space, size, local = problem.space, problem.basis.size, problem.rows.local
     every = torch.arange(len(space.index), device=local.device)
@@ -127,23 +112,21 @@ def _coupling(problem: Minimisation, meshes: list[_LongWaves], of: list[int]) ->
 
 def _softness(
     problem: Minimisation,
-    meshes: list[_LongWaves],
+    meshes: list[CoarseMesh],
     of: list[int],
     inverse: Tensor,
     respond: Callable[[Tensor], Tensor],
     pull: Callable[[list[Array]], Tensor],
-) -> list[float]:
-    """Of each structure as a whole: that of its atoms, and of it the part that constraints leave to random waves."""
+) -> list[Array]:
+    """Of each site, less the part that constraints do not leave to random waves."""
     space = problem.space
     ones = torch.zeros_like(space.origin)
     ones[:, 0] = 1.0
     random = np.random.default_rng(0)
     waves = pull([random.standard_normal(mesh.mesh.shape, dtype=np.float32) for mesh in meshes])
-    whole = space.push(inverse * space.pull(ones))[:, 0]
+    whole = space.push(inverse * space.pull(ones))[:, 0].clamp(min=0.0).cpu().numpy()
     alone, left = (problem.rows.dot(waves, z).tolist() for z in (inverse * waves, respond(waves)))
-    return [
-        max(0.0, float(whole[mesh.sites].sum()) * left[s] / max(alone[s], 1e-300)) for mesh, s in zip(meshes, of, strict=True)
-    ]
+    return [whole[mesh.sites] * max(0.0, left[s] / max(alone[s], 1e-300)) for mesh, s in zip(meshes, of, strict=True)]
 
 
 def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
@@ -160,7 +143,7 @@ def within(rows: ConstraintRows, inverse: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _screened(
-    b: list[Array], meshes: list[_LongWaves], respond: Callable[[list[Array]], list[Array]], accepted: list[float]
+    b: list[Array], meshes: list[CoarseMesh], respond: Callable[[list[Array]], list[Array]], accepted: list[float]
 ) -> tuple[list[Array], int]:
     """phi with (K^-1 + S^T D S) phi = b, and after how many iterations; K^-1 of the directions is known without applying it.
 
@@ -185,7 +168,7 @@ def _screened(
         if not left.any():
             return phi, iterations
         induced = respond(list(d))
-        curved = [one + (n - m.mean * f) for m, one, n, f in zip(meshes, r, induced, d, strict=True)]
+        curved = [one + (n - m.softness * f) for m, one, n, f in zip(meshes, r, induced, d, strict=True)]
         rd, before = dot(r, list(d)), rd
         beta = over(rd, before, before > 0)
         p, image = moved(list(d), beta, p), moved(curved, beta, image)
@@ -193,97 +176,3 @@ def _screened(
         alpha = over(rd, curvature, left & (curvature > 0))
         phi, r = moved(phi, alpha, p), moved(r, -alpha, image)
     return phi, MOST
-
-
-def _long_waves(problem: Minimisation) -> list[_LongWaves]:
-    """The coarse meshes of all structures with long waves."""
-    large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
-    return [mesh for s in large if (mesh := _of_structure(problem, s)) is not None]
-
-
-def _of_structure(problem: Minimisation, s: int) -> _LongWaves | None:
-    """The coarse mesh of a structure; None of one in so much space that nearly all of it would be empty."""
-    structure = problem.structure
-    first, count = int(structure.first[s]), int(structure.counts[s])
-    sites = slice(first, first + count)
-    width = problem.basis.width(structure)[sites].detach().cpu()
-    positions = structure.positions[sites].detach().cpu()
-    smooth = float((width**2).mean().sqrt())
-    cell, pbc = structure.cell[s].detach().cpu(), structure.pbc[s].cpu()
-    box = _with_less_vacuum(Box.around(cell, pbc, positions, 4 * smooth), positions)
-    shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
-    most = max(MOST_POINTS, MOST_OF_ATOM * count)
-    return None if math.prod(shape) > most else _LongWaves(sites, positions, smooth, box, shape)
-
-
-def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
-    """A box that is not nearly empty, where what it makes of the longest distances matters to few waves.
-
-    An open structure has at most `VACUUM` around it; a wire that is not `LONG` times as long as wide has images beside it, with
-    that between.
-    """
-    lengths = box.cell.norm(dim=1, keepdim=True)
-    if box.folded:
-        wide = box.widened(margin(SPACING / COARSEST, SPACING / COARSEST, ROUGH)).cell
-        enough = (lengths / 2 + VACUUM) / wide.norm(dim=1, keepdim=True)
-        return Box(enough.clamp(max=1.0) * wide, box.periodic, box.radius)
-    directions = box.cell / lengths
-    along = positions @ directions.T
-    spans = torch.where(box.periodic, lengths[:, 0], along.max(0).values - along.min(0).values + VACUUM)
-    if int(box.periodic.sum()) > 1 or spans[box.periodic] > LONG * spans[~box.periodic].max():
-        return box
-    return Box(spans[:, None] * directions, torch.ones_like(box.periodic), math.inf)
-
-
-class _LongWaves:
-    """The coarse mesh of one structure.
-
-    Attributes:
-        sites: of the structure.
-        itself: what the long waves of a charge do to itself, hartree / e^2.
-    """
-
-    def __init__(self, sites: slice, positions: Tensor, smooth: float, box: Box, shape: list[int]) -> None:
-        self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
-        self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
-        self.points = math.prod(shape)
-        self.kernel = np.maximum(self.mesh.influence, 0)  # those cut or folded are negative for some
-        self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
-        self.mean, self.screened = np.float32(0), self.kernel
-
-    def screened_by(self, softness: float) -> _LongWaves:
-        """The same with the softness of the whole, e^2 / hartree."""
-        screened = copy.copy(self)
-        screened.mean = np.float32(softness / self.points)
-        screened.screened = self.kernel / (1 + self.kernel * screened.mean)
-        return screened
-
-    def waves(self, sites: Array) -> Array:
-        """Real vectors of each of some sites with S K S^T as their products, (n, 2 K)."""
-        waves = fft.rfftn(self.mesh.splines(sites), axes=(1, 2, 3), workers=self.mesh.threads)
-        waves *= np.sqrt(self.kernel * (self.mesh.double / self.points).astype(np.float32))
-        return waves.reshape(len(sites), -1).view(np.float32)
-
-    def kerker(self, r: Array) -> tuple[Array, float]:
-        """d = (K^-1 + mean softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""
-        waves = fft.rfftn(r, workers=self.mesh.threads)
-        felt = (np.abs(waves) * self.kernel) ** 2 @ self.mesh.double.astype(np.float32)
-        waves *= self.screened
-        d = fft.irfftn(waves, s=self.mesh.shape, workers=self.mesh.threads, overwrite_x=True)
-        return d, float(felt.sum()) / self.points
-
-
-def _itself(width: float, spacings: list[float]) -> float:
-    """Self-interaction of a Gaussian through the waves that a mesh carries, averaged over its places.
-
-    integral d3k / (2 pi)^3 (4 pi / k^2) exp(-width^2 k^2) product over axes of U^2 / sum_m U_m^2, over the cell of the mesh.
-    """
-    k = [(np.arange(WAVES) + 0.5) * np.pi / (WAVES * h) for h in spacings]
-    seen = []
-    for h, one in zip(spacings, k, strict=True):
-        power = [np.sinc(one * h / (2 * np.pi) + alias) ** (2 * ORDER) for alias in range(-2, 3)]
-        seen.append(power[2] / sum(power))
-    k2 = k[0][:, None, None] ** 2 + k[1][None, :, None] ** 2 + k[2][None, None, :] ** 2
-    carried = seen[0][:, None, None] * seen[1][None, :, None] * seen[2][None, None, :]
-    cell = math.prod(1 / (2 * WAVES * h) for h in spacings)
-    return 8 * cell * float((4 * np.pi / k2 * np.exp(-(width**2) * k2) * carried).sum())

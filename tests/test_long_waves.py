@@ -1,8 +1,10 @@
 """Iterations do not grow with the system, whatever ansatz and constraints, and the answer is that of the matrix."""
 
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk, molecule, nanotube
+from scipy import fft
 
 from cgdft import (
     FragmentCharge,
@@ -17,7 +19,8 @@ from cgdft import (
     TotalCharge,
 )
 from cgdft.functionals import EEQ, Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
-from cgdft.solvers import CG, Direct, Newton, long_waves
+from cgdft.solvers import CG, Direct, Newton, coarse_mesh, long_waves
+from cgdft.solvers.layers import Layers
 from cgdft.units import angstrom, eV
 from cgdft.validation.speed import qeq, systems
 
@@ -159,6 +162,49 @@ def test_as_a_matrix(make, ansatz, constraints, monkeypatch):
     assert 0 < float((first - second).norm()) < 1e-4 * float(first.norm())
 
 
+def inverse_square(to_k, shape):
+    """1 / (0.1 + k^2) of the half of waves that a real transform keeps, with reciprocal vectors as rows."""
+    whole = np.stack(np.meshgrid(*[np.fft.fftfreq(n, 1 / n) for n in shape], indexing="ij"), -1)[..., : shape[2] // 2 + 1, :]
+    return 1 / (0.1 + ((whole @ to_k) ** 2).sum(-1))
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("even", [False, True])
+def test_layers(axis, even):
+    """(K^-1 + s)^-1 is that of the matrices; of a softness that is the same everywhere that of each wave."""
+    random, shape = np.random.default_rng(0), (4, 5, 6)
+    kernel = inverse_square(np.diag([1.0, 2.0, 3.0]), shape)
+    profile = np.full(shape[axis], 0.02) if even else random.random(shape[axis]) ** 4
+    softness = np.broadcast_to(profile.reshape([-1 if a == axis else 1 for a in range(3)]), shape)
+    between = fft.rfftn(np.moveaxis(fft.irfftn(kernel, s=shape), axis, 0), axes=(1, 2)).real.reshape(shape[axis], -1).T
+    layers = Layers(between.copy(), profile, axis, shape)
+    r = random.standard_normal(shape)
+
+    def applied(v):
+        return fft.irfftn(kernel * fft.rfftn(v), s=shape)
+
+    unit = np.eye(120).reshape(120, *shape)
+    matrix = np.stack([applied(one).ravel() for one in unit])
+    expected = np.linalg.solve(np.eye(120) + matrix * softness.ravel(), matrix @ r.ravel()).reshape(shape)
+    assert np.abs(layers.screened(r.astype(np.float32)) - expected).max() < 1e-4 * np.abs(expected).max()
+    if even:
+        assert np.allclose(expected, fft.irfftn(kernel / (1 + 0.02 * kernel) * fft.rfftn(r), s=shape))
+
+
+def test_only_slabs_have_layers():
+    kernel = inverse_square(np.eye(3), (8, 8, 8))
+    slab, rod, bulk = np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), np.ones((8, 8, 8))
+    slab[:, 2:6], rod[:, 2:6, 2:6] = 1.0, 1.0
+    found = Layers.of(kernel, slab.astype(np.float32))
+    assert found is not None
+    assert found.axis == 1
+    assert found.softness.ravel().tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert Layers.of(inverse_square(np.array([[1, 0, 0], [0, 1, 0], [0, 0.3, 1]]), (8, 8, 8)), slab) is None  # skewed
+    assert Layers.of(kernel, rod) is None
+    assert Layers.of(kernel, bulk) is None
+    assert Layers.of(kernel, 0 * bulk) is None
+
+
 def test_slabs_are_preconditioned_by_a_matrix():
     for make, size, which in ((systems.salt, 3, False), (systems.thick_slab, 3, True), (systems.thick_slab, 14, False)):
         system = make(size)
@@ -243,8 +289,8 @@ def test_convexity_is_seen_where_the_local_part_outweighs():
 
 def test_meshes_are_made_once(monkeypatch):
     made = []
-    init = long_waves._LongWaves.__init__
-    monkeypatch.setattr(long_waves._LongWaves, "__init__", lambda *args: (made.append(1), init(*args))[1])
+    init = coarse_mesh.CoarseMesh.__init__
+    monkeypatch.setattr(coarse_mesh.CoarseMesh, "__init__", lambda *args: (made.append(1), init(*args))[1])
     system, structure = water()
     functional = functional_of(system) + Hardness(0.3, l=1) + Anharmonic(0.0, 0.5)
     solution = Model(functional, Multipoles(1, width=0.7 * angstrom), solver=Newton())(structure)
@@ -257,7 +303,7 @@ def test_what_symmetry_leaves_without_charge(name):
     """Slopes are the same on all atoms; what a projection leaves of them is rounding, and no negative curvature."""
     box = molecule("N2", cell=[4.5] * 3, pbc=True)
     made = {
-        "tube": lambda: nanotube(6, 0, length=6),
+        "tube": lambda: nanotube(6, 0, length=9),
         "chiral tube": lambda: nanotube(5, 2, length=6),
         "silicon": lambda: bulk("Si") * (5, 5, 5),
         "box of N2": lambda: box * (5, 5, 5),

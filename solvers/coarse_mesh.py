@@ -1,0 +1,132 @@
+"""The long waves of a structure on a coarse mesh: their kernel K, the spline S from mesh to sites, and a first screening."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import torch
+from scipy import fft
+from torch import Tensor
+
+from cgdft.electrostatics.boundary import Box
+from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
+from cgdft.electrostatics.mesh import mesh_shape
+from cgdft.electrostatics.open_kernel import COARSEST, margin
+from cgdft.problems.minimisation import Minimisation
+from cgdft.solvers.layers import Layers
+
+#: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
+SPACING, ORDER, FEWEST = 4.0, 3, 16
+#: Waves are left alone on a mesh of more points than these, and of more than these an atom.
+MOST_POINTS, MOST_OF_ATOM = 50_000, 1000
+#: Around an open structure, bohr; relative error of its kernel where that takes less.
+VACUUM, ROUGH = 50.0, 1e-2
+#: Length over width of a wire from which its own kernel is worth more than that of images, which is positive.
+LONG = 8.0
+#: Waves along each axis by which the self-interaction is integrated.
+WAVES = 24
+
+
+def coarse_meshes(problem: Minimisation) -> list[CoarseMesh]:
+    """Those of all structures with long waves."""
+    large = [s for s, count in enumerate(problem.structure.counts.tolist()) if count >= FEWEST]
+    return [mesh for s in large if (mesh := _of_structure(problem, s)) is not None]
+
+
+def _of_structure(problem: Minimisation, s: int) -> CoarseMesh | None:
+    """The coarse mesh of a structure; None of one in so much space that nearly all of it would be empty."""
+    structure = problem.structure
+    first, count = int(structure.first[s]), int(structure.counts[s])
+    sites = slice(first, first + count)
+    width = problem.basis.width(structure)[sites].detach().cpu()
+    positions = structure.positions[sites].detach().cpu()
+    smooth = float((width**2).mean().sqrt())
+    cell, pbc = structure.cell[s].detach().cpu(), structure.pbc[s].cpu()
+    box = _with_less_vacuum(Box.around(cell, pbc, positions, 4 * smooth), positions)
+    shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
+    most = max(MOST_POINTS, MOST_OF_ATOM * count)
+    return None if math.prod(shape) > most else CoarseMesh(sites, positions, smooth, box, shape)
+
+
+def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
+    """A box that is not nearly empty, where what it makes of the longest distances matters to few waves.
+
+    An open structure has at most `VACUUM` around it; a wire that is not `LONG` times as long as wide has images beside it, with
+    that between.
+    """
+    lengths = box.cell.norm(dim=1, keepdim=True)
+    if box.folded:
+        wide = box.widened(margin(SPACING / COARSEST, SPACING / COARSEST, ROUGH)).cell
+        enough = (lengths / 2 + VACUUM) / wide.norm(dim=1, keepdim=True)
+        return Box(enough.clamp(max=1.0) * wide, box.periodic, box.radius)
+    directions = box.cell / lengths
+    along = positions @ directions.T
+    spans = torch.where(box.periodic, lengths[:, 0], along.max(0).values - along.min(0).values + VACUUM)
+    if int(box.periodic.sum()) > 1 or spans[box.periodic] > LONG * spans[~box.periodic].max():
+        return box
+    return Box(spans[:, None] * directions, torch.ones_like(box.periodic), math.inf)
+
+
+class CoarseMesh:
+    """The coarse mesh of one structure.
+
+    Attributes:
+        sites: of the structure.
+        itself: what the long waves of a charge do to itself, hartree / e^2.
+        softness: that the first screening takes, of a mesh point: of all the same, or of each layer, e^2 / hartree.
+    """
+
+    def __init__(self, sites: slice, positions: Tensor, smooth: float, box: Box, shape: list[int]) -> None:
+        self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
+        self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
+        self.points = math.prod(shape)
+        self.kernel = np.maximum(self.mesh.influence, 0)  # those cut or folded are negative for some
+        self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
+        self.softness: Array = np.zeros(1, np.float32)
+        self.screened = self.kernel
+        self.layers: Layers | None = None
+
+    def screened_by(self, softness: Array) -> CoarseMesh:
+        """The same with the softness of each site, (n,), e^2 / hartree, made even as a whole or, beside vacuum, in layers."""
+        screened = copy.copy(self)
+        screened.layers = Layers.of(self.kernel, self.mesh.spread(softness[:, None]))
+        if screened.layers is not None:
+            screened.softness = screened.layers.softness
+        else:
+            screened.softness = np.full(1, softness.sum() / self.points, np.float32)
+            screened.screened = self.kernel / (1 + self.kernel * screened.softness)
+        return screened
+
+    def waves(self, sites: Array) -> Array:
+        """Real vectors of each of some sites with S K S^T as their products, (n, 2 K)."""
+        waves = fft.rfftn(self.mesh.splines(sites), axes=(1, 2, 3), workers=self.mesh.threads)
+        waves *= np.sqrt(self.kernel * (self.mesh.double / self.points).astype(np.float32))
+        return waves.reshape(len(sites), -1).view(np.float32)
+
+    def kerker(self, r: Array) -> tuple[Array, float]:
+        """d = (K^-1 + softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""
+        waves = fft.rfftn(r, workers=self.mesh.threads)
+        felt = (np.abs(waves) * self.kernel) ** 2 @ self.mesh.double.astype(np.float32)
+        if self.layers is not None:
+            return self.layers.screened(r), float(felt.sum()) / self.points
+        waves *= self.screened
+        d = fft.irfftn(waves, s=self.mesh.shape, workers=self.mesh.threads, overwrite_x=True)
+        return d, float(felt.sum()) / self.points
+
+
+def _itself(width: float, spacings: list[float]) -> float:
+    """Self-interaction of a Gaussian through the waves that a mesh carries, averaged over its places.
+
+    integral d3k / (2 pi)^3 (4 pi / k^2) exp(-width^2 k^2) product over axes of U^2 / sum_m U_m^2, over the cell of the mesh.
+    """
+    k = [(np.arange(WAVES) + 0.5) * np.pi / (WAVES * h) for h in spacings]
+    seen = []
+    for h, one in zip(spacings, k, strict=True):
+        power = [np.sinc(one * h / (2 * np.pi) + alias) ** (2 * ORDER) for alias in range(-2, 3)]
+        seen.append(power[2] / sum(power))
+    k2 = k[0][:, None, None] ** 2 + k[1][None, :, None] ** 2 + k[2][None, None, :] ** 2
+    carried = seen[0][:, None, None] * seen[1][None, :, None] * seen[2][None, None, :]
+    cell = math.prod(1 / (2 * WAVES * h) for h in spacings)
+    return 8 * cell * float((4 * np.pi / k2 * np.exp(-(width**2) * k2) * carried).sum())
