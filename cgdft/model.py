@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
 from cgdft.checks.declared import check_declared
+from cgdft.checks.registered import check_registered
 from cgdft.checks.returned import accepted
 from cgdft.checks.stated import check_stated
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
@@ -90,6 +91,7 @@ class Model(nn.Module):
         self.functional, self.basis, self.ansatz, self.readout = functional, basis, ansatz, readout
         self.constraints, self.solver = constraints, solver
         self.name, self.references = name or type(self).__name__, tuple(references)
+        check_registered(self)
 
     def __add__(self, term: Term | Functional) -> Model:
         functional = self.functional + term

@@ -17,6 +17,7 @@ ATOMS = molecule("H2O")
 WATER = Structure.from_ase(ATOMS)
 HYDROGEN = Structure.from_ase(molecule("H2"))
 BASIS = Multipoles(width=1.0)
+PARAMETER = torch.nn.Parameter(torch.zeros(1, dtype=D))
 
 
 @cgdft.term
@@ -47,6 +48,19 @@ class Unmade(cgdft.Term):
 
     def energy(self, rho):
         return rho.total(self.k * rho.charges**2)
+
+
+class Listed(cgdft.Term):
+    """Parameters where torch does not look."""
+
+    local = True
+
+    def __init__(self, held):
+        super().__init__()
+        self.held = held
+
+    def energy(self, rho):
+        return rho.total(0.1 * rho.charges**4)
 
 
 def chi(function):
@@ -128,6 +142,14 @@ MISTAKES = {
     "a cutoff of atoms": (lambda: (QEq() + near(cutoff=5.0))(WATER), "`cutoff` must be a number .* parameters are per atom"),
     "no cutoff": (lambda: near_pairs(WATER, 0.0), "`cutoff` must be a number greater than zero, bohr, got 0.0"),
     "a term without torch's start": (lambda: QEq() + Unmade(), r"must call super\(\).__init__\(\)"),
+    "parameters in a list": (
+        lambda: QEq() + Listed([PARAMETER]),
+        "`held` of Listed must be a torch.nn.ParameterList, got a list",
+    ),
+    "modules in a dict": (
+        lambda: QEq() + Listed({"H": torch.nn.Linear(1, 1)}),
+        "`held` of Listed must be a torch.nn.ModuleDict, got a dict",
+    ),
     "a term as a model": (lambda: Hartree()(WATER), "`Hartree` is a term, not a model"),
     "a parameter as array": (lambda: chi(lambda s: s.numbers.numpy() * 0.1)(WATER), "`chi` must be .* got a ndarray"),
     "a parameter as number": (lambda: chi(lambda s: 0.3)(WATER), "`chi` must be .* got a float"),
@@ -170,6 +192,8 @@ def made(structure=WATER, **wrong):
 
 
 def test_what_is_made_right_is_solved():
+    for held in ([], [0.1, WATER], {"H": D}, torch.nn.ParameterList([PARAMETER])):
+        assert float((QEq() + Listed(held))(WATER).charges[0]) < -0.1
     assert float(made().charges[0]) < -0.1
     assert float(law(lambda s, w: -s.total(w))(WATER).charges[0]) < -0.01
 
