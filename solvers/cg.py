@@ -22,7 +22,7 @@ from cgdft.solver import (
     require_stationary,
     saddle_point_inverse,
 )
-from cgdft.solvers.curvature import bends_down, negative_curvature
+from cgdft.solvers.curvature import bends_down, disturbance, negative_curvature
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import TangentResult, refined, tangent_cg
 
@@ -54,10 +54,13 @@ class CG(Solver):
         x, gradient, scale = beginning(problem, start)
         _, floor = norm_scale(problem, gradient)
         target = self.tolerance * scale + floor
-        solve = self._solve(problem, x)
-        result = solve(-rows.tangent(gradient), target, lambda y: -rows.tangent(problem.gradient(x + y)))
-        x = x + result.y
-        negative = result.negative | negative_curvature(problem, x)[0]
+        solve, b = self._solve(problem, x), -rows.tangent(gradient)
+        moved, curved, seen = disturbance(problem, x, rows.dot(b, b).sqrt(), target)
+        x = x + moved
+        result = solve(b - curved, target, lambda y: -rows.tangent(problem.gradient(x + y)))
+        x, negative = x + result.y, result.negative
+        if not (seen | negative).all():
+            negative = negative | negative_curvature(problem, x)[0]
         status = [
             Status.UNBOUNDED if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
             for bad, good in zip(negative.tolist(), result.converged.tolist(), strict=True)

@@ -9,18 +9,20 @@ from cgdft.problems.minimisation import Minimisation
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import tangent_cg
 
-#: Up to so many unknowns in a structure the Hessian's spectrum is computed; above, random probes look for negative curvature.
+#: Up to so many unknowns in a structure the Hessian's spectrum is computed; above, a random probe looks for negative curvature.
 SPECTRUM = 400
-#: A probe of n unknowns has 1 / sqrt(n) of its length along a direction; to this part of that its residual is taken.
+#: A random vector of n unknowns has 1 / sqrt(n) of its length along a direction; to this part of that a residual is taken.
 UNSEEN = 1e-3
+#: Negative curvature, of the mean curvature, from which a disturbed solve sees it.
+FLAT = 1e-3
 
 
 def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor]:
     """Structures with negative curvature at x, (n_structures,), and a direction of it, (n_x,).
 
-    Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above,
-    conjugate-gradient solves with two random right-hand sides find it, as what lies along a direction of negative curvature
-    never leaves a residual: all but one time in a million, as far as the approximate terms know.
+    Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above, a
+    conjugate-gradient solve with a random right-hand side finds it, as what lies along a direction of negative curvature never
+    leaves a residual: all but one time in a thousand, as far as the approximate terms know.
     """
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
@@ -40,18 +42,41 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
             lowest[which, :size] = vectors[:, :, 0]
         direction = rows.project(rows.unpad(lowest))
         return negative, torch.where(negative[rows.index], direction, 0.0)
-    generator = torch.Generator().manual_seed(0)
     condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)
-    seen = UNSEEN / torch.bincount(rows.index, minlength=problem.n).clamp(min=1).sqrt()
-    for _ in range(2):
-        b = rows.project(torch.randn(len(x), generator=generator, dtype=x.dtype).to(x))
-        target = torch.where(known, torch.inf, seen * rows.dot(b, b).sqrt())
-        result = tangent_cg(product, b, rows, condition, target, 200)
-        found = result.negative & ~negative
-        found = found & bends_down(problem, x, result.direction) if found.any() else found
-        direction = torch.where(found[rows.index], result.direction, direction)
-        negative = negative | found
-    return negative, direction
+    b, norm = _random(problem)
+    target = torch.where(known, torch.inf, _seen_at(problem, norm))
+    result = tangent_cg(product, b, rows, condition, target, 200)
+    negative = result.negative & bends_down(problem, x, result.direction) if result.negative.any() else negative
+    return negative, torch.where(negative[rows.index], result.direction, 0.0)
+
+
+def disturbance(problem: Minimisation, x: Tensor, norm: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A random dx, P H dx, and where a solve from x + dx to the residual `target` sees negative curvature, (n_structures,).
+
+    Along a direction of curvature -|k| a solve never leaves the residual |k| dx. It sees what is more than FLAT of the mean
+    curvature, where such a dx changes the residual by no more than its `norm`; where there is none is known without a look.
+    """
+    rows, known = problem.rows, problem.convex(x)
+    v, length = _random(problem)
+    curved = torch.zeros_like(v) if known.all() else rows.project(problem.curvature(x)(v))
+    size = rows.dot(curved, curved).sqrt().clamp(min=1e-300)
+    wanted = target * length / (FLAT * _seen_at(problem, length))
+    fits = ~known & (wanted <= norm)
+    scale = rows.each(torch.where(fits, wanted / size, 0.0))
+    return scale * v, scale * curved, known | fits
+
+
+def _random(problem: Minimisation) -> tuple[Tensor, Tensor]:
+    """A vector in the tangent space, (n_x,), and its norm in each structure."""
+    rows = problem.rows
+    drawn = torch.randn(len(rows.index), generator=torch.Generator().manual_seed(0), dtype=problem.space.origin.dtype)
+    b = rows.project(drawn.to(problem.space.origin))
+    return b, rows.dot(b, b).sqrt().clamp(min=1e-300)
+
+
+def _seen_at(problem: Minimisation, norm: Tensor) -> Tensor:
+    """Residual down to which the part of such a vector along a direction is seen."""
+    return UNSEEN * norm / torch.bincount(problem.index, minlength=problem.n).clamp(min=1).sqrt()
 
 
 def bends_down(problem: Minimisation, x: Tensor, direction: Tensor) -> Tensor:

@@ -20,11 +20,12 @@ from cgdft import (
     SplitCharges,
     Status,
     Structure,
+    Term,
     TotalCharge,
     check_solver,
 )
 from cgdft.functionals import Anharmonic, Electronegativity, Hardness, Hartree, QEq, QEqDipoles, Stiffening
-from cgdft.solvers import CG, Direct, FixedPoint, Newton
+from cgdft.solvers import CG, Direct, FixedPoint, Newton, cg
 from cgdft.solvers.factors import Factors, ModeFactors, factorise
 from cgdft.space import Entries
 
@@ -378,3 +379,34 @@ def test_newton_where_the_energy_has_lost_its_digits(seed):
     atoms = molecule("H2O")
     atoms.rattle(0.1, seed=seed)
     assert (QEq() + cancelling())(cgdft.Structure.from_ase(atoms)).iterations < 10
+
+
+class Bent(Term):
+    """k q^2 / 2, k of either sign."""
+
+    quadratic = True
+    local = True
+
+    def __init__(self, k):
+        super().__init__()
+        self.k = k
+
+    def energy(self, rho):
+        return rho.total(0.5 * self.k * rho.charges**2)
+
+
+@pytest.mark.parametrize("tolerance", [1e-12, 1e-7])
+def test_negative_curvature_that_no_slope_shows(tolerance, monkeypatch):
+    """Nothing drives the seventh charge; what a solve is disturbed by does."""
+    n = 12
+    structure = Structure(
+        [1] * n, torch.arange(n, dtype=torch.float64)[:, None] * torch.tensor([3.0, 0.0, 0.0], dtype=torch.float64)
+    )
+    chi, k = torch.linspace(-0.1, 0.1, n, dtype=torch.float64), torch.linspace(0.3, 0.5, n, dtype=torch.float64)
+    chi[6], k[6] = 0.0, -1e-2
+    model = Model(Electronegativity(chi) + Bent(k), Multipoles(width=1.0), constraints=[], solver=CG(tolerance))
+    assert model(structure, throw=False).status == [Status.UNBOUNDED]
+    monkeypatch.setattr(cg, "negative_curvature", None)
+    assert model(structure, throw=False).status == [Status.UNBOUNDED]  # seen on the way
+    monkeypatch.setattr(cg, "disturbance", lambda problem, x, *_: (0 * x, 0 * x, torch.ones(problem.n, dtype=torch.bool)))
+    assert model(structure, throw=False).status == [Status.CONVERGED]
