@@ -54,8 +54,10 @@ class CG(Solver):
         x, gradient, scale = beginning(problem, start)
         _, floor = norm_scale(problem, gradient)
         target = self.tolerance * scale + floor
-        solve, b = self._solve(problem, x), -rows.tangent(gradient)
-        moved, curved, seen = disturbance(problem, x, rows.dot(b, b).sqrt(), target)
+        b = -rows.tangent(gradient)
+        norm = rows.dot(b, b).sqrt()
+        solve = self._solve(problem, x, norm / target)
+        moved, curved, seen = disturbance(problem, x, norm, target)
         x = x + moved
         result = solve(b - curved, target, lambda y: -rows.tangent(problem.gradient(x + y)))
         x, negative = x + result.y, result.negative
@@ -72,7 +74,8 @@ class CG(Solver):
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""
-        rows, product, inner = problem.rows, problem.curvature(x), self._solve(problem, x)
+        rows, product = problem.rows, problem.curvature(x)
+        inner = self._solve(problem, x, torch.tensor(1 / self.tolerance))
 
         def solve(b: Tensor, floor: Tensor, noise: Tensor) -> Tensor:
             target = self.tolerance * rows.dot(b, b).sqrt() + floor + 1e-300
@@ -93,10 +96,13 @@ class CG(Solver):
 
         return saddle_point_inverse(problem, x, solve)
 
-    def _solve(self, problem: Minimisation, x: Tensor) -> Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], TangentResult]:
-        """(b, target, y -> b - P H y) -> y with P H y = b."""
+    def _solve(
+        self, problem: Minimisation, x: Tensor, reduction: Tensor
+    ) -> Callable[[Tensor, Tensor, Callable[[Tensor], Tensor]], TangentResult]:
+        """(b, target, y -> b - P H y) -> y with P H y = b; residuals are to become less by about `reduction`."""
         rows, rough = problem.rows, problem.approximate() if self.approximate else None
-        condition, product = precondition(problem, x), (rough or problem).curvature(x)
+        times = float(reduction.nan_to_num(1.0).clamp(1.0, 1e16).max().log10())  # some tenfold each time
+        condition, product = precondition(problem, x, times), (rough or problem).curvature(x)
 
         def inner(b: Tensor, target: Tensor) -> TangentResult:
             return tangent_cg(product, b, rows, condition, target, self.max_iterations)

@@ -1,8 +1,7 @@
-"""The long waves of a structure on a coarse mesh: their kernel K, the spline S from mesh to sites, and a first screening."""
+"""The long waves of a structure on a coarse mesh: their kernel K, and the spline S from the mesh to the sites."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -15,7 +14,6 @@ from cgdft.electrostatics.compiled_mesh import Array, CompiledMesh, mesh_axes
 from cgdft.electrostatics.mesh import mesh_shape
 from cgdft.electrostatics.open_kernel import COARSEST, margin
 from cgdft.problems.minimisation import Minimisation
-from cgdft.solvers.layers import Layers
 
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
@@ -47,7 +45,7 @@ def _of_structure(problem: Minimisation, s: int) -> CoarseMesh | None:
     box = _with_less_vacuum(Box.around(cell, pbc, positions, 4 * smooth), positions)
     shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
     most = max(MOST_POINTS, MOST_OF_ATOM * count)
-    return None if math.prod(shape) > most else CoarseMesh(sites, positions, smooth, box, shape)
+    return None if math.prod(shape) > most else CoarseMesh(s, sites, positions, smooth, box, shape)
 
 
 def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
@@ -73,47 +71,41 @@ class CoarseMesh:
     """The coarse mesh of one structure.
 
     Attributes:
+        structure: its number.
         sites: of the structure.
+        points: of the mesh.
+        kernel: K of the half of waves that a real transform keeps, not negative.
         itself: what the long waves of a charge do to itself, hartree / e^2.
-        softness: that the first screening takes, of a mesh point: of all the same, or of each layer, e^2 / hartree.
     """
 
-    def __init__(self, sites: slice, positions: Tensor, smooth: float, box: Box, shape: list[int]) -> None:
-        self.sites, width = sites, torch.full_like(positions[:, 0], smooth)
-        self.mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
-        self.points = math.prod(shape)
-        self.kernel = np.maximum(self.mesh.influence, 0)  # those cut or folded are negative for some
+    def __init__(self, structure: int, sites: slice, positions: Tensor, smooth: float, box: Box, shape: list[int]) -> None:
+        self.structure, self.sites, width = structure, sites, torch.full_like(positions[:, 0], smooth)
+        self._mesh = CompiledMesh(positions, width, 0, box, shape, ORDER, np.float32)
+        self.shape, self.points = self._mesh.shape, math.prod(shape)
+        self.kernel = np.maximum(self._mesh.influence, 0)  # those cut or folded are negative for some
         self.itself = _itself(smooth, (1 / mesh_axes(box, shape).norm(dim=0)).tolist())
-        self.softness: Array = np.zeros(1, np.float32)
-        self.screened = self.kernel
-        self.layers: Layers | None = None
 
-    def screened_by(self, softness: Array) -> CoarseMesh:
-        """The same with the softness of each site, (n,), e^2 / hartree, made even as a whole or, beside vacuum, in layers."""
-        screened = copy.copy(self)
-        screened.layers = Layers.of(self.kernel, self.mesh.spread(softness[:, None]))
-        if screened.layers is not None:
-            screened.softness = screened.layers.softness
-        else:
-            screened.softness = np.full(1, softness.sum() / self.points, np.float32)
-            screened.screened = self.kernel / (1 + self.kernel * screened.softness)
-        return screened
+    def spread(self, charges: Array) -> Array:
+        """S^T of charges (n, 1) of the sites."""
+        return self._mesh.spread(charges)
 
-    def waves(self, sites: Array) -> Array:
-        """Real vectors of each of some sites with S K S^T as their products, (n, 2 K)."""
-        waves = fft.rfftn(self.mesh.splines(sites), axes=(1, 2, 3), workers=self.mesh.threads)
-        waves *= np.sqrt(self.kernel * (self.mesh.double / self.points).astype(np.float32))
+    def take(self, values: Array) -> Array:
+        """S of values on the mesh, (n, 1)."""
+        return self._mesh.take(values)
+
+    def transformed(self, values: Array) -> Array:
+        """Waves of values on the mesh."""
+        return fft.rfftn(values, workers=self._mesh.threads)
+
+    def felt(self, waves: Array) -> float:
+        """Square of the norm of K r, r given by its waves."""
+        return float(((np.abs(waves) * self.kernel) ** 2 @ self._mesh.double.astype(np.float32)).sum()) / self.points
+
+    def vectors(self, sites: Array) -> Array:
+        """Real vectors of each of some sites, (n, 2 K), of which S K S^T are the products."""
+        waves = fft.rfftn(self._mesh.splines(sites), axes=(1, 2, 3), workers=self._mesh.threads)
+        waves *= np.sqrt(self.kernel * (self._mesh.double / self.points).astype(np.float32))
         return waves.reshape(len(sites), -1).view(np.float32)
-
-    def kerker(self, r: Array) -> tuple[Array, float]:
-        """d = (K^-1 + softness)^-1 r, and the square of the norm of K r: the potential that P leaves unscreened."""
-        waves = fft.rfftn(r, workers=self.mesh.threads)
-        felt = (np.abs(waves) * self.kernel) ** 2 @ self.mesh.double.astype(np.float32)
-        if self.layers is not None:
-            return self.layers.screened(r), float(felt.sum()) / self.points
-        waves *= self.screened
-        d = fft.irfftn(waves, s=self.mesh.shape, workers=self.mesh.threads, overwrite_x=True)
-        return d, float(felt.sum()) / self.points
 
 
 def _itself(width: float, spacings: list[float]) -> float:

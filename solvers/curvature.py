@@ -13,6 +13,8 @@ from cgdft.solvers.tangent import tangent_cg
 SPECTRUM = 400
 #: A random vector of n unknowns has 1 / sqrt(n) of its length along a direction; to this part of that a residual is taken.
 UNSEEN = 1e-3
+#: Iterations of a probe after which a Hessian is taken for flat.
+LONGEST = 2000
 #: Negative curvature, of the mean curvature, from which a disturbed solve sees it.
 FLAT = 1e-3
 
@@ -22,7 +24,7 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
 
     Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above, a
     conjugate-gradient solve with a random right-hand side finds it, as what lies along a direction of negative curvature never
-    leaves a residual: all but one time in a thousand, as far as the approximate terms know.
+    leaves a residual: all but one time in a thousand, as far as the approximate terms know, and if `LONGEST` iterations do.
     """
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
@@ -45,7 +47,7 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
     condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)
     b, norm = _random(problem)
     target = torch.where(known, torch.inf, _seen_at(problem, norm))
-    result = tangent_cg(product, b, rows, condition, target, 200)
+    result = tangent_cg(product, b, rows, condition, target, LONGEST)
     negative = result.negative & bends_down(problem, x, result.direction) if result.negative.any() else negative
     return negative, torch.where(negative[rows.index], result.direction, 0.0)
 

@@ -16,7 +16,13 @@ CORRECTION = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class TangentResult:
-    """y with P H y = b; `negative` (n_structures,) where negative curvature was met, along `direction` (n_x,)."""
+    """y with P H y = b, (n_x,).
+
+    Attributes:
+        converged: where the residual is below the target, (n_structures,).
+        negative: where negative curvature was met, (n_structures,), along `direction`, (n_x,).
+        history: norm of the residual after each step, (n_structures,) each.
+    """
 
     y: Tensor
     converged: Tensor
@@ -33,7 +39,7 @@ def tangent_cg(
     target: Tensor,
     max_iterations: int,
 ) -> TangentResult:
-    """Projected conjugate gradients for P H y = b, b in the tangent space; the preconditioner may change a little.
+    """Projected conjugate gradients for P H y = b, b in the tangent space; the preconditioner may change a little meanwhile.
 
     Inner products are per structure: a member's convergence does not depend on its neighbours in the batch.
 
@@ -47,14 +53,17 @@ def tangent_cg(
     y, r = torch.zeros_like(b), b.clone()
     norm = rows.dot(r, r).sqrt()
     history = [norm]
-    running = norm > target
+    running = ~(norm <= target)  # as NaN is none
     negative = torch.zeros_like(running)
     direction = torch.zeros_like(b)
-    z = precondition(r)
-    p, rz = z.clone(), rows.dot(r, z)
+    before, rz, p = r, torch.ones_like(norm), torch.zeros_like(b)
     for _ in range(max_iterations):
         if not running.any():
             break
+        z = precondition(r)
+        overlap, previous, rz = rows.dot(before, z), rz, rows.dot(r, z)
+        beta = torch.where(running, (rz - overlap) / previous.where(running, torch.ones_like(previous)), 0.0)
+        p = torch.where(rows.each(running), z + rows.each(beta) * p, p)
         hp = rows.project(product(p))
         curvature, length = rows.dot(p, hp), rows.dot(p, p)
         bad = running & (curvature <= 1e-14 * length)
@@ -67,11 +76,7 @@ def tangent_cg(
         before, r = r, rows.project(r - rows.each(alpha) * hp)
         norm = rows.dot(r, r).sqrt()
         history.append(norm)
-        running = running & (norm > target)
-        z = precondition(r)
-        rz, previous, overlap = rows.dot(r, z), rz, rows.dot(before, z)
-        beta = torch.where(running, (rz - overlap) / previous.where(running, torch.ones_like(previous)), 0.0)
-        p = torch.where(rows.each(running), z + rows.each(beta) * p, p)
+        running = running & ~(norm <= target)
     return TangentResult(y, ~running & ~negative, negative, direction, history)
 
 

@@ -11,14 +11,17 @@ from elsewhere import elsewhere
 from every_solver import SOLVERS
 from test_terms import TERMS, WIDTHS
 
-from cgdft import Density, Minimisation, Multipoles, Structure
+from cgdft import Density, Minimisation, Model, Multipoles, Structure
 from cgdft.citations import models
-from cgdft.functionals import QEq
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.learning import Batch, Frame, MessagePassing, Settings, Trainer
 from cgdft.learning.architectures import make, names
 from cgdft.learning.training.loss import parts, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
 from cgdft.slopes import slope
+from cgdft.solvers import CG, long_waves
+from cgdft.units import angstrom
+from cgdft.validation.speed.systems import thick_slab
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 QUICK = ("les", "local-charges", "shared-response")
@@ -132,6 +135,23 @@ def test_solvers(name, kind):
     with device_of(kind) as device:
         there = copy.deepcopy(model).to(device)(structure.to(device))
         torch.testing.assert_close(there.charges.cpu(), here, rtol=0, atol=1e-8)
+
+
+@DEVICES
+@pytest.mark.parametrize("matrix", [False, True], ids=["iterating", "as a matrix"])
+def test_long_waves(matrix, kind, monkeypatch):
+    """A slab of metal with water on it: meshes and matrices of the preconditioner are on the processor, all else is there."""
+    monkeypatch.setattr(long_waves.LongWaves, "_cost_of_matrix", lambda self: 0.0 if matrix else float("inf"))
+    system = thick_slab(1)
+    cell = torch.diag(torch.tensor(system.box)) * angstrom
+    structure = Structure(torch.tensor(system.numbers), torch.tensor(system.positions) * angstrom, cell, system.pbc)
+    terms = Electronegativity({"H": 0.1, "O": 0.3, "Au": 0.15}) + Hardness(0.05)
+    model = Model(Hartree(operator=Operator.MESH) + terms, Multipoles(width=1.9), solver=CG(1e-10))
+    here = model(structure)
+    with device_of(kind) as device:
+        there = copy.deepcopy(model).to(device)(structure.to(device))
+        torch.testing.assert_close(there.charges.cpu(), here.charges, rtol=0, atol=1e-8)
+        assert there.iterations <= here.iterations + 1
 
 
 MODELS = {record.name: record for record in models()}

@@ -1,5 +1,7 @@
 """Iterations do not grow with the system, whatever ansatz and constraints, and the answer is that of the matrix."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,8 +21,8 @@ from cgdft import (
     TotalCharge,
 )
 from cgdft.functionals import EEQ, Anharmonic, Electronegativity, Hardness, Hartree, Operator, QEq
-from cgdft.solvers import CG, Direct, Newton, coarse_mesh, long_waves
-from cgdft.solvers.layers import Layers
+from cgdft.solvers import CG, Direct, Newton, cg, coarse_mesh, long_waves
+from cgdft.solvers.screening import Even, Layers, screening
 from cgdft.units import angstrom, eV
 from cgdft.validation.speed import qeq, systems
 
@@ -92,13 +94,16 @@ class Misjudged(Hardness):
         return Hardness(0.13)
 
 
-def test_rough_terms_that_are_too_rough_do_not_spoil_the_answer():
+def test_rough_terms_that_are_too_rough_do_not_spoil_the_answer(monkeypatch):
+    given_up, refined = [], cg.refined
+    monkeypatch.setattr(cg, "refined", lambda *given: (given_up.append(found := refined(*given)), found)[1])
     structure = structure_of(systems.salt(2))
     functional = Hartree() + Electronegativity({"Na": 0.1, "Cl": 0.3})
     right = Model(functional + Hardness(0.4), Multipoles(width=1.9), solver=Direct())(structure)
     model = Model(functional + Misjudged(0.4), Multipoles(width=1.9), solver=CG(1e-10))
     assert model.problem(structure).approximate() is not None
     assert float((model(structure).charges - right.charges).abs().max()) < 1e-9
+    assert not given_up[0].converged
 
 
 def water():
@@ -153,13 +158,60 @@ def test_as_a_matrix(make, ansatz, constraints, monkeypatch):
     functional = Hartree(operator=Operator.COMPILED) + Hardness(0.3) + Hardness(0.3, l=1)
     model = Model(functional, Multipoles(1, width=0.7 * angstrom), ANSATZES[ansatz], CONSTRAINTS[constraints])
     monkeypatch.setattr(long_waves, "RESIDUAL", 1e-6)
-    monkeypatch.setattr(long_waves, "_dearer", lambda *_: True)
+    monkeypatch.setattr(long_waves.LongWaves, "_cost_of_matrix", lambda self: 0.0)
     with torch.no_grad():
         problem = model.problem(structure)
         r = problem.rows.project(torch.randn(len(problem.index), generator=torch.Generator().manual_seed(0), dtype=D))
         apply = long_waves.precondition(problem, torch.zeros_like(r))
         first, second = apply(r), apply(r)
     assert 0 < float((first - second).norm()) < 1e-4 * float(first.norm())
+
+
+def factorised(structure, functional, start=None, tolerance=1e-8):
+    """How many structures' preconditioners are a matrix."""
+    solution = Model(functional, Multipoles(width=1.0 * angstrom), solver=CG(tolerance))(structure, start)
+    coupling = solution.problem.cached("long waves", None).coupling
+    return solution, 0 if coupling is None else len(coupling)
+
+
+def test_which_are_factorised():
+    """Slabs of some hundred unknowns, where iterations are many; not where the start is near, nor where most is padding."""
+    rock_salt, slab, tall = (make(n) for make, n in ((systems.salt, 3), (systems.thick_slab, 3), (systems.thick_slab, 14)))
+    for system, many in ((rock_salt, 0), (slab, 1), (tall, 0)):
+        assert factorised(structure_of(system), functional_of(system, operator=Operator.COMPILED))[1] == many
+    local = (
+        Hartree(operator=Operator.COMPILED) + Electronegativity({"H": 0.1, "C": 0.2, "O": 0.25, "Au": 0.15}) + Hardness(0.02)
+    )
+    atoms, benzene = structure_of(slab), Structure.from_ase(molecule("C6H6"))
+    both, many = factorised(Structure.batch([atoms, atoms]), local)
+    assert many == 2
+    assert factorised(Structure.batch([atoms, atoms]), local, both, 1e-7)[1] == 0
+    assert factorised(Structure.batch([atoms, *400 * [benzene]]), local)[1] == 0
+
+
+def test_members_that_move_no_charge_have_no_part_in_the_matrix(monkeypatch):
+    monkeypatch.setattr(long_waves.LongWaves, "_cost_of_matrix", lambda self: 0.0)
+    argon = Structure([18] * 18, 9.0 * torch.cartesian_prod(*[torch.arange(k, dtype=D) for k in (3, 3, 2)]))
+    alone = structure_of(systems.water(3))
+    model = Model(
+        Hartree(operator=Operator.COMPILED) + Electronegativity({"O": 0.3, "H": 0.1, "Ar": 0.2}),
+        Multipoles(width=1.0),
+        SplitCharges(hardness=0.2),
+        constraints=[],
+        solver=CG(1e-10),
+    )
+    together = model(Structure.batch([alone, argon]))
+    assert torch.allclose(together.charges[: alone.n_atoms], model(alone).charges, atol=1e-8)
+
+
+@pytest.mark.parametrize(("make", "size", "most"), [(systems.wide_slab, 6, 190), (systems.thick_slab, 8, 230)])
+def test_layers_screen_slabs_first(make, size, most, monkeypatch):
+    """The mean of the whole box takes 360 and 390 iterations of the screened Poisson equation."""
+    found, felt = [], coarse_mesh.CoarseMesh.felt
+    monkeypatch.setattr(coarse_mesh.CoarseMesh, "felt", lambda *given: (found.append(1), felt(*given))[1])
+    system = make(size)
+    model_of(system, CG(1e-8), operator=Operator.COMPILED)(structure_of(system))
+    assert len(found) < most
 
 
 def inverse_square(to_k, shape):
@@ -186,30 +238,28 @@ def test_layers(axis, even):
     unit = np.eye(120).reshape(120, *shape)
     matrix = np.stack([applied(one).ravel() for one in unit])
     expected = np.linalg.solve(np.eye(120) + matrix * softness.ravel(), matrix @ r.ravel()).reshape(shape)
-    assert np.abs(layers.screened(r.astype(np.float32)) - expected).max() < 1e-4 * np.abs(expected).max()
+    assert np.abs(layers(r.astype(np.float32), None) - expected).max() < 1e-4 * np.abs(expected).max()
     if even:
         assert np.allclose(expected, fft.irfftn(kernel / (1 + 0.02 * kernel) * fft.rfftn(r), s=shape))
 
 
 def test_only_slabs_have_layers():
-    kernel = inverse_square(np.eye(3), (8, 8, 8))
-    slab, rod, bulk = np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), np.ones((8, 8, 8))
+    slab, rod, full = np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), np.ones((8, 8, 8))
     slab[:, 2:6], rod[:, 2:6, 2:6] = 1.0, 1.0
-    found = Layers.of(kernel, slab.astype(np.float32))
-    assert found is not None
-    assert found.axis == 1
-    assert found.softness.ravel().tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
-    assert Layers.of(inverse_square(np.array([[1, 0, 0], [0, 1, 0], [0, 0.3, 1]]), (8, 8, 8)), slab) is None  # skewed
-    assert Layers.of(kernel, rod) is None
-    assert Layers.of(kernel, bulk) is None
-    assert Layers.of(kernel, 0 * bulk) is None
 
+    def found(softness, to_k):
+        mesh = SimpleNamespace(
+            spread=lambda _: softness, shape=softness.shape, points=softness.size, kernel=inverse_square(to_k, softness.shape)
+        )
+        return screening(mesh, np.ones(4))
 
-def test_slabs_are_preconditioned_by_a_matrix():
-    for make, size, which in ((systems.salt, 3, False), (systems.thick_slab, 3, True), (systems.thick_slab, 14, False)):
-        system = make(size)
-        solution = model_of(system, CG(1e-8), operator=Operator.COMPILED)(structure_of(system))
-        assert ("long waves as a matrix" in solution.problem._kept) is which
+    layers = found(slab, np.eye(3))
+    assert isinstance(layers, Layers)
+    assert layers.axis == 1
+    assert layers.softness.ravel().tolist() == [0, 0, 1, 1, 1, 1, 0, 0]
+    skewed = np.array([[1, 0, 0], [0, 1, 0], [0, 0.3, 1]])
+    for softness, to_k in ((slab, skewed), (rod, np.eye(3)), (full, np.eye(3)), (0 * full, np.eye(3))):
+        assert isinstance(found(softness, to_k), Even)
 
 
 def test_newton():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -11,12 +12,10 @@ from cgdft.derivatives.settings import OF_MODULES
 
 
 def check_registered(model: nn.Module) -> None:
-    """Raise a TypeError that names a plain list or dict of parameters or modules in a part of the model."""
+    """Raise a TypeError that names a plain list, dict, tuple or set with parameters or modules in a part of the model."""
     for part in model.modules():
         for name, value in vars(part).items():
-            if name in OF_MODULES or not isinstance(value, list | tuple | set | Mapping):
-                continue
-            held = next((kind for one in _within(value) if (kind := _trainable(one))), None)
+            held = None if name in OF_MODULES else next((kind for one in _within(value) if (kind := _trainable(one))), None)
             if held is not None:
                 which = "Dict" if isinstance(value, Mapping) else "List"
                 raise TypeError(
@@ -25,8 +24,14 @@ def check_registered(model: nn.Module) -> None:
                 )
 
 
-def _within(value: Any) -> list[Any]:
-    return list(value.values()) if isinstance(value, Mapping) else list(value)
+def _within(value: Any) -> Iterator[Any]:
+    """What is in a collection, and in those within it."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        for one in value:
+            yield one
+            yield from _within(one)
 
 
 def _trainable(one: Any) -> str | None:

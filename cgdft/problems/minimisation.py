@@ -218,6 +218,7 @@ class Minimisation(Problem):
             return None
         other = copy.copy(self)
         other.functional, other._kept = Functional(terms), {}
+        vars(other).pop("harmonic", None)
         return other
 
     def hessian(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n n"]:
