@@ -93,14 +93,6 @@ class CoarseMesh:
         """S of values on the mesh, (n, 1)."""
         return self._mesh.take(values)
 
-    def transformed(self, values: Array) -> Array:
-        """Waves of values on the mesh."""
-        return fft.rfftn(values, workers=self._mesh.threads)
-
-    def felt(self, waves: Array) -> float:
-        """Square of the norm of K r, r given by its waves."""
-        return float(((np.abs(waves) * self.kernel) ** 2 @ self._mesh.double.astype(np.float32)).sum()) / self.points
-
     def vectors(self, sites: Array) -> Array:
         """Real vectors of each of some sites, (n, 2 K), of which S K S^T are the products."""
         waves = fft.rfftn(self._mesh.splines(sites), axes=(1, 2, 3), workers=self._mesh.threads)

@@ -138,11 +138,11 @@ class LongWaves:
         r, p, image = b, phi, phi
         target, rd = np.array(accepted) * [mesh.points for mesh in self.meshes], np.zeros(len(self.meshes))
         for iterations in range(MOST):
-            waves = [mesh.transformed(one) for mesh, one in zip(self.meshes, r, strict=True)]
-            left = np.array([mesh.felt(one) for mesh, one in zip(self.meshes, waves, strict=True)]) > target
+            waves = [screen.waves(one) for screen, one in zip(self.screenings, r, strict=True)]
+            left = np.array([screen.felt(one) for screen, one in zip(self.screenings, waves, strict=True)]) > target
             if not left.any():
                 return phi, iterations
-            d = [screen(*both) for screen, *both in zip(self.screenings, r, waves, strict=True)]
+            d = [screen(one) for screen, one in zip(self.screenings, waves, strict=True)]
             induced = self._push(self.respond(self._pull(d)))
             curved = [one + (n - screen.softness * f) for screen, one, n, f in zip(self.screenings, r, induced, d, strict=True)]
             rd, before = dot(r, d), rd
