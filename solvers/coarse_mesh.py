@@ -18,7 +18,7 @@ from cgdft.problems.minimisation import Minimisation
 #: Spacing of the coarse mesh, bohr; order of its splines; fewest atoms of a structure with long waves.
 SPACING, ORDER, FEWEST = 4.0, 3, 16
 #: Waves are left alone on a mesh of more points than these, and of more than these an atom.
-MOST_POINTS, MOST_OF_ATOM = 50_000, 1000
+MOST_POINTS, MOST_OF_ATOM = 20_000, 300
 #: Around an open structure, bohr; relative error of its kernel where that takes less.
 VACUUM, ROUGH = 50.0, 1e-2
 #: Length over width of a wire from which its own kernel is worth more than that of images, which is positive.
