@@ -16,6 +16,8 @@ LISTED = 30
 
 def as_text(solution: Solution) -> str:
     """A readable table with units."""
+    from cgdft.constraint import PotentialDifference
+
     structure = solution.structure
     lines = [f"{solution.model.name} on {structure!r}"]
     if len(structure) == 1:
@@ -31,6 +33,10 @@ def as_text(solution: Solution) -> str:
     solver = solution.solver
     lines.append(f"{type(solver).__name__}: {solution.iterations} iteration(s), residual {worst:.1e} {solver.residual_unit}")
     lines += [f"{term.name}: {term.evaluation}" for term in solution.problem.functional if term.evaluation]
+    if structure.pbc.all(1).any() and any(isinstance(one, PotentialDifference) for one in solution.model.constraints):
+        lines.append(
+            "note: the field between electrodes also goes through the vacuum to their images; set pbc False along the normal"
+        )
     lines += [f"structure {s}: {status.value}" for s, status in enumerate(solution.status) if status.name != "CONVERGED"][
         :LISTED
     ]

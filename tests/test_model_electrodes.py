@@ -172,3 +172,13 @@ def test_a_perfect_metal_beside_one_that_screens():
     model = Electrodes(lambda s: s.numbers == 13, lambda s: s.numbers == 79, 0.1, length=(0.0, 1.0), volume=50.0, width=1.0)
     (hardness,) = (term for term in model.functional if isinstance(term, Hardness))
     assert hardness.eta(structure).tolist() == pytest.approx([0, 0, *2 * [4 * math.pi / 50]])
+
+
+def test_of_images_along_the_normal_it_is_said():
+    structure, n = plates(8.0 * angstrom)
+    model = Electrodes(range(n), range(n, 2 * n), 1.0 * volt)
+    assert "images" not in str(model(structure))
+    cell = structure.cell[0] + torch.diag(torch.tensor([0.0, 0.0, 80.0], dtype=D))
+    assert "note: the field between electrodes also goes through the vacuum" in str(
+        model(Structure(structure.numbers, structure.positions, cell, True))
+    )
