@@ -61,8 +61,7 @@ class CG(Solver):
         x = x + moved
         result = solve(b - curved, target, lambda y: -rows.tangent(problem.gradient(x + y)))
         x, negative = x + result.y, result.negative
-        if not (seen | negative).all():
-            negative = negative | negative_curvature(problem, x)[0]
+        negative = negative | negative_curvature(problem, x, seen | negative)[0]
         status = [
             Status.UNBOUNDED if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
             for bad, good in zip(negative.tolist(), result.converged.tolist(), strict=True)
@@ -70,7 +69,7 @@ class CG(Solver):
         gradient = problem.gradient(x)
         norm, floor = norm_scale(problem, gradient)
         require_stationary(problem, x, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
-        return Minimum(x, rows.multipliers(gradient), status, torch.stack(result.history))
+        return Minimum(x, rows.multipliers(gradient), status, torch.stack([*result.history[:-1], norm]))
 
     def linearise(self, problem: Minimisation, x: Tensor) -> Inverse:
         """Solves by conjugate gradients to the same tolerance, relative to the right-hand side."""

@@ -16,20 +16,25 @@ UNSEEN = 1e-3
 #: Iterations of a probe after which a Hessian is taken for flat.
 LONGEST = 2000
 #: Negative curvature, of the mean curvature, from which a disturbed solve sees it.
-FLAT = 1e-3
+FLAT = 1e-2
+#: Part of a residual by which it may be changed.
+LITTLE = 1e-3
 
 
-def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor]:
+def negative_curvature(problem: Minimisation, x: Tensor, known: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Structures with negative curvature at x, (n_structures,), and a direction of it, (n_x,).
 
     Terms that are convex, or outweighed by the local ones, need no look. Up to SPECTRUM unknowns the answer is exact; above, a
     conjugate-gradient solve with a random right-hand side finds it, as what lies along a direction of negative curvature never
     leaves a residual: all but one time in a thousand, as far as the approximate terms know, and if `LONGEST` iterations do.
+
+    Args:
+        known: structures that need no look, (n_structures,); default: those `Minimisation.convex`.
     """
     rows = problem.rows
     negative = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
     direction = torch.zeros_like(x)
-    known = problem.convex(x)
+    known = problem.convex(x) if known is None else known
     if len(x) == 0 or known.all():
         return negative, direction
     if rows.longest <= SPECTRUM:
@@ -55,15 +60,16 @@ def negative_curvature(problem: Minimisation, x: Tensor) -> tuple[Tensor, Tensor
 def disturbance(problem: Minimisation, x: Tensor, norm: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A random dx, P H dx, and where a solve from x + dx to the residual `target` sees negative curvature, (n_structures,).
 
-    Along a direction of curvature -|k| a solve never leaves the residual |k| dx. It sees what is more than FLAT of the mean
-    curvature, where such a dx changes the residual by no more than its `norm`; where there is none is known without a look.
+    Along a direction of curvature -|k| a solve never leaves the residual |k| dx: it sees what is more than FLAT of the mean
+    curvature. dx is zero where that would change the residual by more than LITTLE of its `norm`, as of starts that are near;
+    and of modes, which may move at no cost: what is flat keeps dx.
     """
     rows, known = problem.rows, problem.convex(x)
     v, length = _random(problem)
     curved = torch.zeros_like(v) if known.all() else rows.project(problem.curvature(x)(v))
     size = rows.dot(curved, curved).sqrt().clamp(min=1e-300)
     wanted = target * length / (FLAT * _seen_at(problem, length))
-    fits = ~known & (wanted <= norm)
+    fits = ~known & (wanted <= LITTLE * norm) & (problem.space.picked(problem.space.origin) is not None)
     scale = rows.each(torch.where(fits, wanted / size, 0.0))
     return scale * v, scale * curved, known | fits
 

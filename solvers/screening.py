@@ -11,6 +11,8 @@ Source: of the first, G. P. Kerker, Phys. Rev. B 23, 3082 (1981).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -36,13 +38,13 @@ def screening(mesh: CoarseMesh, softness: Array) -> Screening:
     uneven = [float(one.var()) > UNEVEN * float(one.mean()) ** 2 for one in profiles]
     axis = int(np.argmax(uneven))
     soft = np.flatnonzero(profiles[axis] > SOFT * profiles[axis].max())
-    waves = mesh.points // (2 * mesh.shape[axis])
-    if sum(uneven) == 1 and len(soft) <= MOST and waves * len(soft) ** 2 <= NUMBERS:
+    count = mesh.points // mesh.shape[axis]  # of waves along the layers, twice
+    if sum(uneven) == 1 and len(soft) <= MOST and count * len(soft) ** 2 <= 2 * NUMBERS:
         return Layers(mesh.kernel, mesh.shape, profiles[axis], axis, soft)
     return Even(mesh.kernel, mesh.shape, float(softness.sum()) / mesh.points)
 
 
-class Screening:
+class Screening(ABC):
     """(K^-1 + s)^-1 of waves, which are those of values on a mesh with one axis first.
 
     Args:
@@ -55,6 +57,8 @@ class Screening:
     """
 
     softness: Array
+    #: In which waves are held.
+    dtype: ClassVar[Any] = np.float32
 
     def __init__(self, kernel: Array, shape: tuple[int, ...], axis: int = 0) -> None:
         self.axis, self.threads = axis, torch.get_num_threads()
@@ -65,7 +69,7 @@ class Screening:
 
     def waves(self, values: Array) -> Array:
         """Of values on the mesh."""
-        return fft.rfftn(np.moveaxis(values, self.axis, 0), workers=self.threads)
+        return fft.rfftn(np.moveaxis(values, self.axis, 0).astype(self.dtype), workers=self.threads)
 
     def values(self, waves: Array) -> Array:
         """The reverse."""
@@ -76,9 +80,9 @@ class Screening:
         """Square of the norm of K r, r given by its waves."""
         return float(((np.abs(waves) * self.kernel) ** 2 @ self.double).sum()) / math.prod(self.shape)
 
+    @abstractmethod
     def __call__(self, waves: Array) -> Array:
         """(K^-1 + s)^-1 r on the mesh, r given by its waves."""
-        raise NotImplementedError
 
 
 class Even(Screening):
@@ -100,6 +104,8 @@ class Layers(Screening):
     What long waves feel nearly cancels with what they induce.
     """
 
+    dtype = np.float64
+
     def __init__(self, kernel: Array, shape: tuple[int, ...], softness: Array, axis: int, soft: Array) -> None:
         super().__init__(kernel, shape, axis)
         self.kernel = self.waves(fft.irfftn(kernel.astype(np.float64), s=shape, workers=self.threads)).real
@@ -116,10 +122,6 @@ class Layers(Screening):
             inside.diagonal(dim1=1, dim2=2).add_(1.0)
             half = torch.linalg.solve_triangular(torch.linalg.cholesky(inside), torch.diag(root).to(inside), upper=False)
             made.copy_(half.mH @ half)
-
-    def waves(self, values: Array) -> Array:
-        """Of values on the mesh."""
-        return super().waves(values.astype(np.float64))
 
     def __call__(self, waves: Array) -> Array:
         """(K^-1 + s)^-1 r."""

@@ -279,8 +279,9 @@ def test_what_is_not_said_is_refused():
     assert float(alpha[0, 0]) > 0.0
     with pytest.raises(ValueError, match="`carried` must be, along open axes, the dipole of the charge that a mode moves"):
         dense.replace(ansatz=ResponseModes(short))(layer)
-    with pytest.raises(ValueError, match="`carried` must be, but for whole cells of the charge that a mode moves between two"):
-        dense.replace(ansatz=ResponseModes(short))(structure)
+    endless = said._replace(carried=torch.full_like(way, torch.inf))
+    with pytest.raises(ValueError, match="`carried` of a Space must be finite"):
+        dense.replace(ansatz=ResponseModes(endless))(structure)
 
 
 def test_charge_that_goes_around_a_cell_at_no_cost_has_no_response():

@@ -246,6 +246,17 @@ def test_layers(axis, shape):
     assert np.abs(even(even.waves(r)) - same(same.waves(r))).max() < 1e-5 * np.abs(r).max()
 
 
+def test_particles_in_much_vacuum_do_without():
+    meshes = []
+    for length in (8.0, 30.0):
+        atoms = molecule("H2O", cell=[3.1] * 3) * (4, 4, 4)
+        atoms.set_cell([length * 3.1] * 3)
+        atoms.pbc = True
+        with torch.no_grad():
+            meshes.append(coarse_mesh.coarse_meshes(EEQ().problem(Structure.from_ase(atoms))))
+    assert [len(one) for one in meshes] == [1, 0]
+
+
 def test_only_slabs_have_layers():
     slab, rod, full = np.zeros((8, 8, 8)), np.zeros((8, 8, 8)), np.ones((8, 8, 8))
     slab[:, 2:6], rod[:, 2:6, 2:6] = 1.0, 1.0

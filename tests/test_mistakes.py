@@ -192,8 +192,12 @@ def made(structure=WATER, **wrong):
 
 
 def test_what_is_made_right_is_solved():
-    for held in ([], [0.1, WATER], {"H": D}, torch.nn.ParameterList([PARAMETER])):
+    frozen = torch.nn.Linear(1, 1).requires_grad_(False)
+    for held in ([], [0.1, WATER], {"H": D}, torch.nn.ParameterList([PARAMETER]), torch.nn.GRU(1, 1), [frozen]):
         assert float((QEq() + Listed(held))(WATER).charges[0]) < -0.1
+    term = Listed(torch.nn.ModuleList([torch.nn.Linear(1, 1)]))
+    term.alias = tuple(term.held)
+    assert isinstance(QEq() + term, Model)
     assert float(made().charges[0]) < -0.1
     assert float(law(lambda s, w: -s.total(w))(WATER).charges[0]) < -0.01
 
