@@ -66,10 +66,10 @@ def disturbance(problem: Minimisation, x: Tensor, norm: Tensor, target: Tensor) 
     """
     rows, known = problem.rows, problem.convex(x)
     v, length = _random(problem)
-    curved = torch.zeros_like(v) if known.all() else rows.project(problem.curvature(x)(v))
-    size = rows.dot(curved, curved).sqrt().clamp(min=1e-300)
     wanted = target * length / (FLAT * _seen_at(problem, length))
     fits = ~known & (wanted <= LITTLE * norm) & (problem.space.picked(problem.space.origin) is not None)
+    curved = rows.project(problem.curvature(x)(v)) if fits.any() else torch.zeros_like(v)
+    size = rows.dot(curved, curved).sqrt().clamp(min=1e-300)
     scale = rows.each(torch.where(fits, wanted / size, 0.0))
     return scale * v, scale * curved, known | fits
 
