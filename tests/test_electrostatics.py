@@ -383,23 +383,3 @@ def test_widths_that_need_more_than_memory_are_refused():
     pair = Structure([11, 17], [[0.0, 0, 0], [5.0, 5.0, 5.0]], torch.eye(3, dtype=torch.float64) * 10.0, True)
     with pytest.raises(ValueError, match="`width` must be such that sums over pairs fit into memory"):
         Model(Hartree() + Hardness(0.5), Multipoles(width={"Na": 0.3, "Cl": 1e3}))(pair)
-
-
-@pytest.mark.parametrize(
-    ("settings", "lmax", "most"),
-    [
-        ({}, 0, 100),
-        ({"accuracy": 1e-7}, 0, 200),
-        ({"self_interaction": False}, 0, 200),
-        ({"self_interaction": False, "accuracy": 1e-7}, 0, 400),
-        ({}, 1, 200),
-        ({"accuracy": 1e-7}, 1, 400),
-    ],
-)
-def test_how_large_a_periodic_matrix_is(settings, lmax, most):
-    """As docs/scale.md says; larger ones are sums in compiled loops."""
-    basis, largest = Multipoles(lmax, width=1.0), most // (lmax + 1) ** 2
-    for n, operator in ((largest, Operator.DENSE), (largest + 1, Operator.COMPILED)):
-        positions = torch.arange(n, dtype=D)[:, None] * torch.tensor([3.0, 0.0, 0.0], dtype=D)
-        structure = Structure([1] * n, positions, torch.diag(torch.tensor([3.0 * n, 12.0, 12.0], dtype=D)), True)
-        assert Hartree(**settings).prepare(structure, basis.prepare(structure)).operator is operator
