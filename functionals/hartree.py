@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 OPEN, PERIODIC, NUMBERS = 2000, 100, 200_000_000
 #: Up to so many it does not matter how many of them are padding.
 PADDED = 10_000_000
-#: From this relative error on, twice as many in a periodic structure: there are fewer waves and pairs. Twice as many also of
-#: multipoles l > 0, which share the phases of waves, and where multipoles do not interact with themselves: whether there is a
-#: minimum is then told by the matrix.
+#: Twice as many in a periodic structure from this relative error on, as there are fewer waves and pairs; and twice as many of
+#: l > 0, which share the phases of waves, and without self-interaction, as the matrix then tells whether there is a minimum.
 ROUGH_MATRIX = 1e-7
 #: In cells of so few of the narrowest widths hardly any wave is long, and errors of meshes are known relative to these.
 FEW_WIDTHS = 5.5
@@ -125,8 +124,8 @@ class Hartree(Term):
             return self.operator
         n = int(structure.counts.max()) * sites.size
         rough = self.accuracy is not None and self.accuracy >= ROUGH_MATRIX
-        worth = sites.lmax > 0 or not self.self_interaction
-        most = OPEN if not structure.pbc.any() else PERIODIC * (1 + rough) * (1 + worth)
+        doubled = (rough, sites.lmax > 0 or not self.self_interaction)
+        most = OPEN if not structure.pbc.any() else PERIODIC * 2 ** sum(doubled)
         numbers, needed = len(structure) * n * n, sites.size**2 * int((structure.counts**2).sum())
         padded = numbers > max(PADDED, 4 * needed)
         if self.dtype == torch.float64 and n <= most and numbers <= NUMBERS and not padded:

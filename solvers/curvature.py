@@ -50,8 +50,8 @@ def negative_curvature(problem: Minimisation, x: Tensor, known: Tensor | None = 
         direction = rows.project(rows.unpad(lowest))
         return negative, torch.where(negative[rows.index], direction, 0.0)
     condition, product = precondition(problem, x), (problem.approximate() or problem).curvature(x)
-    b, norm = _random(problem)
-    target = torch.where(known, torch.inf, _seen_at(problem, norm))
+    b = _random(problem)
+    target = torch.where(known, torch.inf, _seen(problem) * rows.dot(b, b).sqrt())
     result = tangent_cg(product, b, rows, condition, target, LONGEST)
     negative = result.negative & bends_down(problem, x, result.direction) if result.negative.any() else negative
     return negative, torch.where(negative[rows.index], result.direction, 0.0)
@@ -65,26 +65,26 @@ def disturbance(problem: Minimisation, x: Tensor, norm: Tensor, target: Tensor) 
     and of modes, which may move at no cost: what is flat keeps dx.
     """
     rows, known = problem.rows, problem.convex(x)
-    v, length = _random(problem)
-    wanted = target * length / (FLAT * _seen_at(problem, length))
+    wanted = target / (FLAT * _seen(problem))
     fits = ~known & (wanted <= LITTLE * norm) & (problem.space.picked(problem.space.origin) is not None)
-    curved = rows.project(problem.curvature(x)(v)) if fits.any() else torch.zeros_like(v)
-    size = rows.dot(curved, curved).sqrt().clamp(min=1e-300)
-    scale = rows.each(torch.where(fits, wanted / size, 0.0))
+    if not fits.any():
+        return torch.zeros_like(x), torch.zeros_like(x), known
+    v = _random(problem)
+    curved = rows.project(problem.curvature(x)(v))
+    scale = rows.each(torch.where(fits, wanted / rows.dot(curved, curved).sqrt().clamp(min=1e-300), 0.0))
     return scale * v, scale * curved, known | fits
 
 
-def _random(problem: Minimisation) -> tuple[Tensor, Tensor]:
-    """A vector in the tangent space, (n_x,), and its norm in each structure."""
-    rows = problem.rows
-    drawn = torch.randn(len(rows.index), generator=torch.Generator().manual_seed(0), dtype=problem.space.origin.dtype)
-    b = rows.project(drawn.to(problem.space.origin))
-    return b, rows.dot(b, b).sqrt().clamp(min=1e-300)
+def _random(problem: Minimisation) -> Tensor:
+    """A vector in the tangent space, (n_x,)."""
+    like = problem.space.origin
+    drawn = torch.randn(len(problem.index), generator=torch.Generator().manual_seed(0), dtype=like.dtype)
+    return problem.rows.project(drawn.to(like))
 
 
-def _seen_at(problem: Minimisation, norm: Tensor) -> Tensor:
-    """Residual down to which the part of such a vector along a direction is seen."""
-    return UNSEEN * norm / torch.bincount(problem.index, minlength=problem.n).clamp(min=1).sqrt()
+def _seen(problem: Minimisation) -> Tensor:
+    """Part of a random vector's length down to which what it has along a direction is seen, (n_structures,)."""
+    return UNSEEN / torch.bincount(problem.index, minlength=problem.n).clamp(min=1).sqrt()
 
 
 def bends_down(problem: Minimisation, x: Tensor, direction: Tensor) -> Tensor:

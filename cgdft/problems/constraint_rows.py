@@ -206,7 +206,8 @@ class ConstraintRows:
             half = along - 0.5 * (along @ basis.transpose(1, 2) + torch.eye(len(self)).to(matrix)) @ basis
             crossed = basis.transpose(1, 2) @ half
             matrix = matrix - crossed - crossed.transpose(1, 2)
-        return matrix + torch.diag_embed(1 - self.pad(torch.ones_like(self.share)))
+        padding = 1 - self.pad(torch.ones_like(self.share))
+        return matrix + torch.diag_embed(padding) if padding.any() else matrix
 
     def charges(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """C v."""
