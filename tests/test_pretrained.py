@@ -1,6 +1,7 @@
 """The trained models of the package: found by name, as good as they say, and knowing where they were not trained."""
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -97,6 +98,33 @@ class TestEach:
         assert {Path(one.filename).name for one in told} == {"test_pretrained.py"}
         with pytest.raises(ValueError, match="got Fe"):
             model(Structure.from_ase(Atoms("FeO", [[0, 0, 0], [0, 0, 1.6]])))
+
+    @pytest.mark.parametrize(
+        ("symbols", "charge", "spin", "told"),
+        [
+            ("H2O", 1, 0, "H2O has the total charge 1, in the training of H2O 0;"),
+            ("OH", 1, 0, "HO has the total charge 1, in the training of HO -1;"),
+            ("C2F4", 2, 0, "C2F4 has the total charge 2, in the training -1 to 1;"),
+            ("C2F4", 1, 0, "C2F4 has unpaired electrons, 1 or more, in the training 0;"),
+            ("H2O", 0, 2, "H2O has unpaired electrons, 2 or more, in the training 0;"),
+        ],
+    )
+    def test_charges_it_does_not_know(self, name, symbols, charge, spin, told):
+        model, atoms = load(name), molecule(symbols)
+        known = Structure.from_ase(molecule("H2O"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(known)
+        both = Structure.batch([known, Structure.from_ase(atoms, charge, spin)])
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            model(both[1])
+            model(both)
+        assert [str(one.message) for one in found if "electrons" in str(one.message) or "charge" in str(one.message)] == [
+            f"{told} the like is not told again"
+        ]
+        with pytest.warns(OutsideTraining, match=re.escape(f"structure 1 ({told.split()[0]}) {told.split(' ', 1)[1]}")):
+            load(name)(both)
 
     def test_on_the_command_line(self, name, tmp_path):
         from ase.io import write

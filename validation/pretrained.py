@@ -80,7 +80,7 @@ small-response is good for charges and dipoles, small-qeq for charges, whose mol
 for training (`start`, see [training](training.md)), neither for thermochemistry. Of what is far from small molecules at rest
 they know nothing, though each atom has surroundings as in training: small-response gives zwitterionic glycine 3.9 of 10.6
 debye, benzene 39 of the 59 bohr^3 that it has in this basis, radicals the energies of closed shells. Atoms in surroundings
-unlike those of the training get a warning.
+unlike those of the training get a warning, and so do other total charges than -1, 0 and 1 e, and open shells.
 `cgdft/learning/pretrained` has the last training of each as a file for `cgdft train`; since that began with an earlier one,
 neither can be made again from it alone.
 

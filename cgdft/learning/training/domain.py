@@ -1,4 +1,4 @@
-"""What surroundings a model was trained on, and a warning when it is asked about others."""
+"""What surroundings and charges a model was trained on, and a warning when it is asked about others."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from torch import Tensor, nn
 from cgdft.electrostatics.pairs import separations
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.message_passing import neighbour_list
+from cgdft.learning.training.charge_states import outside, widen
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
-#: element -> "neighbours": least and most of them; "nearest": the largest distance to the nearest one, bohr (left out without
-#: any); "closest": element of a neighbour -> the smallest distance to one, bohr.
+#: "charge_states": see there; "surroundings": element -> "neighbours": least and most of them; "nearest": the largest distance
+#: to the nearest one, bohr (left out without any); "closest": element of a neighbour -> the smallest distance to one, bohr.
 Ranges = Mapping[str, Mapping[str, Any]]
 
 
 class OutsideTraining(UserWarning):
-    """A structure has an atom in surroundings that the model was not trained on."""
+    """A structure has a charge, or an atom in surroundings, that the model was not trained on."""
 
 
 def surroundings(structure: Structure, cutoff: float) -> tuple[Int[Tensor, " n_atoms"], list[dict[str, float]]]:
@@ -42,9 +43,11 @@ def surroundings(structure: Structure, cutoff: float) -> tuple[Int[Tensor, " n_a
 
 
 def ranges(frames: Iterable[Frame], cutoff: float, before: Ranges | None = None) -> dict[str, dict[str, Any]]:
-    """The surroundings of each element in frames, and in those of an earlier training."""
-    found: dict[str, dict[str, Any]] = copy.deepcopy(dict(before or {}))  # type: ignore[arg-type]
+    """The charge states and the surroundings of each element in frames, and in those of an earlier training."""
+    whole: dict[str, dict[str, Any]] = copy.deepcopy(dict(before or {}))  # type: ignore[arg-type]
+    states, found = whole.setdefault("charge_states", {}), whole.setdefault("surroundings", {})
     for frame in frames:
+        widen(states, frame.structure)
         counts, closest = surroundings(frame.structure, cutoff)
         for symbol, count, near in zip(frame.structure.symbols, counts.tolist(), closest, strict=True):
             one = found.setdefault(symbol, {"neighbours": [count, count], "closest": {}})
@@ -53,43 +56,47 @@ def ranges(frames: Iterable[Frame], cutoff: float, before: Ranges | None = None)
                 one["closest"][other] = min(distance, one["closest"].get(other, torch.inf))
             if near:
                 one["nearest"] = max(min(near.values()), one.get("nearest", 0.0))
-    return found
+    return whole
 
 
 class Guard:
-    """Called before an environment is computed; warns once of each element and each way to be outside."""
+    """Called before an environment is computed; warns once of each way to be outside, of surroundings once of each element."""
 
     def __init__(self, seen: Ranges, cutoff: float) -> None:
-        self.seen, self.cutoff = seen, cutoff
+        self.states, self.surroundings, self.cutoff = seen["charge_states"], seen["surroundings"], cutoff
         self.told: set[tuple[str, str]] = set()
         self.last: Tensor | None = None
 
     def __call__(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         """Compare the structure with what was seen."""
         structure = arguments[0]
-        if not isinstance(structure, Structure) or not set(structure.symbols) <= self.seen.keys():
+        if not isinstance(structure, Structure) or not set(structure.symbols) <= self.surroundings.keys():
             return  # of elements that it does not know the environment raises
+        for way, told in outside(structure, self.states):
+            self._tell("", way, told)
         positions = structure.positions.detach().cpu()
         if self.last is not None and torch.equal(self.last, positions):
             return
         counts, closest = surroundings(structure, self.cutoff)
         for k, (symbol, count, near) in enumerate(zip(structure.symbols, counts.tolist(), closest, strict=True)):
             way, told = self._outside(symbol, count, near)
-            if told and (symbol, way) not in self.told:
-                self.told.add((symbol, way))
+            of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
+            where = f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on"
+            if told and self._tell(symbol, way, f"{where}: {told}"):
                 self.last = positions.clone()
-                of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
-                warnings.warn(
-                    f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on: "
-                    f"{told}; the like is not told again",
-                    OutsideTraining,
-                    stacklevel=_of_the_caller(),
-                )
                 return
+
+    def _tell(self, symbol: str, way: str, message: str) -> bool:
+        """Whether it was not told before."""
+        if (symbol, way) in self.told:
+            return False
+        self.told.add((symbol, way))
+        warnings.warn(f"{message}; the like is not told again", OutsideTraining, stacklevel=_of_the_caller())
+        return True
 
     def _outside(self, symbol: str, count: int, near: dict[str, float]) -> tuple[str, str]:
         """In which way an atom is outside, and what there is to say."""
-        seen = self.seen[symbol]
+        seen = self.surroundings[symbol]
         low, high = seen["neighbours"]
         if not low <= count <= high:
             return "neighbours", f"{count} neighbours within {self.cutoff / angstrom:.3g} angstrom, {low} to {high} in training"

@@ -29,7 +29,7 @@ from cgdft.structure import Structure
 from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 4
+FORMAT = 5
 PACKAGES = ("torch", "e3nn")
 #: Part by which features of another version of e3nn may differ: rounding in float32.
 ALIKE = 1e-4
@@ -49,7 +49,7 @@ def save(
     Args:
         architecture: name or Python file of which `model` was made.
         atoms: E0 that it was made with, hartree.
-        ranges: surroundings of its training, see `ranges` in `domain`.
+        ranges: surroundings and charge states of its training, see `ranges` in `domain`.
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
