@@ -78,6 +78,28 @@ def test_linearisations_are_put_into_the_linear_problem(wrong, name, structures)
     assert torch.allclose(other.forces(), right.forces(), atol=1e-9)  # of first order, without the inverse
 
 
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        (lambda dx, dl: dx, "Tensor"),
+        (lambda dx, dl: (dl, dx), r"\[\(1, 1\), \(3,\)\]"),
+        (lambda dx, dl: (dx[:1], dl), r"\[\(1,\), \(1, 1\)\]"),
+        (lambda dx, dl: (dx, 0.0), r"\[\(3,\)\]"),
+        (lambda dx, dl: (dx, dl, dl), r"\[\(3,\), \(1, 1\), \(1, 1\)\]"),
+    ],
+)
+def test_shapes_of_linearisations_are_looked_at(change, got, structures):
+    class Shaped(Wrong):
+        def linearise(self, problem, x):
+            inverse = Newton().linearise(problem, x)
+            return lambda rx, rl: self.change(*inverse(rx, rl))
+
+    solution = QEq().replace(solver=Shaped(lambda minimum: minimum))(structures["water"])
+    solution.solver.change = change
+    with pytest.raises(ValueError, match=rf"tensors of shapes \(3,\) and \(1, 1\), got {got}"):
+        solution.polarizability()
+
+
 def value(solution, ask):
     one = getattr(solution, ask)
     return one() if callable(one) else one
