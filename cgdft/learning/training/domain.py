@@ -80,19 +80,18 @@ class Guard:
         counts, closest = surroundings(structure, self.cutoff)
         for k, (symbol, count, near) in enumerate(zip(structure.symbols, counts.tolist(), closest, strict=True)):
             way, told = self._outside(symbol, count, near)
-            of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
-            where = f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on"
-            if told and self._tell(symbol, way, f"{where}: {told}"):
+            if told and (symbol, way) not in self.told:
+                of = f" of structure {int(structure.index[k])}" if len(structure) > 1 else ""
+                where = f"atom {int(structure.local[k])} ({symbol}){of} is in surroundings that the model was not trained on"
+                self._tell(symbol, way, f"{where}: {told}")
                 self.last = positions.clone()
                 return
 
-    def _tell(self, symbol: str, way: str, message: str) -> bool:
-        """Whether it was not told before."""
-        if (symbol, way) in self.told:
-            return False
-        self.told.add((symbol, way))
-        warnings.warn(f"{message}; the like is not told again", OutsideTraining, stacklevel=_of_the_caller())
-        return True
+    def _tell(self, symbol: str, way: str, message: str) -> None:
+        """If it was not told before."""
+        if (symbol, way) not in self.told:
+            self.told.add((symbol, way))
+            warnings.warn(f"{message}; the like is not told again", OutsideTraining, stacklevel=_of_the_caller())
 
     def _outside(self, symbol: str, count: int, near: dict[str, float]) -> tuple[str, str]:
         """In which way an atom is outside, and what there is to say."""
