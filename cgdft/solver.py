@@ -141,12 +141,13 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
         return rows.dot(v, v).sqrt()
 
     def answer(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
-        found, needed = inverse(rx, rl), [tuple(rx.shape), tuple(rl.shape)]
-        got = [tuple(one.shape) for one in found if isinstance(one, Tensor)] if isinstance(found, tuple) else type(found).__name__
+        found, needed, got = inverse(rx, rl), [tuple(rx.shape), tuple(rl.shape)], None
+        if isinstance(found, tuple):
+            got = [tuple(one.shape) for one in found if isinstance(one, Tensor)]
         if got != needed:
             raise ValueError(
-                f"`linearise` of the solver must give (dx, dlambda), tensors of shapes {needed[0]} and {needed[1]}, got {got} of "
-                f"{solver!r}; see cgdft.check_solver"
+                f"`linearise` of the solver must give (dx, dlambda), tensors of shapes {needed[0]} and {needed[1]}, got "
+                f"{type(found).__name__ if got is None else got} of {solver!r}; see cgdft.check_solver"
             )
         dx, dl = found
         bent, wanted = product(dx), torch.where(rows.active, rl, 0.0)
