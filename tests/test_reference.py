@@ -379,6 +379,7 @@ def test_closed_shells_that_are_not_the_lowest_state_are_told(length, lowest, tm
             warnings.simplefilter("always")
             found = reference(stretched, "pbe/def2-svp", polarizability=False, cache=tmp_path)
         assert any("not its lowest state" in str(one.message) for one in told) != lowest
+        assert bool(found.doubts) != lowest
         assert (found.provenance["accuracy"]["curvature_towards_open_shells"] > 0) == lowest
     mol = mean_field.build(["H", "H"], stretched.positions * angstrom, "pbe/def2-svp", 0, 0)
     mf = mean_field.solve(mol, "pbe", density_fit=True, field=np.zeros(3))
@@ -387,7 +388,7 @@ def test_closed_shells_that_are_not_the_lowest_state_are_told(length, lowest, tm
 
 def test_fitted_integrals_that_are_off_are_told(folder):
     """Two electrons of equal spin in helium are far from what the basis for fitting was made for."""
-    with pytest.warns(UserWarning, match="fitted Coulomb integrals change the energy .* by -2e-02 hartree"):
+    with pytest.warns(UserWarning, match="Reference.He, .*: fitted Coulomb integrals change the energy by -2e-02 hartree"):
         fitted = reference(Atoms("He"), "pbe/def2-svpd", spin=2, polarizability=False, cache=folder)
     exact = reference(Atoms("He"), "pbe/def2-svpd", spin=2, polarizability=False, density_fit=False, cache=folder)
     told = fitted.provenance["accuracy"]["density_fit_hartree"]

@@ -9,10 +9,12 @@ import time
 import pytest
 from ase import Atoms
 from ase.build import molecule
+from ase.io import read
 
 from cgdft.functionals import QEq
 from cgdft.validation import Reference, cached, compare, demo_models, reference, validate
-from cgdft.validation.campaigns.point import named
+from cgdft.validation.campaigns.point import Point, named
+from cgdft.validation.campaigns.results import campaign
 from cgdft.validation.suites import load
 
 QUICK = "hf/sto-3g"
@@ -138,3 +140,14 @@ def test_truncated_file_is_computed_again(tmp_path):
     again = validate([("H2", atoms)], [QEq()], QUICK, cache=tmp_path)
     assert again.failed == {}
     assert Reference.load(path).energy == pytest.approx(first.references["H2"].energy)
+
+
+def test_doubts_reach_whoever_looks_at_results(folder, tmp_path):
+    """H2 with its electrons in a pair, far beyond where they part."""
+    far = Atoms("H2", [[0, 0, 0], [0, 0, 3.5]])
+    with pytest.warns(UserWarning, match="^far: closed shells are not its lowest state"):
+        validate([("far", far)], [QEq()], QUICK, html=tmp_path / "one.html", cache=folder, progress=False)
+    assert "<b>the reference of far</b>: closed shells are not its lowest state" in (tmp_path / "one.html").read_text()
+    with pytest.warns(UserWarning, match="^far: closed shells are not its lowest state"):
+        results = campaign([Point(far, method=QUICK, name="far")], tmp_path / "one.h5", cache=folder, progress=False)
+    assert "not its lowest state" in read(results.export(tmp_path / "one.extxyz")).info["doubts"]

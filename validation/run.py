@@ -117,6 +117,7 @@ def report(
     result = replace(found, failed={**results.failed, **found.failed}, suite=suite, definition=definition)
     if html is not None:
         result.html(html)
+    results.warn()
     return result
 
 

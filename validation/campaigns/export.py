@@ -21,10 +21,13 @@ def to_atoms(name: str, reference: Reference) -> Atoms:
     """ASE's Atoms with energy (eV), forces (eV/angstrom), dipole (e angstrom), and in `info` and `arrays` all else.
 
     Multipoles by each definition are arrays named definition_charges, _dipoles and _quadrupoles (its name without what extended
-    xyz cannot read) in e angstrom^l, solid harmonics in e3nn's order; polarizability in angstrom^3, fields in V/angstrom.
+    xyz cannot read) in e angstrom^l, solid harmonics in e3nn's order; polarizability in angstrom^3, fields in V/angstrom; the
+    reference's `doubts`.
     """
     atoms = reference.atoms()
     atoms.info.update(name=name, method=reference.method)
+    if reference.doubts:
+        atoms.info["doubts"] = "; ".join(reference.doubts)
     if reference.field.any():
         atoms.info["field"] = reference.field / (eV / angstrom)
     if reference.polarizability is not None:

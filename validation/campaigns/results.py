@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class Results:
         except (TypeError, KeyError) as error:
             raise CorruptCache(f"`path` must hold the results of a suite, got {path}: {error}") from error
 
+    def warn(self) -> None:
+        """A warning for each doubt about a reference, by its name."""
+        for name, one in self.references.items():
+            for doubt in one.doubts:
+                warnings.warn(f"{name}: {doubt}", stacklevel=3)
+
     def export(self, path: str | os.PathLike[str]) -> Path:
         """Write extended xyz in ASE's units: energies, forces, multipoles, dipole, polarizability, settings."""
         from cgdft.validation.campaigns.export import write_extxyz
@@ -107,6 +114,7 @@ def campaign(
     )
     if results.references or not output.exists():  # nothing does not take the place of something
         results.save(output)
+    results.warn()
     return results
 
 

@@ -98,6 +98,23 @@ class Reference:
         )
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why it may not be what was meant: closed shells that are not the lowest state, fitted integrals that are off."""
+        accuracy = self.provenance.get("accuracy", {})
+        error, found = accuracy.get("density_fit_hartree", 0.0), []
+        if abs(error) > FITTED * len(self.numbers):
+            found.append(
+                f"fitted Coulomb integrals change the energy by {error:.0e} hartree, as where electrons are in orbitals that "
+                "the basis for fitting does not have; take density_fit=False"
+            )
+        if accuracy.get("curvature_towards_open_shells", 0.0) < 0:
+            found.append(
+                "closed shells are not its lowest state, as where a bond is stretched: energy, charges and response are those "
+                "of electrons kept in pairs; take smearing=0.005, or the spin of separate fragments"
+            )
+        return tuple(found)
+
+    @property
     def multipoles(self) -> NDArray[np.float64]:
         """p (n, k) of the first definition, e bohr^l."""
         return next(iter(self.moments.values()))
@@ -162,8 +179,8 @@ def reference(
 ) -> Reference:
     """Energy, forces, moments, multipoles, response and potentials of a molecule; energy, forces, multipoles of a crystal.
 
-    A result with the same input and PySCF version is read back, not computed again. Warns of closed shells that are not the
-    lowest state (`validation/dft/stability.py`), and of fitted integrals that are off.
+    A result with the same input and PySCF version is read back, not computed again. Warns of what there is to doubt, see
+    `Reference.doubts`.
 
     Args:
         atoms: a molecule, or a periodic cell with its vacuum (positions in angstrom, as always in ASE).
@@ -185,19 +202,8 @@ def reference(
         folder = writable(cache_folder(cache))
         found = compute(request, threads)
         found.save(request.path(folder))
-    accuracy = found.provenance.get("accuracy", {})
-    if abs(error := accuracy.get("density_fit_hartree", 0.0)) > FITTED * len(found.numbers):
-        warnings.warn(
-            f"fitted Coulomb integrals change the energy of {found!r} by {error:.0e} hartree, as where electrons are in "
-            "orbitals that the basis for fitting does not have; pass density_fit=False",
-            stacklevel=2,
-        )
-    if accuracy.get("curvature_towards_open_shells", 0.0) < 0:
-        warnings.warn(
-            f"the closed shells of {found!r} are not its lowest state, as where a bond is stretched: energy, charges and "
-            "response are those of electrons kept in pairs; pass smearing=0.005, or the spin of separate fragments",
-            stacklevel=2,
-        )
+    for doubt in found.doubts:
+        warnings.warn(f"{found!r}: {doubt}", stacklevel=2)
     return found
 
 

@@ -171,13 +171,14 @@ def definition(name: str) -> list[tuple[str, bool]]:
 
 
 def failures(comparison: Comparison) -> list[tuple[str, str]]:
-    """(who and where, why) of what has no number, the same reason of one model once."""
+    """(who and where, why) of what has no number, the same reason of one model once, and of references in doubt."""
     broken = [one for one in comparison.scores if one.reason]
     broken.sort(key=lambda one: (comparison.models.index(one.model), _kind(one.reason)))
     found = []
     for (model, _), group in groupby(broken, key=lambda one: (one.model, _kind(one.reason))):
         scores = list(group)
         found.append((f"{model} on {listed([one.molecule for one in scores])}", scores[0].reason))
+    found += [(f"the reference of {name}", doubt) for name, one in comparison.references.items() for doubt in one.doubts]
     return found + [(f"{name} has no reference", why) for name, why in comparison.failed.items()]
 
 
