@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cgdft.finite import finite, require_tensor
+from cgdft.finite import finite, numbers_of, require_tensor
 from cgdft.naming import distinct
-from cgdft.structure import numbers_of
 
 if TYPE_CHECKING:
     from cgdft.basis import Multipoles

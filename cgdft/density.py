@@ -17,7 +17,7 @@ from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.electrostatics.multipole import QUADRUPOLE, pair_energy
 from cgdft.electrostatics.pairs import all_pairs, point_pairs
 from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum, waves_within
-from cgdft.finite import finite, whole_numbers
+from cgdft.finite import finite, numbers_of, whole_numbers
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
@@ -292,7 +292,7 @@ class Density:
         return bool(((work > WORK[0]) & ~periodic | (work * counts > WORK[1]) & periodic).any())
 
     def _points(self, points: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
-        points = torch.as_tensor(points, dtype=torch.float64, device=self.coefficients.device)
+        points = numbers_of("points", points, torch.float64, self.coefficients.device)
         if points.ndim != 2 or points.shape[1] != 3 or not finite(points):
             raise ValueError(f"`points` must be finite and (n_points, 3) in bohr, got shape {tuple(points.shape)}")
         if index is None:

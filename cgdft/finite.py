@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def finite(values: Tensor) -> bool:
@@ -31,3 +32,48 @@ def whole_numbers(what: str, values: Any, count: int, limit: int | None = None) 
     if count and (int(found.min()) < 0 or (limit is not None and int(found.max()) >= limit)):
         raise ValueError(f"{what} must be {'at least 0' if limit is None else f'from 0 to {limit - 1}'}, got {given}")
     return found.to(torch.int64)
+
+
+def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
+    """An argument as a tensor, a copy of what is none yet; of `dtype`, by default of its own.
+
+    Raises:
+        ValueError: what is no number, complex, not whole where it must be, or neither true nor false, with the argument's name.
+    """
+    exact = dtype in (torch.int64, torch.bool)
+    given = value.copy() if isinstance(value, np.ndarray) else joined(value)
+    try:
+        if isinstance(given, np.ndarray | np.generic) and np.iscomplexobj(given):
+            raise TypeError
+        tensor = torch.as_tensor(given, dtype=None if exact else dtype, device=device)
+        if isinstance(given, Tensor) and given.is_complex():
+            raise TypeError
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"`{name}` must be of real numbers, got {value!r:.60}") from error
+    if not exact or tensor.dtype == dtype:
+        return tensor
+    found = tensor.to(dtype)
+    if (found.to(tensor) != tensor).any():
+        wanted = "whole" if dtype == torch.int64 else "True or False"
+        raise ValueError(f"`{name}` must be {wanted}, got {tensor[found.to(tensor) != tensor].tolist()[:3]}")
+    return found
+
+
+def joined(value: Any) -> Any:
+    """Of a sequence that holds tensors one tensor, with their graphs; everything else as it is.
+
+    Raises:
+        ValueError: parameters to train in it, which nothing would train.
+    """
+    if not isinstance(value, list | tuple) or not any(isinstance(one, Tensor | list | tuple) for one in value):
+        return value
+    if any(isinstance(one, nn.Parameter) for one in value):
+        raise ValueError("parameters to train must be one torch.nn.Parameter, got a list of them, which torch does not train")
+    parts = [joined(one) for one in value]
+    if not any(isinstance(one, Tensor) for one in parts):
+        return value
+    try:
+        whole = not any(torch.as_tensor(one).is_floating_point() for one in parts)
+        return torch.stack([torch.as_tensor(one, dtype=None if whole else torch.float64) for one in parts])
+    except (TypeError, ValueError, RuntimeError):  # ragged, or not of numbers: for whoever uses it to say
+        return value

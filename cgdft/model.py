@@ -149,7 +149,7 @@ class Model(nn.Module):
         Args:
             start: solution of a similar structure to begin with, or charges or coefficients as in `Fixed` (molecular dynamics:
                 see `Extrapolation`).
-            throw: whether a solve that failed raises; else see `solution.status`; what failed does not respond.
+            throw: whether a solve that failed raises; else see `solution.status`; the response of what failed is NaN.
 
         Raises:
             SolverError: no minimum found, with status and residual history.

@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgdft.finite import finite
+from cgdft.finite import finite, joined
 from cgdft.memo import once
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ ParameterLike = Union[
 
 
 def as_tensor(value: Any) -> Any:
-    """Copies of arrays and sequences of numbers as tensors; everything else as it is."""
+    """Arrays and sequences of numbers or tensors as tensors, of numbers copies; everything else as it is."""
+    value = joined(value)
     return torch.tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
 
 

@@ -196,11 +196,9 @@ class Solution:
         if any(row.name == "total" for row in self.problem.held):
             return -self.potentials["total"]
         response = self._derivatives.moved("charge")
-        found = [one is Status.CONVERGED for one in self.status]
         active = self.problem.rows.active[:, [row.name for row in self.problem.fixed].index("total")]
-        active = active & torch.tensor(found, device=active.device)
         with self._derivatives.graph:
-            return torch.where(active, -response.slope(response.value, "charge"), torch.nan)
+            return self._found(torch.where(active, -response.slope(response.value, "charge"), torch.nan))
 
     # First derivatives.
 
@@ -228,7 +226,7 @@ class Solution:
         self._require_volume("stress", "; `virial` is its product with the volume")
         return self.virial() / self.structure.volume[:, None, None]
 
-    # Response: derivatives of the density and of the chemical potential.
+    # Response: derivatives of the density and of the chemical potential; NaN where the solve failed.
 
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
         """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3, of a cell where there is one.
@@ -242,7 +240,7 @@ class Solution:
         """
         response = self._derivatives.by("field")
         with self._derivatives.graph:
-            return response.polarizability()
+            return self._found(response.polarizability())
 
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
         """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; along periodic axes as for `polarizability`.
@@ -253,7 +251,7 @@ class Solution:
         """
         response = self._derivatives.by("displacement")
         with self._derivatives.graph:
-            return response.born_charges()
+            return self._found(response.born_charges(), self.structure.index)
 
     def dielectric_tensor(self) -> Float[Tensor, "n_structures 3 3"]:
         """epsilon = 1 + 4 pi alpha / V of bulk at fixed nuclei, (n_structures, 3, 3).
@@ -281,7 +279,7 @@ class Solution:
             )
         response = self._derivatives.by("voltage")
         with self._derivatives.graph:
-            return response.capacitance()
+            return self._found(response.capacitance())
 
     def fukui(self) -> Float[Tensor, " n_atoms"]:
         """f_i = dN_i/dN = dq_i/dQ, (n_atoms,); sums to one in each structure.
@@ -294,7 +292,7 @@ class Solution:
         weight = torch.zeros_like(p).requires_grad_()
         with torch.enable_grad():
             found = slope(response.slope(p, "charge", weight), weight, graph=self._derivatives.wanted)
-        return counted(found[:, 0], 2, self._derivatives.variables)
+        return self._found(counted(found[:, 0], 2, self._derivatives.variables), self.structure.index)
 
     def hardness(self) -> Float[Tensor, " n_structures"]:
         """eta = dmu/dN = d2E/dQ2, (n_structures,), hartree / e^2."""
@@ -303,7 +301,7 @@ class Solution:
         with torch.enable_grad():
             by_charge = response.slope(response.value, "charge")
         with self._derivatives.graph:
-            return response.slope(by_charge, "charge")
+            return self._found(response.slope(by_charge, "charge"))
 
     def softness(self) -> Float[Tensor, " n_atoms"]:
         """s_i = dN_i/dmu = f_i / eta, (n_atoms,), e^2 / hartree; sums to dN/dmu."""
@@ -331,7 +329,15 @@ class Solution:
         """
         response = self._derivatives.by("potential", many=True)
         with self._derivatives.graph:
-            return response.susceptibility()
+            return self._found(response.susceptibility())
+
+    def _found(self, values: Tensor, index: Tensor | None = None) -> Tensor:
+        """NaN where the solve failed; `index`: of which structure each value is, default: one of each."""
+        failed = self._derivatives.failed
+        if failed is None:
+            return values
+        failed = failed if index is None else failed[index]
+        return torch.where(failed.reshape(-1, *[1] * (values.ndim - 1)), torch.nan, values)
 
     def _require_open(self, what: str) -> None:
         if self.structure.pbc.all(1).any():

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cgdft.charge_state import stated_charge, stated_spin
-from cgdft.finite import finite
+from cgdft.finite import finite, numbers_of
 from cgdft.units import angstrom
 
 if TYPE_CHECKING:
@@ -354,28 +354,3 @@ def require_structure(structure: Any) -> None:
     """Raise a TypeError where it is none."""
     if not isinstance(structure, Structure):
         raise TypeError(f"`structure` must be a cgdft.Structure, got {type(structure).__name__}; see Structure.from_ase")
-
-
-def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.device | None = None) -> Tensor:
-    """An argument as a tensor, a copy of what is none yet; of `dtype`, by default of its own.
-
-    Raises:
-        ValueError: what is no number, complex, not whole where it must be, or neither true nor false, with the argument's name.
-    """
-    exact = dtype in (torch.int64, torch.bool)
-    try:
-        given = value.copy() if isinstance(value, np.ndarray) else value
-        if isinstance(given, np.ndarray | np.generic) and np.iscomplexobj(given):
-            raise TypeError
-        tensor = torch.as_tensor(given, dtype=None if exact else dtype, device=device)
-        if isinstance(given, Tensor) and given.is_complex():
-            raise TypeError
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"`{name}` must be of real numbers, got {value!r:.60}") from error
-    if not exact or tensor.dtype == dtype:
-        return tensor
-    found = tensor.to(dtype)
-    if (found.to(tensor) != tensor).any():
-        wanted = "whole" if dtype == torch.int64 else "True or False"
-        raise ValueError(f"`{name}` must be {wanted}, got {tensor[found.to(tensor) != tensor].tolist()[:3]}")
-    return found

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.electrostatics.coulomb import Coulomb, Sites
-from cgdft.finite import whole_numbers
+from cgdft.finite import numbers_of, whole_numbers
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ class PointCharges(Term):
         index: Tensor | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        positions = torch.as_tensor(positions, dtype=torch.float64)
-        charges = torch.as_tensor(charges, dtype=torch.float64)
+        positions, charges = numbers_of("positions", positions, torch.float64), numbers_of("charges", charges, torch.float64)
         if positions.ndim != 2 or positions.shape[1] != 3 or not torch.isfinite(positions.detach()).all():
             raise ValueError(f"`positions` must be finite and (n_points, 3) in bohr, got shape {tuple(positions.shape)}")
         if charges.shape != (len(positions),) or not torch.isfinite(charges.detach()).all():

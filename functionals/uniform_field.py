@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.structure import numbers_of
+from cgdft.finite import numbers_of
 from cgdft.terms import Term
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ def test_failure_of_one_member_names_it():
 
 @pytest.mark.parametrize("solver", [None, CG(), Newton()])
 def test_failure_of_one_member_leaves_the_others_their_derivatives(solver):
-    """By what is learnt, as in a batch without it; what failed does not respond."""
+    """By what is learnt, as in a batch without it; what failed has no response."""
     far, near = (Structure([18, 18], [[0.0, 0, 0], [0, 0, r]]) for r in (12.0, 3.0))
     hardness = torch.tensor([1 / 30, 1 / 20], dtype=torch.float64, requires_grad=True)
 
@@ -34,3 +34,8 @@ def test_failure_of_one_member_leaves_the_others_their_derivatives(solver):
     torch.testing.assert_close(*alpha, rtol=1e-9, atol=1e-9)
     slopes = [torch.autograd.grad(one.sum(), hardness)[0] for one in alpha]
     torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-9)
+    asked = [one() for one in (both.polarizability, both.hardness, both.susceptibility)]
+    asked += [one().reshape(2, -1) for one in (both.born_charges, both.fukui, both.softness)]
+    for one in (*asked, both.chemical_potential):
+        assert bool(one[0].isfinite().all())
+        assert bool(one[1].isnan().all())

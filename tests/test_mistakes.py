@@ -239,3 +239,28 @@ def test_shapes_are_those_of_one_structure_or_of_each():
     assert Structure([8], [[0.0, 0, 0]], cell=9 * torch.eye(3), pbc=True).pbc.all()
     with pytest.raises(TypeError, match="a batch takes whole numbers in brackets, got slice"):
         Structure([8], [[0.0, 0, 0]])[0:1]
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        lambda t: (QEq() + cgdft.functionals.UniformField([0.0, t, 2 * t]))(WATER).energy,
+        lambda t: (QEq() + Hardness([t, 0.2, 0.3]))(WATER).energy,
+        lambda t: (QEq() + cgdft.functionals.PointCharges([[5.0, 0, t], [5, 5, 5]], [t, 0.1]))(WATER).energy,
+        lambda t: QEq().replace(constraints=[TotalCharge([t])])(WATER).energy,
+        lambda t: QEq()(Structure([8, 1, 1], [[0, 0, t], [0, 1.4, -1.1], [0, -1.4, -1.1]])).energy,
+    ],
+)
+def test_numbers_in_lists_keep_their_graphs(energy):
+    t = torch.tensor(0.1, dtype=D, requires_grad=True)
+    (slope,) = torch.autograd.grad(energy(t).sum(), t)
+    with torch.no_grad():
+        difference = float((energy(t + 1e-4) - energy(t - 1e-4)).sum()) / 2e-4
+    assert float(slope) == pytest.approx(difference, rel=1e-6)
+    assert abs(difference) > 1e-3
+
+
+@pytest.mark.parametrize("made", [lambda p: Hardness([p, p, p]), lambda p: cgdft.functionals.UniformField([0.0, 0.0, p])])
+def test_lists_of_parameters_are_refused(made):
+    with pytest.raises(ValueError, match="parameters to train must be one torch.nn.Parameter, got a list of them"):
+        made(torch.nn.Parameter(torch.tensor(0.1, dtype=D)))

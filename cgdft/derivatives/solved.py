@@ -91,7 +91,8 @@ class Inverses:
             return inverse, adjoint
 
     @cached_property
-    def _failed(self) -> Tensor | None:
+    def failed(self) -> Tensor | None:
+        """Structures whose solve failed, (n_structures,); None if there are none."""
         failed = [one is not Status.CONVERGED for one in self.minimum.status]
         return torch.tensor(failed, device=self.problem.index.device) if any(failed) else None
 
@@ -99,8 +100,8 @@ class Inverses:
         def inverse(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
             if not len(rx):
                 return rx, torch.zeros_like(rl)
-            if self._failed is not None:
-                rx, rl = rx.masked_fill(self._failed[self.problem.index], 0.0), rl.masked_fill(self._failed[:, None], 0.0)
+            if self.failed is not None:
+                rx, rl = rx.masked_fill(self.failed[self.problem.index], 0.0), rl.masked_fill(self.failed[:, None], 0.0)
             return self._made[which](rx, rl)
 
         return inverse
@@ -131,6 +132,11 @@ class Derivatives:
         self._settings = now if self.before is None else lasting(self.model, self.before, now)
         self._depends_on = self.model.given(self.structure)
         self._versions = self._current_versions()
+
+    @property
+    def failed(self) -> Tensor | None:
+        """Structures whose solve failed, (n_structures,); None if there are none."""
+        return self._inverses.failed
 
     @property
     def outdated(self) -> bool:
