@@ -34,7 +34,7 @@ def coarse_meshes(problem: Minimisation) -> list[CoarseMesh]:
 
 
 def _of_structure(problem: Minimisation, s: int) -> CoarseMesh | None:
-    """The coarse mesh of a structure; None of one in so much space that nearly all of it would be empty."""
+    """The coarse mesh of a structure; None of one that is spread out in so much space that nearly all of it would be empty."""
     structure = problem.structure
     first, count = int(structure.first[s]), int(structure.counts[s])
     sites = slice(first, first + count)
@@ -42,10 +42,30 @@ def _of_structure(problem: Minimisation, s: int) -> CoarseMesh | None:
     positions = structure.positions[sites].detach().cpu()
     smooth = float((width**2).mean().sqrt())
     cell, pbc = structure.cell[s].detach().cpu(), structure.pbc[s].cpu()
-    box = _with_less_vacuum(Box.around(cell, pbc, positions, 4 * smooth), positions)
-    shape = [max(ORDER, n) for n in mesh_shape(box, SPACING)]
     most = max(MOST_POINTS, MOST_OF_ATOM * count)
-    return None if math.prod(shape) > most else CoarseMesh(s, sites, positions, smooth, box, shape)
+    for _ in range(2):
+        box = Box.around(cell, pbc, positions, 4 * smooth)
+        less = _with_less_vacuum(box, positions)
+        shape = [max(ORDER, n) for n in mesh_shape(less, SPACING)]
+        if math.prod(shape) <= most:
+            return CoarseMesh(s, sites, positions, smooth, less, shape)
+        cell, positions = _nearer_images(box, positions)
+    return None
+
+
+def _nearer_images(box: Box, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """A cell with at most `VACUUM` between images, and positions that it does not cut through."""
+    fractions, cell = positions @ torch.linalg.inv(box.cell), box.cell.clone()
+    for axis in torch.nonzero(box.periodic).flatten().tolist():
+        inside, order = (fractions[:, axis] % 1).sort()
+        gaps = torch.cat([inside[1:], inside[:1] + 1]) - inside
+        gap, before = gaps.max(0)
+        length = float(1 - gap) + VACUUM / box.heights[axis]
+        if length < 1:
+            first = inside[(before + 1) % len(inside)]
+            fractions[order, axis] = (inside - first) % 1
+            cell[axis] *= length
+    return cell, fractions @ box.cell
 
 
 def _with_less_vacuum(box: Box, positions: Tensor) -> Box:
