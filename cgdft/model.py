@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,9 @@ from cgdft.solver import Minimum, Solver, SolverError, Status
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 from cgdft.units import angstrom
+
+#: What solvers keep from solve to solve.
+_memories: WeakKeyDictionary[Model, dict[str, Any]] = WeakKeyDictionary()
 
 #: What there is to say of slabs and wires without a minimum whose charge may change.
 CHARGED_SLAB = (
@@ -170,6 +174,7 @@ class Model(nn.Module):
         Raises:
             SolverError: as the call.
         """
+        problem.memory = _memories.setdefault(self, {})
         with torch.no_grad():
             solver = self.chosen_solver(problem)
             _check_covered(problem)

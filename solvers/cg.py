@@ -23,8 +23,9 @@ from cgdft.solver import (
     saddle_point_inverse,
 )
 from cgdft.solvers.curvature import bends_down, disturbance, negative_curvature
+from cgdft.solvers.kept_inverse import kept_inverse, took
 from cgdft.solvers.long_waves import precondition
-from cgdft.solvers.tangent import TangentResult, refined, tangent_cg
+from cgdft.solvers.tangent import TangentResult, exactly, refined, tangent_cg
 
 
 @dataclass(frozen=True)
@@ -56,17 +57,29 @@ class CG(Solver):
         target = self.tolerance * scale + floor
         b = -rows.tangent(gradient)
         norm = rows.dot(b, b).sqrt()
-        solve = self._solve(problem, x, norm / target)
-        moved, curved, seen = disturbance(problem, x, norm, target)
-        x = x + moved
-        result = solve(b - curved, target, lambda y: -rows.tangent(problem.gradient(x + y)))
+        known: tuple[Tensor, Tensor] = b, gradient
+
+        def residual(y: Tensor) -> Tensor:
+            nonlocal known
+            known = y, problem.gradient(x + y)
+            return -rows.tangent(known[1])
+
+        inverse = kept_inverse(problem, x)
+        result = None if inverse is None else refined(residual, exactly(inverse, rows), b, rows, target)
+        seen = torch.ones_like(norm, dtype=torch.bool)  # an inverse that is kept is positive definite
+        if result is None or not result.converged.all():
+            solve = self._solve(problem, x, norm / target)
+            moved, curved, seen = disturbance(problem, x, norm, target)
+            x = x + moved
+            result = solve(b - curved, target, residual)
+            took(problem, len(result.history) - 1)
         x, negative = x + result.y, result.negative
         negative = negative | negative_curvature(problem, x, seen | negative)[0]
         status = [
             Status.UNBOUNDED if bad else Status.CONVERGED if good else Status.NOT_CONVERGED
             for bad, good in zip(negative.tolist(), result.converged.tolist(), strict=True)
         ]
-        gradient = problem.gradient(x)
+        gradient = known[1] if known[0] is result.y else problem.gradient(x)
         norm, floor = norm_scale(problem, gradient)
         require_stationary(problem, x, ~result.converged | negative | (norm <= 1e-3 * scale + 1e3 * (target + floor)))
         return Minimum(x, rows.multipliers(gradient), status, torch.stack([*result.history[:-1], norm]))

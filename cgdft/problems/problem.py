@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,6 +58,9 @@ class Problem(ABC):
     Args:
         structure, basis, functional, ansatz, constraints, readout: of the model; everything that depends on the structure
             alone is computed here, once.
+
+    Attributes:
+        memory: what solvers keep from solve to solve of a model, by names of their own; only the speed may depend on it.
     """
 
     #: What the solution is.
@@ -75,6 +78,7 @@ class Problem(ABC):
         readout: Functional | None = None,
     ) -> None:
         self.structure, self.ansatz = structure, ansatz
+        self.memory: dict[str, Any] = {}
         with remembered():
             self.basis = basis.prepare(structure)
             self.functional = functional.prepare(structure, self.basis)

@@ -1,0 +1,74 @@
+"""The inverse of a Hessian that stays as it is from solve to solve, as that of electrodes among ions that move.
+
+Where what relaxes has not moved, the minimum is x - H^-1 dE/dx within the constraints, from any x. H is made column by column,
+by products, once the solves of a model have taken as many products as that needs, and is factorised; where it has changed all
+the same, as by a term that depends on what moves, residuals do not vanish, and it is made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cgdft.problems.minimisation import Minimisation
+from cgdft.solvers.factors import Factors
+
+#: Unknowns of a structure, and numbers of all matrices, up to which an inverse is kept (128 MB).
+MOST, NUMBERS = 2000, 16_000_000
+#: Products that a solve without it takes, beside its iterations.
+BESIDE = 3
+#: Where it is in a problem's memory.
+NAME = "inverse"
+
+
+@dataclass
+class _Kept:
+    """What the Hessian depends on, products of the solves with it so far, and its factors once they are made."""
+
+    of: list[Tensor]
+    products: float = 0.0
+    factors: Factors | None = None
+
+
+def kept_inverse(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor] | None:
+    """b -> y with P H y = b for the H of earlier solves; None until it is worth to be made."""
+    longest = problem.rows.longest
+    if longest > MOST or problem.n * longest**2 > NUMBERS:
+        return None
+    kept, of = problem.memory.get(NAME), _depends_on(problem, x)
+    if kept is None or not _same(kept.of, of):
+        kept = problem.memory[NAME] = _Kept(of)
+    if kept.factors is None and kept.products >= longest:
+        kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, x))
+        kept.factors = None if (factors.negative | factors.singular).any() else factors
+    return None if kept.factors is None else kept.factors.solve
+
+
+def took(problem: Minimisation, iterations: int) -> None:
+    """Remember that a solve took so many iterations without the inverse, or with one that is none any more."""
+    if (kept := problem.memory.get(NAME)) is not None:
+        kept.factors, kept.products = None, kept.products + iterations + BESIDE
+
+
+def _depends_on(problem: Minimisation, x: Tensor) -> list[Tensor]:
+    structure, space, rows = problem.structure, problem.space, problem.rows
+    positions, entries = structure.positions, [] if space.entries is None else list(space.entries[:3])
+    if entries:
+        positions = positions[(entries[0] // problem.basis.size).unique()]
+    found = [positions, structure.cell, structure.pbc, problem.index, *entries, rows.owner, rows.share, rows.overlapping]
+    return [one.detach() for one in (*found, problem.diagonal(x))]
+
+
+def _same(one: list[Tensor], other: list[Tensor]) -> bool:
+    return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _hessian(problem: Minimisation, x: Tensor) -> Tensor:
+    """H of each structure, padded with zeros, (n_structures, longest, longest)."""
+    rows, product = problem.rows, problem.curvature(x)
+    columns = [rows.pad(product((rows.local == k).to(x))) for k in range(rows.longest)]
+    hessian = torch.stack(columns, 2)
+    return 0.5 * (hessian + hessian.transpose(1, 2))

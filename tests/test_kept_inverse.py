@@ -1,0 +1,114 @@
+"""Where what relaxes stays, solves after some come from an inverse that is kept; they are right whatever else changes."""
+
+import numpy as np
+import pytest
+import torch
+
+from cgdft import Model, Multipoles, Structure, Term, term
+from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
+from cgdft.functionals.models.electrodes import Electrodes
+from cgdft.solvers import CG, Direct, kept_inverse
+
+D = torch.float64
+SIDE, LAYER = 3, 9
+METAL = np.array([[5.0 * i, 5.0 * j, z] for z in (0.0, 25.0) for i in range(SIDE) for j in range(SIDE)])
+IONS = np.array([[2.5, 2.5, 7.0], [7.5, 7.5, 9.0], [12.5, 2.5, 13.0], [2.5, 12.5, 17.0]])
+CELL = np.diag([5.0 * SIDE, 5.0 * SIDE, 0.0])
+
+
+def structure(ions, metal=METAL):
+    return Structure([79] * 2 * LAYER + [11, 17, 11, 17], np.concatenate([metal, ions]), CELL, [True, True, False])
+
+
+def electrodes(solver):
+    model = Electrodes(range(LAYER), range(LAYER, 2 * LAYER), 0.1, width=1.5, charges={"Au": 0, "Na": 1, "Cl": -1})
+    return model.replace(functional=Hartree(operator=Operator.COMPILED), solver=solver)
+
+
+def following(model, steps=12, metal=lambda k: METAL, one=structure):
+    """Solutions while ions move."""
+    random, ions = np.random.default_rng(0), IONS.copy()
+    for k in range(steps):
+        ions = ions + random.normal(0, 0.05, ions.shape)
+        yield model(one(ions, metal(k)))
+
+
+def close(one, other):
+    assert float((one.charges - other.charges).abs().max()) < 1e-9
+    assert float((one.energy - other.energy).abs().max()) < 1e-10
+    assert float((one.forces() - other.forces()).abs().max()) < 1e-8
+    assert one.potentials.keys() == other.potentials.keys()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How many Hessians were made."""
+    count, hessian = [], kept_inverse._hessian
+    monkeypatch.setattr(kept_inverse, "_hessian", lambda *given: count.append(0) or hessian(*given))
+    return count
+
+
+def batch(ions, metal):
+    return Structure.batch([structure(ions, metal), structure(ions[::-1].copy(), metal)])
+
+
+@pytest.mark.parametrize("one", [structure, batch])
+def test_solves_beside_what_moves(made, one):
+    found = list(following(electrodes(CG(1e-12)), one=one))
+    taken = [solution.iterations for solution in found]
+    assert min(taken[:2]) > 3 >= max(taken[-4:])
+    assert len(made) == 1
+    for solution, other in zip(found[::4], list(following(electrodes(Direct()), one=one))[::4], strict=True):
+        close(solution, other)
+
+
+def test_nothing_is_kept_of_what_moves(made):
+    def moved(k):
+        return METAL + 0.01 * k * np.eye(len(METAL), 3)
+
+    for solution, other in zip(
+        following(electrodes(CG(1e-12)), metal=moved), following(electrodes(Direct()), metal=moved), strict=True
+    ):
+        close(solution, other)
+    assert not made
+
+
+def test_what_changes_unseen_is_seen_of_the_residual(made):
+    """A coupling of all charges whose strength no one tells of: solved anew, and another inverse kept."""
+    strength = [0.0]
+
+    class Coupled(Term):
+        quadratic = True
+
+        def energy(self, rho):
+            q = rho.charges
+            return strength[0] * rho.total(q * torch.roll(q, 1))
+
+    def model(solver):
+        return electrodes(solver).replace(functional=Hartree(operator=Operator.COMPILED) + Coupled())
+
+    kept, direct, s = model(CG(1e-12)), model(Direct()), structure(IONS)
+    for strength[0] in (-0.05, 0.05):
+        for _ in range(12):
+            solution = kept(s)
+        assert solution.iterations <= 3
+        close(solution, direct(s))
+    assert len(made) == 2
+
+
+def test_only_of_minima(made):
+    """Two atoms of negative hardness: found to be no minimum, each time."""
+    hardness = torch.full((2 * LAYER,), 0.3, dtype=D)
+    hardness[:2] = -0.5
+    functional = (
+        Hartree(operator=Operator.COMPILED) + Electronegativity(torch.linspace(0, 0.2, 2 * LAYER, dtype=D)) + Hardness(0.0)
+    )
+
+    @term(quadratic=True)
+    def bent(rho):
+        return rho.total(0.5 * hardness * rho.charges**2)
+
+    model = Model(functional + bent(), Multipoles(width=1.5), solver=CG(1e-10))
+    s = Structure([79] * 2 * LAYER, METAL)
+    for _ in range(15):
+        assert model(s, throw=False).status[0].name == "UNBOUNDED"
