@@ -10,8 +10,7 @@ and the derivative by the cell follows from u, m and the influence function, who
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,13 +21,12 @@ from scipy import fft
 from torch import Tensor
 
 from cgdft.electrostatics.boundary import Box, square
+from cgdft.electrostatics.mesh_waves import reciprocal, waves_of
 from cgdft.electrostatics.multipole import QUADRUPOLE
-from cgdft.electrostatics.open_kernel import influence
-from cgdft.electrostatics.spline import COUNT, POWERS, deconvolution, table
+from cgdft.electrostatics.spline import COUNT, POWERS, table
+from cgdft.electrostatics.threads import in_threads, shares
 
 Array = NDArray[Any]
-#: Waves treated at once while the influence function is made.
-CHUNK = 60_000
 
 
 class Field(NamedTuple):
@@ -81,7 +79,8 @@ class CompiledMesh:
         self.widths, group = np.unique(width.detach().numpy()[self.sorted], return_inverse=True)
         self.own = float(self.widths[0]) ** 2  # in the influence function
         self.rows = [np.flatnonzero(group == g) for g in range(len(self.widths))]
-        self._influence(box.detached)
+        self.waves = waves_of(box.detached, self.shape, order, self.dtype, self.widths)
+        self.influence, self.smooth, self.double = self.waves.influence, self.waves.smooth, self.waves.double
 
     def field(self, s: Array) -> Field:
         """Of the multipoles s (n, size)."""
@@ -197,8 +196,8 @@ class CompiledMesh:
         if box.background:
             return self._slope_of_bulk(left, right, broad, box.detached)
         by_cell = torch.zeros_like(box.cell)
-        for part, k in self._waves(box):
-            ratio = torch.from_numpy((self._ratio(part) * self.double).reshape(-1))
+        for part, k in self.waves.planes(box):
+            ratio = torch.from_numpy((self.waves.ratio(part) * self.double).reshape(-1))
             k2 = square(k)
             weight = box.kernel(k, k2) / box.volume * ratio * torch.exp(-self.own * k2)
             value = weight @ _overlap(left[part], right[part])
@@ -226,55 +225,6 @@ class CompiledMesh:
             add(broad[0], right, 0.0, 0.5)
         by_strain = torch.from_numpy(found.sum(0)) / math.prod(self.shape)
         return torch.linalg.inv(box.cell).T @ by_strain
-
-    def _influence(self, box: Box) -> None:
-        half = (*self.shape[:2], self.shape[2] // 2 + 1)
-        self.influence = np.empty(half, self.dtype)
-        self.double = np.full(half[2], 2.0)  # a wave stands for its opposite, which a real transform leaves out
-        self.double[0] = 1.0
-        if self.shape[2] % 2 == 0:
-            self.double[-1] = 1.0
-        factor = math.prod(self.shape) / float(box.volume)
-        if box.background:
-            to_k, ratio = reciprocal(box).numpy(), self._ratios()
-
-            def run(share: tuple[int, int]) -> None:
-                self.wave_loops.influence(to_k, ratio, factor, self.own, self.shape[:2], self.influence, *share)
-
-            in_threads(run, shares(self.shape[0], self.threads), self.threads)
-        elif box.folded:
-            self.influence[:] = influence(box, self.shape, math.sqrt(self.own), self.threads)
-            self.influence *= self._ratio(slice(None))
-        else:
-            for part, k in self._waves(box):
-                k2 = square(k)
-                weight = box.kernel(k, k2) * factor * torch.exp(-self.own * k2)
-                self.influence[part] = weight.numpy().reshape(self.influence[part].shape) * self._ratio(part)
-        self.smooth = [] if len(self.widths) == 1 else [np.empty(half, self.dtype) for _ in self.widths]
-        for part, k in self._waves(box) if self.smooth else ():
-            k2 = square(k)
-            for width, smooth in zip(self.widths, self.smooth, strict=True):
-                smooth[part] = torch.exp(-0.5 * (float(width) ** 2 - self.own) * k2).numpy().reshape(smooth[part].shape)
-
-    def _ratios(self) -> tuple[Array, Array, Array]:
-        x, y, z = (deconvolution(n, self.order) for n in self.shape)
-        return x, y, z[: self.shape[2] // 2 + 1]
-
-    def _ratio(self, part: slice) -> Array:
-        x, y, z = self._ratios()
-        return x[part, None, None] * y[None, :, None] * z
-
-    def _waves(self, box: Box) -> Iterator[tuple[slice, Tensor]]:
-        """Planes of the half mesh of waves, with k (points, 3) of each point."""
-        to_k = reciprocal(box)
-        n = [torch.from_numpy(fft.fftfreq(m, 1 / m)) for m in self.shape[:2]]
-        n.append(torch.arange(self.shape[2] // 2 + 1, dtype=torch.float64))
-        planes = max(1, CHUNK // (len(n[1]) * len(n[2])))
-        for start in range(0, self.shape[0], planes):
-            part = slice(start, min(self.shape[0], start + planes))
-            x, y, z = (a * row[:, None] for a, row in zip((n[0][part], n[1], n[2]), to_k, strict=True))
-            k = x[:, :, None, None] + y[:, None, :, None] + z[:, None, None, :]
-            yield part, k.reshape(3, -1).T
 
     def _spread(self, rows: Array, m: Array) -> Array:
         nx, ny, nz = self.shape
@@ -307,22 +257,6 @@ def _overlap(a: Array, b: Array) -> Tensor:
     return torch.from_numpy(np.real(np.conj(a) * b).astype(np.float64).reshape(-1))
 
 
-def in_threads(run: Callable[[tuple[int, int]], None], shares: list[tuple[int, int]], threads: int) -> None:
-    """`run` of each share, in threads; compiled loops let go of the interpreter's lock."""
-    if threads == 1 or len(shares) == 1:
-        for share in shares:
-            run(share)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(run, shares))
-
-
-def shares(n: int, threads: int) -> list[tuple[int, int]]:
-    """Sites 0 to n in as many parts as there are threads."""
-    ends = [n * t // threads for t in range(threads + 1)]
-    return list(pairwise(ends))
-
-
 #: NEXT[c, axis] is the place of derivative c taken once more along an axis.
 NEXT = np.array(
     [
@@ -335,11 +269,6 @@ NEXT = np.array(
 def mesh_axes(box: Box, shape: Any) -> Tensor:
     """T with u = R T in mesh units, (3, 3)."""
     return torch.linalg.inv(box.cell) * torch.tensor(list(shape), dtype=torch.float64)
-
-
-def reciprocal(box: Box) -> Tensor:
-    """K with k = m . K for whole numbers m, (3, 3)."""
-    return 2 * math.pi * torch.linalg.inv(box.cell).T
 
 
 def frame(to_mesh: Tensor, lmax: int) -> Tensor:

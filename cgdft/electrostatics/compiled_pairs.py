@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cgdft.electrostatics.compiled_mesh import frame, in_threads, shares
+from cgdft.electrostatics.compiled_mesh import frame
+from cgdft.electrostatics.threads import in_threads, shares
 
 Array = NDArray[Any]
 
