@@ -52,7 +52,8 @@ class CG(Solver):
         """Conjugate gradients on the constrained quadratic energy."""
         require_quadratic(problem, self)
         rows = problem.rows
-        x, gradient, scale = beginning(problem, start)
+        inverse = kept_inverse(problem)
+        x, gradient, scale = beginning(problem, start if inverse is None else None)  # which goes there from anywhere
         _, floor = norm_scale(problem, gradient)
         target = self.tolerance * scale + floor
         b = -rows.tangent(gradient)
@@ -64,7 +65,6 @@ class CG(Solver):
             known = y, problem.gradient(x + y)
             return -rows.tangent(known[1])
 
-        inverse = kept_inverse(problem, x)
         result = None if inverse is None else refined(residual, exactly(inverse, rows), b, rows, target)
         seen = torch.ones_like(norm, dtype=torch.bool)  # an inverse that is kept is positive definite
         if result is None or not result.converged.all():

@@ -33,16 +33,17 @@ class _Kept:
     factors: Factors | None = None
 
 
-def kept_inverse(problem: Minimisation, x: Tensor) -> Callable[[Tensor], Tensor] | None:
-    """b -> y with P H y = b for the H of earlier solves; None until it is worth to be made."""
+def kept_inverse(problem: Minimisation) -> Callable[[Tensor], Tensor] | None:
+    """b -> y with P H y = b for the H of earlier solves of a quadratic functional; None until it is worth to be made."""
     longest = problem.rows.longest
     if longest > MOST or problem.n * longest**2 > NUMBERS:
         return None
-    kept, of = problem.memory.get(NAME), _depends_on(problem, x)
+    anywhere = problem.space.origin.new_zeros(len(problem.index))
+    kept, of = problem.memory.get(NAME), _depends_on(problem, anywhere)
     if kept is None or not _same(kept.of, of):
         kept = problem.memory[NAME] = _Kept(of)
     if kept.factors is None and kept.products >= longest:
-        kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, x))
+        kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, anywhere))
         kept.factors = None if (factors.negative | factors.singular).any() else factors
     return None if kept.factors is None else kept.factors.solve
 
