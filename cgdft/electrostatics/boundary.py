@@ -20,6 +20,7 @@ Source: C. A. Rozzi, D. Varsano, A. Marini, E. K. U. Gross, A. Rubio, Phys. Rev.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
@@ -54,20 +55,30 @@ class Box:
 
         In open space it has no margin yet, see `widened`.
         """
+        return cls.growing(cell, pbc, positions)(tail)
+
+    @classmethod
+    def growing(
+        cls, cell: Float[Tensor, "3 3"], pbc: Bool[Tensor, " 3"], positions: Float[Tensor, "n 3"]
+    ) -> Callable[[float], Box]:
+        """`around` as a function of the tail."""
         open_axes = torch.nonzero(~pbc).flatten().tolist()
         cell = reduction(cell, pbc) @ cell
-        if not open_axes:
-            return cls(cell, pbc, math.inf)
-        if len(open_axes) == 3:
-            return cls(_around(positions.detach()), pbc, math.inf)
+        if len(open_axes) in (0, 3):
+            box = cls(_around(positions.detach()) if open_axes else cell, pbc, math.inf)
+            return lambda tail: box
         directions = perpendicular(cell, pbc)
         across = positions.detach() @ directions[open_axes].detach().T
         low, high = across.min(0).values, across.max(0).values
         diameter = min((high - low).norm(), 2 * (across - 0.5 * (low + high)).norm(dim=1).max())
-        radius = float(diameter) + tail
-        length = dict(zip(open_axes, (high - low + tail + radius).tolist(), strict=True))
-        rows = [length[axis] * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
-        return cls(torch.stack(rows), pbc, radius)
+
+        def grown(tail: float) -> Box:
+            radius = float(diameter) + tail
+            length = dict(zip(open_axes, (high - low + tail + radius).tolist(), strict=True))
+            rows = [length[axis] * directions[axis] if axis in open_axes else cell[axis] for axis in range(3)]
+            return cls(torch.stack(rows), pbc, radius)
+
+        return grown
 
     def widened(self, margin: float) -> Box:
         """In open space the box with a margin, bohr; else itself."""

@@ -57,7 +57,7 @@ def felt_at(
     positions, width, mine = sites.positions[here].detach(), sites.width[here].detach(), p[here].detach()
     cell, pbc, top = structure.cell[s].detach(), structure.pbc[s], max(lmax, sites.lmax)
     everything = torch.cat([positions, points])
-    reach, around = decay(accuracy, lmax + sites.lmax), Surroundings(cell, pbc, positions)
+    reach, around = decay(accuracy, lmax + sites.lmax), Surroundings(Box.around(cell, pbc, positions, 2.0), positions)
     best: tuple[float, float, Box, list[int], int] | None = None
     narrow, wide, many = float(width.min()), float(width.max()), len(width.unique()) > MESHES
     if many and kind is not Box:

@@ -58,8 +58,9 @@ def divide(
     """
     n, widths = len(width), width.unique()
     narrow, wide = float(widths[0]), float(widths[-1])
-    reach, around = decay(accuracy, 2 * lmax), Surroundings(cell, pbc, positions)
-    whole, memory = Box.around(cell, pbc, positions, 0.0), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    reach, box_of = decay(accuracy, 2 * lmax), Box.growing(cell, pbc, positions)
+    around, whole = Surroundings(box_of(2.0), positions), box_of(0.0)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     best, least = math.inf, n * n / 2 * (HELD_OF_PAIR + 2 * lmax) * 8 if not pbc.any() else math.inf
     found: tuple[float, Box, list[int], int] = NOTHING, whole, [], 0
     if least <= memory:
@@ -70,7 +71,7 @@ def divide(
         near = 0.0 if step == 0 else n * around.within(reach * split * 2)
         if near * PAIR[lmax] > best:
             break
-        box = whole if pbc.all() else Box.around(cell, pbc, positions, 2 * reach * max(split, wide))
+        box = box_of(2 * reach * max(split, wide))
         meshes = len(widths.clamp(min=split).unique())
         mesh, box, shape, order = choose(
             box, (split, max(split, wide)), lmax, 0.5 * accuracy, n * SITE * (lmax + 1), point * meshes
@@ -98,12 +99,11 @@ def cost_of_all_pairs(n: Any, lmax: int) -> Any:
 
 
 class Surroundings:
-    """How many sites there are around one, images among them, as a mean over the sites."""
+    """How many sites there are around one in a box, images among them, as a mean over the sites."""
 
-    def __init__(self, cell: Tensor, pbc: Tensor, positions: Tensor) -> None:
-        box = Box.around(cell, pbc, positions, 2.0)
+    def __init__(self, box: Box, positions: Tensor) -> None:
         self.n, self.heights, self.volume = len(positions), np.array(box.heights), float(box.volume)
-        self.periodic = pbc.numpy()
+        self.periodic = box.periodic.numpy()
         self.fractional = (positions @ torch.linalg.inv(box.cell)).numpy()
 
     def within(self, cutoff: float) -> float:
