@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from cgdft import Fixed, Model, Multipoles, Structure
 from cgdft.functionals import Electronegativity, Hardness, Hartree
 from cgdft.units import angstrom, eV
-from cgdft.validation.speed import fixed, qeq, reference, systems, table
+from cgdft.validation.speed import electrodes, fixed, qeq, reference, systems, table
 from cgdft.validation.speed.__main__ import main, measure
 from cgdft.validation.speed.peers import OURS, PEERS, Code, Limits, Row, run
 
@@ -196,3 +196,16 @@ def test_mistakes_on_the_command_line(words, message, capsys):
     with pytest.raises(SystemExit):
         main(words)
     assert message in capsys.readouterr().err
+
+
+def test_electrodes():
+    """Steps are timed once the inverse is kept; charges are those of the matrix."""
+    system = electrodes.cell(4, 12)
+    assert system.charges.sum() == 0
+    assert cKDTree(system.positions).query(system.positions, 2)[0][:, 1].min() > 2
+    ms, charges = electrodes.ours(system, 2)
+    assert ms > 0
+    metal = charges[: 2 * system.metal]
+    assert abs(metal.sum()) < 1e-9
+    assert abs(metal).max() > 1e-3
+    assert (charges[2 * system.metal :] == system.charges[2 * system.metal :]).all()
