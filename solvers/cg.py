@@ -23,7 +23,7 @@ from cgdft.solver import (
     saddle_point_inverse,
 )
 from cgdft.solvers.curvature import bends_down, disturbance, negative_curvature
-from cgdft.solvers.kept_inverse import kept_inverse, took
+from cgdft.solvers.kept_inverse import KeptInverse
 from cgdft.solvers.long_waves import precondition
 from cgdft.solvers.tangent import TangentResult, exactly, refined, tangent_cg
 
@@ -52,8 +52,9 @@ class CG(Solver):
         """Conjugate gradients on the constrained quadratic energy."""
         require_quadratic(problem, self)
         rows = problem.rows
-        inverse = kept_inverse(problem)
-        x, gradient, scale = beginning(problem, start if inverse is None else None)  # which goes there from anywhere
+        kept = KeptInverse.of_problem(problem)
+        factors = None if kept is None else kept.factors
+        x, gradient, scale = beginning(problem, start if factors is None else None)  # with which all starts are as good
         _, floor = norm_scale(problem, gradient)
         target = self.tolerance * scale + floor
         b = -rows.tangent(gradient)
@@ -65,14 +66,15 @@ class CG(Solver):
             known = y, problem.gradient(x + y)
             return -rows.tangent(known[1])
 
-        result = None if inverse is None else refined(residual, exactly(inverse, rows), b, rows, target)
+        result = None if factors is None else refined(residual, exactly(factors.solve, rows), b, rows, target)
         seen = torch.ones_like(norm, dtype=torch.bool)  # an inverse that is kept is positive definite
         if result is None or not result.converged.all():
             solve = self._solve(problem, x, norm / target)
             moved, curved, seen = disturbance(problem, x, norm, target)
             x = x + moved
             result = solve(b - curved, target, residual)
-            took(problem, len(result.history) - 1)
+            if kept is not None:
+                kept.took(len(result.history) - 1)
         x, negative = x + result.y, result.negative
         negative = negative | negative_curvature(problem, x, seen | negative)[0]
         status = [

@@ -7,7 +7,6 @@ the same, as by a term that depends on what moves, residuals do not vanish, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,33 +24,32 @@ NAME = "inverse"
 
 
 @dataclass
-class _Kept:
-    """What the Hessian depends on, products of the solves with it so far, and its factors once they are made."""
+class KeptInverse:
+    """What a Hessian depends on, products of the solves with it so far, and its factors once they are made."""
 
     of: list[Tensor]
     products: float = 0.0
     factors: Factors | None = None
 
+    @classmethod
+    def of_problem(cls, problem: Minimisation) -> KeptInverse | None:
+        """That of a quadratic functional, from earlier solves of it or without factors; None of one that is too large."""
+        longest = problem.rows.longest
+        if longest > MOST or problem.n * longest**2 > NUMBERS:
+            return None
+        anywhere = problem.space.origin.new_zeros(len(problem.index))
+        kept, of = problem.memory.get(NAME), _depends_on(problem, anywhere)
+        if kept is None or not _same(kept.of, of):
+            kept = problem.memory[NAME] = cls(of)
+        if kept.factors is None and kept.products >= longest:
+            kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, anywhere))
+            kept.factors = None if (factors.negative | factors.singular).any() else factors
+        found: KeptInverse = kept
+        return found
 
-def kept_inverse(problem: Minimisation) -> Callable[[Tensor], Tensor] | None:
-    """b -> y with P H y = b for the H of earlier solves of a quadratic functional; None until it is worth to be made."""
-    longest = problem.rows.longest
-    if longest > MOST or problem.n * longest**2 > NUMBERS:
-        return None
-    anywhere = problem.space.origin.new_zeros(len(problem.index))
-    kept, of = problem.memory.get(NAME), _depends_on(problem, anywhere)
-    if kept is None or not _same(kept.of, of):
-        kept = problem.memory[NAME] = _Kept(of)
-    if kept.factors is None and kept.products >= longest:
-        kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, anywhere))
-        kept.factors = None if (factors.negative | factors.singular).any() else factors
-    return None if kept.factors is None else kept.factors.solve
-
-
-def took(problem: Minimisation, iterations: int) -> None:
-    """Remember that a solve took so many iterations without the inverse, or with one that is none any more."""
-    if (kept := problem.memory.get(NAME)) is not None:
-        kept.factors, kept.products = None, kept.products + iterations + BESIDE
+    def took(self, iterations: int) -> None:
+        """Remember that a solve took so many iterations without the inverse, or with one that is none any more."""
+        self.factors, self.products = None, self.products + iterations + BESIDE
 
 
 def _depends_on(problem: Minimisation, x: Tensor) -> list[Tensor]:
