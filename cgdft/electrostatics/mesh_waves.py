@@ -94,12 +94,14 @@ def waves_of(box: Box, shape: tuple[int, ...], order: int, dtype: Any, widths: A
     """Those of a box without a graph; of small meshes the last ones are kept."""
     if math.prod(shape) > POINTS:
         return MeshWaves(box, shape, order, dtype, widths)
+    kind: Any = type(box)  # which says the kernel
     cell, periodic = tuple(box.cell.flatten().tolist()), tuple(box.periodic.tolist())
-    return _recent(cell, periodic, box.radius, shape, order, np.dtype(dtype), tuple(widths.tolist()))
+    return _recent(kind, cell, periodic, box.radius, shape, order, np.dtype(dtype), tuple(widths.tolist()))
 
 
 @lru_cache(maxsize=RECENT)
 def _recent(
+    kind: Any,
     cell: tuple[float, ...],
     periodic: tuple[bool, ...],
     radius: float,
@@ -108,7 +110,7 @@ def _recent(
     dtype: Any,
     widths: tuple[float, ...],
 ) -> MeshWaves:
-    box = Box(torch.tensor(cell, dtype=torch.float64).reshape(3, 3), torch.tensor(periodic), radius)
+    box = kind(torch.tensor(cell, dtype=torch.float64).reshape(3, 3), torch.tensor(periodic), radius)
     return MeshWaves(box, shape, order, dtype, np.array(widths))
 
 
