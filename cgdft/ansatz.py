@@ -58,7 +58,7 @@ def coefficients_of(
         value = (structure.charge / structure.counts)[structure.index]
     if callable(value) and not isinstance(value, AtomParameter):
         module = value
-        value = as_tensor(once(module, structure, lambda: module(structure)))
+        value = as_tensor(once(module, structure, lambda: module(structure)), name)
     if isinstance(value, Tensor) and value.ndim == 2:
         if tuple(value.shape) != (structure.n_atoms, basis.size):
             raise ValueError(
@@ -74,7 +74,7 @@ def coefficients_of(
 def _registered(value: CoefficientsLike | None) -> CoefficientsLike | AtomParameter | None:
     if value is None:
         return None
-    value = as_tensor(value)
+    value = as_tensor(value, "p0")
     if callable(value) or (isinstance(value, Tensor) and value.ndim == 2):
         return value
     return AtomParameter(value, "p0")
@@ -256,4 +256,4 @@ class ResponseModes(Ansatz):
 
 
 def _matrix(given: Any) -> Any:
-    return given if isinstance(given, Entries) else as_tensor(given)
+    return given if isinstance(given, Entries) else as_tensor(given, "factor")

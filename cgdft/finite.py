@@ -41,7 +41,7 @@ def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.d
         ValueError: what is no number, complex, not whole where it must be, or neither true nor false, with the argument's name.
     """
     exact = dtype in (torch.int64, torch.bool)
-    given = value.copy() if isinstance(value, np.ndarray) else joined(value)
+    given = value.copy() if isinstance(value, np.ndarray) else joined(value, name)
     try:
         if isinstance(given, np.ndarray | np.generic) and np.iscomplexobj(given):
             raise TypeError
@@ -59,21 +59,33 @@ def numbers_of(name: str, value: Any, dtype: torch.dtype | None, device: torch.d
     return found
 
 
-def joined(value: Any) -> Any:
+def joined(value: Any, name: str) -> Any:
     """Of a sequence that holds tensors one tensor, with their graphs; everything else as it is.
 
     Raises:
-        ValueError: parameters to train in it, which nothing would train.
+        ValueError: tensors of unlike shapes, complex ones, or something else beside them.
     """
     if not isinstance(value, list | tuple) or not any(isinstance(one, Tensor | list | tuple) for one in value):
         return value
-    if any(isinstance(one, nn.Parameter) for one in value):
-        raise ValueError("parameters to train must be one torch.nn.Parameter, got a list of them, which torch does not train")
-    parts = [joined(one) for one in value]
+    parts = [joined(one, name) for one in value]
     if not any(isinstance(one, Tensor) for one in parts):
         return value
     try:
-        whole = not any(torch.as_tensor(one).is_floating_point() for one in parts)
+        tensors = [torch.as_tensor(one) for one in parts]
+        if any(one.is_complex() for one in tensors):
+            raise TypeError
+        whole = not any(one.is_floating_point() for one in tensors)
         return torch.stack([torch.as_tensor(one, dtype=None if whole else torch.float64) for one in parts])
-    except (TypeError, ValueError, RuntimeError):  # ragged, or not of numbers: for whoever uses it to say
-        return value
+    except (TypeError, ValueError, RuntimeError) as error:
+        told = ", ".join(f"a tensor {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__ for one in value[:4])
+        raise ValueError(f"`{name}` must be of real numbers, those of a list of one shape, got a list of {told}") from error
+
+
+def refuse_parameters(name: str, value: Any) -> None:
+    """Raise a ValueError of a list of parameters to train, of which a constructor makes a tensor that is not trained."""
+    for one in value if isinstance(value, list | tuple) else ():
+        if isinstance(one, nn.Parameter) and one.requires_grad:
+            raise ValueError(
+                f"`{name}` must be one torch.nn.Parameter to train, got a list of them, which torch does not train"
+            )
+        refuse_parameters(name, one)

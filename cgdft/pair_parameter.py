@@ -53,7 +53,7 @@ class PairParameter(Parameter):
         n, like = len(pairs), structure.positions
         if self.module is None and self.value is None:
             return self._by_elements(structure, pairs)
-        found = self.value if self.module is None else as_tensor(self.module(structure, pairs))
+        found = self.value if self.module is None else as_tensor(self.module(structure, pairs), self.name)
         per_pair = isinstance(found, Tensor) and (found.shape == (n,) or (self.module is None and found.ndim == 0))
         if not isinstance(found, Tensor) or not per_pair or found.is_complex():
             got = f"a {found.dtype} of shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"

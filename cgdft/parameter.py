@@ -12,7 +12,7 @@ from ase.data import atomic_numbers, chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from cgdft.finite import finite, joined
+from cgdft.finite import finite, joined, refuse_parameters
 from cgdft.memo import once
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ ParameterLike = Union[
 ]
 
 
-def as_tensor(value: Any) -> Any:
+def as_tensor(value: Any, name: str) -> Any:
     """Arrays and sequences of numbers or tensors as tensors, of numbers copies; everything else as it is."""
-    value = joined(value)
+    value = joined(value, name)
     return torch.tensor(value, dtype=torch.float64) if isinstance(value, np.ndarray | list | tuple) else value
 
 
@@ -47,7 +47,8 @@ class Parameter(nn.Module, ABC):
         self.table: nn.ParameterDict | None = None
         self.elements: dict[str, float | Tensor] = {}
         self.value: Tensor | None
-        given: Any = as_tensor(value)
+        refuse_parameters(name, value)
+        given: Any = as_tensor(value, name)
         if isinstance(given, Mapping):
             self.value = None
             learnt: dict[str, nn.Parameter] = {}

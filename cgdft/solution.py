@@ -194,7 +194,7 @@ class Solution:
                 f"{_few([*self.problem.fixed, *self.problem.held])}; see `potentials`"
             )
         if any(row.name == "total" for row in self.problem.held):
-            return -self.potentials["total"]
+            return self._found(-self.potentials["total"])
         response = self._derivatives.moved("charge")
         active = self.problem.rows.active[:, [row.name for row in self.problem.fixed].index("total")]
         with self._derivatives.graph:

@@ -142,7 +142,7 @@ def verified(problem: Minimisation, x: Tensor, inverse: Inverse, solver: Solver)
 
     def answer(rx: Tensor, rl: Tensor) -> tuple[Tensor, Tensor]:
         found, needed, got = inverse(rx, rl), [tuple(rx.shape), tuple(rl.shape)], None
-        if isinstance(found, tuple):
+        if isinstance(found, tuple | list):
             got = [tuple(one.shape) for one in found if isinstance(one, Tensor)]
         if got != needed:
             raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cgdft.density import Density
 from cgdft.electrostatics.coulomb import Coulomb, Sites
-from cgdft.finite import numbers_of, whole_numbers
+from cgdft.finite import numbers_of, refuse_parameters, whole_numbers
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class PointCharges(Term):
         index: Tensor | Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        for name, one in (("positions", positions), ("charges", charges)):
+            refuse_parameters(name, one)
         positions, charges = numbers_of("positions", positions, torch.float64), numbers_of("charges", charges, torch.float64)
         if positions.ndim != 2 or positions.shape[1] != 3 or not torch.isfinite(positions.detach()).all():
             raise ValueError(f"`positions` must be finite and (n_points, 3) in bohr, got shape {tuple(positions.shape)}")

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cgdft.density import Density
-from cgdft.finite import numbers_of
+from cgdft.finite import numbers_of, refuse_parameters
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class UniformField(Term):
 
     def __init__(self, field: Tensor | Sequence[float]) -> None:
         super().__init__()
+        refuse_parameters("field", field)
         field = numbers_of("field", field, torch.float64)
         if field.ndim not in (1, 2) or field.shape[-1] != 3 or not torch.isfinite(field.detach()).all():
             raise ValueError(f"`field` must be finite and (3,) or (n_structures, 3), got {field.tolist()}")

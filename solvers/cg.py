@@ -59,6 +59,8 @@ class CG(Solver):
         target = self.tolerance * scale + floor
         b = -rows.tangent(gradient)
         norm = rows.dot(b, b).sqrt()
+        moved, curved, seen = disturbance(problem, x, norm, target)
+        x, b = x + moved, b - curved
         known: tuple[Tensor, Tensor] = b, gradient
 
         def residual(y: Tensor) -> Tensor:
@@ -67,12 +69,8 @@ class CG(Solver):
             return -rows.tangent(known[1])
 
         result = None if factors is None else refined(residual, exactly(factors.solve, rows), b, rows, target)
-        seen = torch.ones_like(norm, dtype=torch.bool)  # an inverse that is kept is positive definite
         if result is None or not result.converged.all():
-            solve = self._solve(problem, x, norm / target)
-            moved, curved, seen = disturbance(problem, x, norm, target)
-            x = x + moved
-            result = solve(b - curved, target, residual)
+            result = self._solve(problem, x, norm / target)(b, target, residual)
             if kept is not None:
                 kept.took(len(result.history) - 1)
         x, negative = x + result.y, result.negative

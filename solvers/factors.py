@@ -12,6 +12,8 @@ Source: of the second, M. A. Woodbury, Memorandum Report 42, Statistical Researc
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -106,8 +108,9 @@ class Factors:
     """A Hessian, (n_structures, longest, longest), within the constraints, factorised in each structure.
 
     Attributes:
-        negative: structures with negative curvature.
-        singular: structures with directions without curvature, which `solve` leaves alone.
+        difficult: structures with negative curvature, or next to none, along some direction.
+        negative: those with negative curvature.
+        singular: those with directions without curvature, which `solve` leaves alone.
         rough: whether solutions are refined, as the smallest pivot is far below the largest.
     """
 
@@ -116,31 +119,50 @@ class Factors:
         diagonal = hessian.diagonal(dim1=1, dim2=2).abs()
         self.scale = diagonal.clamp(min=1e-300).rsqrt().where(diagonal > 1e-16 * diagonal.amax(1, keepdim=True), 1.0)
         hessian = self.scale[:, :, None] * hessian * self.scale[:, None]
-        self.negative = torch.zeros(rows.n, dtype=torch.bool, device=hessian.device)
-        self.singular = self.negative.clone()
         self.lower, info = torch.linalg.cholesky_ex(hessian)
         pivots = self.lower.diagonal(dim1=1, dim2=2)
-        difficult = info != 0
-        self.rough = bool(difficult.any())
+        self.difficult = info != 0
+        self.rough = bool(self.difficult.any())
         if pivots.shape[1]:
             spread = self.scale.amax(1) / self.scale.amin(1) * (pivots.amax(1) / pivots.amin(1))
             self.rough = bool((spread > ROUGH).any())
-            difficult = difficult | (pivots.amin(1) ** 2 < 1e-12 * pivots.amax(1) ** 2)
-        self.pseudo: dict[int, Tensor] = {}
-        for s in torch.nonzero(difficult).flatten().tolist():
-            values, vectors = torch.linalg.eigh(hessian[s])
-            most = values.abs().max()
-            self.negative[s] = values[0] < -1e-10 * most
-            keep = values.abs() > 1e-10 * most
-            self.singular[s] = not keep.all()
+            self.difficult = self.difficult | (pivots.amin(1) ** 2 < 1e-12 * pivots.amax(1) ** 2)
+        self._left = {s: hessian[s] for s in torch.nonzero(self.difficult).flatten().tolist()}
+        for s, one in self._left.items():
+            self.lower[s] = torch.eye(len(one)).to(one)
+
+    @cached_property
+    def _spectra(self) -> dict[int, tuple[Tensor, Tensor, Tensor]]:
+        """Eigenvalues of what is difficult, which of them are not zero, and eigenvectors."""
+        spectra = {s: torch.linalg.eigh(one) for s, one in self._left.items()}
+        return {s: (values, values.abs() > 1e-10 * values.abs().max(), vectors) for s, (values, vectors) in spectra.items()}
+
+    @cached_property
+    def _pseudo(self) -> dict[int, Tensor]:
+        """Inverses of what is difficult, without the directions that have no curvature."""
+        found = {}
+        for s, (values, keep, vectors) in self._spectra.items():
             inverse = torch.where(keep, 1 / values.where(keep, torch.ones_like(values)), 0.0)
-            self.pseudo[s] = (vectors * inverse) @ vectors.T
-            self.lower[s] = torch.eye(len(values)).to(values)
+            found[s] = (vectors * inverse) @ vectors.T
+        return found
+
+    @cached_property
+    def negative(self) -> Tensor:
+        """(n_structures,)."""
+        return self._where({s for s, (values, _, _) in self._spectra.items() if values[0] < -1e-10 * values.abs().max()})
+
+    @cached_property
+    def singular(self) -> Tensor:
+        """(n_structures,)."""
+        return self._where({s for s, (_, keep, _) in self._spectra.items() if not keep.all()})
+
+    def _where(self, structures: set[int]) -> Tensor:
+        return torch.tensor([s in structures for s in range(self.rows.n)], device=self.lower.device)
 
     def solve(self, b: Tensor) -> Tensor:
         """y with P H y = P b, C y = 0."""
         padded = self.scale * self.rows.pad(b)
         y = torch.cholesky_solve(padded[..., None], self.lower)[..., 0]
-        for s, pseudo in self.pseudo.items():
+        for s, pseudo in self._pseudo.items():
             y[s] = pseudo @ padded[s]
         return self.rows.project(self.rows.unpad(self.scale * y))

@@ -7,6 +7,7 @@ the same, as by a term that depends on what moves, residuals do not vanish, and 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -42,8 +43,8 @@ class KeptInverse:
         if kept is None or not _same(kept.of, of):
             kept = problem.memory[NAME] = cls(of)
         if kept.factors is None and kept.products >= longest:
-            kept.products, factors = 0.0, Factors(problem.rows, _hessian(problem, anywhere))
-            kept.factors = None if (factors.negative | factors.singular).any() else factors
+            factors = Factors(problem.rows, _hessian(problem, anywhere))
+            kept.products, kept.factors = (-math.inf, None) if factors.difficult.any() else (0.0, factors)
         found: KeptInverse = kept
         return found
 
@@ -53,16 +54,18 @@ class KeptInverse:
 
 
 def _depends_on(problem: Minimisation, x: Tensor) -> list[Tensor]:
+    """What is likely to change where the Hessian does; couplings of atoms are not in it."""
     structure, space, rows = problem.structure, problem.space, problem.rows
     positions, entries = structure.positions, [] if space.entries is None else list(space.entries[:3])
     if entries:
         positions = positions[(entries[0] // problem.basis.size).unique()]
     found = [positions, structure.cell, structure.pbc, problem.index, *entries, rows.owner, rows.share, rows.overlapping]
-    return [one.detach() for one in (*found, problem.diagonal(x))]
+    return [one.detach().clone() for one in (*found, problem.diagonal(x))]
 
 
 def _same(one: list[Tensor], other: list[Tensor]) -> bool:
-    return len(one) == len(other) and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    same = len(one) == len(other) and all(a.device == b.device for a, b in zip(one, other, strict=True))
+    return same and all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _hessian(problem: Minimisation, x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from cgdft import Model, Multipoles, Structure, Term, term
+from cgdft import Free, Model, Multipoles, SplitCharges, Structure, Term, term
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator
 from cgdft.functionals.models.electrodes import Electrodes
 from cgdft.solvers import CG, Direct, kept_inverse
@@ -94,6 +94,40 @@ def test_what_changes_unseen_is_seen_of_the_residual(made):
         assert solution.iterations <= 3
         close(solution, direct(s))
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("driven", [False, True])
+def test_minima_that_are_none_any_more(made, driven):
+    """A coupling that grows as an ion comes near, across which nothing drives charge or something does."""
+
+    @term(quadratic=True)
+    def exchange(rho):
+        ends, q = rho.structure.positions, rho.charges
+        return 4 * torch.exp(-(ends[2] - 0.5 * (ends[0] + ends[1])).norm()) * (q[0] * q[1]).reshape(1)
+
+    def at(distance):
+        return Structure([3, 3, 17], [[0, 0, 0], [0, 0, 5.0], [distance, 0, 2.8 if driven else 2.5]], charge=1.0)
+
+    functional = Hartree() + Hardness(0.3) + exchange()
+    kept, direct = (
+        Model(functional, Multipoles(width=1.0), Free([0, 1], [0.0, 0.0, 1.0]), solver=one) for one in (CG(1e-10), Direct())
+    )
+    for k in range(8):
+        assert kept(at(12 - 0.1 * k)).status[0].name == "CONVERGED"
+    assert made
+    for model in (kept, direct):
+        assert model(at(1.5), throw=False).status[0].name == "UNBOUNDED"
+
+
+def test_flat_directions_are_looked_at_once(made):
+    """Around a ring of bonds charge moves at no cost."""
+    grid = Structure([6] * 16, [[2.8 * i, 2.8 * j, 0.0] for i in range(4) for j in range(4)])
+    functional = Hartree(operator=Operator.COMPILED) + Electronegativity(torch.linspace(0, 0.1, 16, dtype=D)) + Hardness(0.3)
+    model = Model(functional, Multipoles(width=1.5), SplitCharges(reach=1.25), solver=CG(1e-8))
+    for _ in range(20):
+        solution = model(grid)
+    assert len(made) == 1
+    assert float((solution.charges - model.replace(solver=Direct())(grid).charges).abs().max()) < 1e-7
 
 
 def test_only_of_minima(made):

@@ -262,5 +262,28 @@ def test_numbers_in_lists_keep_their_graphs(energy):
 
 @pytest.mark.parametrize("made", [lambda p: Hardness([p, p, p]), lambda p: cgdft.functionals.UniformField([0.0, 0.0, p])])
 def test_lists_of_parameters_are_refused(made):
-    with pytest.raises(ValueError, match="parameters to train must be one torch.nn.Parameter, got a list of them"):
+    with pytest.raises(ValueError, match="must be one torch.nn.Parameter to train, got a list of them"):
         made(torch.nn.Parameter(torch.tensor(0.1, dtype=D)))
+
+
+@pytest.mark.parametrize("odd", [torch.ones(1, dtype=D), torch.tensor(1 + 2j)])
+def test_lists_of_unlike_tensors_are_refused(odd):
+    for made in (Hardness, cgdft.functionals.UniformField, lambda x: Structure([1, 1], [x, [0.0, 0.0, 3.0]])):
+        with pytest.raises(ValueError, match="must be of real numbers, those of a list of one shape, got a list of a tensor"):
+            made([odd, 0.0, 0.0])
+
+
+def test_modules_may_give_lists_of_their_parameters():
+    class Charges(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = torch.nn.Parameter(torch.tensor(0.2, dtype=D))
+
+        def forward(self, structure):
+            return [self.first, -0.5 * self.first, -0.5 * self.first]
+
+    charges = Charges()
+    model = Model(Hartree(), Multipoles(width=1.0), cgdft.Fixed(charges), constraints=[])
+    energy = model(WATER).energy.sum()
+    (slope,) = torch.autograd.grad(energy, charges.first)
+    assert float(slope) == pytest.approx(10 * float(energy.detach()))  # quadratic in 0.2

@@ -46,7 +46,8 @@ def _states(structure: Structure) -> Iterator[tuple[float, float, str]]:
     for charge, spin, left, own in zip(structure.charge.tolist(), structure.spin.tolist(), electrons, numbers, strict=True):
         elements, counts = own.unique(return_counts=True)
         composed = dict(zip([chemical_symbols[z] for z in elements.tolist()], counts.tolist(), strict=True))
-        yield charge, max(spin, float(left % 2 == 1)), Formula.from_dict(composed).format("hill")
+        odd = abs(left - round(left)) < ALIKE and round(left) % 2
+        yield charge, max(spin, float(odd)), Formula.from_dict(composed).format("hill")
 
 
 def _with(value: float, range_: list[float] | None) -> list[float]:
