@@ -126,6 +126,14 @@ class TestEach:
         with pytest.warns(OutsideTraining, match=re.escape(f"structure 1 ({told.split()[0]}) {told.split(' ', 1)[1]}")):
             load(name)(both)
 
+    def test_moments_of_another_charge(self, name):
+        """ASE's OH has a magnetic moment, which OH- has not."""
+        ion = Structure.from_ase(molecule("OH"), charge=-1)
+        assert float(ion.spin) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            load(name)(ion)
+
     def test_on_the_command_line(self, name, tmp_path):
         from ase.io import write
 

@@ -40,14 +40,16 @@ def outside(structure: Structure, seen: ChargeStates) -> Iterator[tuple[str, str
 
 
 def _states(structure: Structure) -> Iterator[tuple[float, float, str]]:
-    """Total charge, unpaired electrons that are stated or that an odd number of them has, and the formula, of each."""
+    """Total charge, unpaired electrons that are stated, or that an odd number of them has at least, and the formula."""
     electrons = (structure.total(structure.numbers) - structure.charge.detach()).tolist()
     numbers = structure.numbers.cpu().split(structure.counts.tolist())
     for charge, spin, left, own in zip(structure.charge.tolist(), structure.spin.tolist(), electrons, numbers, strict=True):
         elements, counts = own.unique(return_counts=True)
         composed = dict(zip([chemical_symbols[z] for z in elements.tolist()], counts.tolist(), strict=True))
-        odd = abs(left - round(left)) < ALIKE and round(left) % 2
-        yield charge, max(spin, float(odd)), Formula.from_dict(composed).format("hill")
+        whole = abs(left - round(left)) < ALIKE
+        if whole and (round(left) - spin) % 2:  # which they cannot have, as where moments are those of another charge
+            spin = float(round(left) % 2)
+        yield charge, spin, Formula.from_dict(composed).format("hill")
 
 
 def _with(value: float, range_: list[float] | None) -> list[float]:
