@@ -30,7 +30,7 @@ from cgdft.structure import Structure, require_structure
 from cgdft.terms import Term
 from cgdft.units import angstrom
 
-#: What solvers keep from solve to solve.
+#: What solvers keep from solve to solve, of a model and of those made of it by `replace`.
 _memories: WeakKeyDictionary[Model, dict[str, Any]] = WeakKeyDictionary()
 
 #: What there is to say of slabs and wires without a minimum whose charge may change.
@@ -108,7 +108,9 @@ class Model(nn.Module):
             name: getattr(self, name)
             for name in ("functional", "basis", "ansatz", "constraints", "solver", "name", "references", "readout")
         }
-        return Model(**{**kept, **changes})
+        made = Model(**{**kept, **changes})
+        _memories[made] = _memories.setdefault(self, {})
+        return made
 
     def at_potential(self, potential: float) -> Model:
         """The same model with its total charge replaced by a potential V = dE/dq, hartree / e: grand canonical.

@@ -62,6 +62,21 @@ def test_solves_beside_what_moves(made, one):
         close(solution, other)
 
 
+def test_other_potentials_have_the_same_inverse(made):
+    """Of one model with others put in its place, as a calculator at a potential does at each step."""
+    metal = Hartree(operator=Operator.COMPILED) + Electronegativity({"Au": 0.1, "Na": 0.0, "Cl": 0.0})
+    charges = torch.cat([torch.zeros(2 * LAYER, dtype=D), torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=D)])
+    model = Model(metal, Multipoles(width=1.5), Free(range(2 * LAYER), charges), solver=CG(1e-12))
+    box = structure(IONS).holding(
+        pbc=torch.ones(1, 3, dtype=torch.bool), cell=structure(IONS).cell + torch.diag(torch.tensor([0.0, 0, 60]))
+    )
+    for k in range(12):
+        held = model.at_potential(0.01 * k)
+        solution = held(box)
+    assert len(made) == 1
+    close(solution, held.replace(solver=Direct())(box))
+
+
 def test_nothing_is_kept_of_what_moves(made):
     def moved(k):
         return METAL + 0.01 * k * np.eye(len(METAL), 3)
