@@ -64,6 +64,7 @@ def test_a_good_set_has_nothing_to_tell(trajectory):
         ({"units": {"energy": "hartree"}}, "`energy` must be in hartree, got numbers that look like eV"),
         ({"units": {"energy": "kcal/mol"}}, "`energy` must be in kcal/mol, got numbers that look like eV"),
         ({"units": {"forces": "hartree/bohr"}}, "forces look like eV/angstrom"),
+        ({"units": {"forces": "eV/bohr"}}, "forces look like eV/angstrom"),
         ({"units": {"dipole": "debye"}}, "`dipole` must be in debye, got numbers that look like e angstrom"),
     ],
 )
@@ -158,6 +159,49 @@ def test_single_frames_of_another_unit(tmp_path):
     assert told.startswith(("energies of water-3 are", "energies of bound-3 are"))
     (told,) = check_set(read("forces", 51.4, (3, 4, 5, 6)), atomic_energies=FREE)
     assert told.startswith("forces of water-3, water-4, water-5 and 1 more are more than 30 times those of other frames")
+    (told,) = check_set(read("forces", 1e30, (3,)), atomic_energies=FREE)
+    assert told.startswith("forces of water-3 are more than 30 times those of other frames")
+    for factor, message in (
+        (4.803, "be in e angstrom in all .* like debye"),
+        (-1.0, "point towards positive charge in all .*"),
+    ):
+        with pytest.raises(ValueError, match=f"`dipole` must {message} in water-3, water-5$"):
+            check_set(read("dipole", factor, (3, 5)), atomic_energies=FREE)
+    (told,) = check_set(read("dipole", 2.5, (3, 5)), atomic_energies=FREE)
+    assert told == "dipoles of water-3, water-5 are not those of their multipoles, as they are in other frames"
+
+
+def test_energies_of_another_unit_that_atoms_were_fitted_to(tmp_path):
+    """E0 that are wrong as well tell nothing; other frames of the same atoms do."""
+    atoms = [water(seed) for seed in range(12)]
+    for k in (1, 5, 9):
+        atoms[k].calc.results["energy"] *= units.eV
+    frames = FrameSet.read(written(tmp_path / "water.xyz", atoms))
+    with pytest.warns(UserWarning, match="compositions do not determine the atomic energies"):
+        fitted = atomic_energies(frames)
+    message = "`energy` must be in eV in all frames, got numbers that look like hartree in water-1, water-5, water-9$"
+    with pytest.raises(ValueError, match=message):
+        check_set(frames, atomic_energies=fitted, fitted=True)
+
+
+def test_dipoles_of_atoms_and_born_charges_against_dipoles(trajectory):
+    frames, p = list(FrameSet.read(trajectory)), "multipoles"
+    whole = torch.tensor([1.0, 5, 5, 5])
+    for factor, message in (
+        (-1.0, "`multipoles` must have dipoles towards positive charge, got the opposite sign"),
+        (1.889726, "`multipoles` must have charges and dipoles in the units .* got dipoles that are 1.89 times"),
+    ):
+        large = changed(frames, **{p: lambda f: f.labels[p] * whole})
+        large = changed(large, dipole=lambda f: f.labels[p][:, 0].double() @ f.structure.positions + f.labels[p].sum(0)[1:4])
+        assert not [one for one in check_set(large) if "dipole" in one]
+        with pytest.raises(ValueError, match=message):
+            check_set(changed(large, **{p: lambda f, k=factor: f.labels[p] * torch.tensor([1.0, k, k, k])}))
+    rigid = [Frame(f.name, f.structure, {}) for f in frames]
+    eye, q = torch.eye(3, dtype=torch.float64), torch.tensor([-0.8, 0.4, 0.4], dtype=torch.float64)
+    rigid = changed(rigid, dipole=lambda f: q @ f.structure.positions, born_charges=lambda f: q[:, None, None] * eye)
+    assert check_set(rigid) == []
+    with pytest.raises(ValueError, match="`born_charges` must be dD_a/dR_c, got the opposite of what the dipoles say"):
+        check_set(changed(rigid, born_charges=lambda f: -f.labels["born_charges"]))
 
 
 def test_lengths_stresses_and_polarizabilities(trajectory):

@@ -127,7 +127,9 @@ def test_ase_units_and_labels_in_atomic_units(trajectory):
 
 
 def test_keys_and_units_can_be_told(tmp_path):
-    atoms = molecule("H2O", info={"E": -3.0, "mydipole": [1.0, 2.0, 3.0], "q": 1, "ESP": [0.5, 0.25], "at": np.eye(3)[:2]})
+    atoms = molecule(
+        "H2O", info={"E": -3.0, "mydipole": [1.0, 2.0, 3.0], "q": 1, "spin": 1, "ESP": [0.5, 0.25], "at": np.eye(3)[:2]}
+    )
     atoms.arrays["pull"] = np.arange(9.0).reshape(3, 3)
     atoms.arrays["bec"] = np.arange(27.0).reshape(3, 9)
     path = written(tmp_path / "a.xyz", [atoms])

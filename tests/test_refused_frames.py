@@ -39,8 +39,9 @@ def test_settings_that_do_not_fit_the_files(trajectory, message, settings):
 @pytest.mark.parametrize(
     ("message", "frames"),
     [
-        ("`charge` must be stated by every frame.*frame a-1", [water(0, charge=1), water(1)]),
-        ("odd number of electrons, got none in frame radical", [water(0), molecule("OH", info={"name": "radical"})]),
+        ("`charge` must be stated by every frame.*frame a-1", [water(0, charge=1, spin=1), water(1)]),
+        ("odd number of electrons.* in frame radical", [water(0), molecule("OH", info={"name": "radical"})]),
+        ("`spin` must be stated for an odd number.* in frame a-0", [water(0, charge=1), water(1, charge=0)]),
         ("frame a-0: `charge` must be one number", [water(0, charge=1, total_charge=-1)]),
         ("frame a-0: `energy` must be told once", [water(0, REF_energy=-1.0)]),
         ("frame a-0: `dipole` must be of shape", [molecule("H2O", info={"dipole": [1.0, 2.0]})]),
@@ -58,7 +59,10 @@ def test_frames_that_mislead(tmp_path, message, frames):
 
 
 def test_charges_may_be_stated_for_frames_without(tmp_path):
-    path = written(tmp_path / "a.xyz", [water(0, charge=1), water(1), Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])])
+    radical = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    assert len(FrameSet.read(written(tmp_path / "radical.xyz", [water(1), radical]), charge=0)) == 2
+    radical.info["spin"] = 1
+    path = written(tmp_path / "a.xyz", [water(0, charge=1, spin=1), water(1), radical])
     frames = FrameSet.read(path, charge=0)
     assert [float(frame.structure.charge) for frame in frames] == [1, 0, 0]
     initial = molecule("OH")

@@ -123,7 +123,7 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="flipped.safetensors must be as it was written, got a damaged file"):
         load(tmp_path / "flipped.safetensors")
     for read in (load, metadata):
-        with pytest.raises(ValueError, match="must be of format 5, got 7"):
+        with pytest.raises(ValueError, match="must be of format 6, got 7"):
             read(changed(path, format=7))
     half = {name: one.bfloat16() for name, one in load_file(path).items()}
     save_file(half, tmp_path / "half.safetensors", {"cgdft": json.dumps(metadata(path))})

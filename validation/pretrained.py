@@ -1,8 +1,9 @@
 """How good the trained models of the package are where they were not trained: `python -m cgdft.validation.pretrained`.
 
-Rows: "other geometries" and "pressed" are molecules and ions of the training in geometries drawn anew (suite fresh). The other
-suites hold molecules that are in the training set, though not in these geometries, and others that are not; molecules of other
-elements, open shells and free atoms are left out.
+Rows: "other geometries" and "pressed" are molecules and ions of the training in geometries drawn anew (suite fresh), "unseen"
+are organic molecules and ions that are not in the training (suite unseen). The molecules and ions of the other suites, though
+not clusters and chains as large, are in the training as well; molecules of other elements, open shells and free atoms are left
+out.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from cgdft.writing import write_whole
 
 #: Of the training.
 METHOD = "pbe/def2-svp"
-SUITES = ("molecules", "ions", "water", "chains")
+SUITES = ("unseen", "molecules", "ions", "water", "chains")
 #: In names of frames of `fresh`.
 PRESSED = " at "
 QUANTITIES = ("energy", "forces", "multipoles", "dipole", "polarizability")

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cgdft.learning.data.atomic_energies import is_free_atom
+from cgdft.learning.data.dipole_scales import check_dipoles
 from cgdft.learning.data.duplicates import Mark, candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.quantities import QUANTITIES, UNITS
-from cgdft.learning.data.scales import check_dipoles, check_energies, check_forces, check_lengths, check_stress
+from cgdft.learning.data.scales import check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
 from cgdft.naming import few
 

@@ -72,10 +72,10 @@ class Missing:
 
     @classmethod
     def of(cls, facts: NDArray[np.void]) -> Missing:
-        """If any frame has a charge, all must state theirs; molecules of odd electrons must state charge or spin."""
-        unstated = np.isnan(facts["charge"])
-        charged = bool((np.nan_to_num(facts["charge"]) != 0).any())
-        odd = unstated & np.isnan(facts["spin"]) & (facts["protons"] % 2 == 1) & ~facts["periodic"]
+        """If any frame has a charge, all must state theirs, and molecules of odd electrons their spin; else one of both."""
+        unstated, charge = np.isnan(facts["charge"]), np.nan_to_num(facts["charge"])
+        charged = bool((charge != 0).any())
+        odd = np.isnan(facts["spin"]) & ((facts["protons"] - charge) % 2 == 1) & ~facts["periodic"] & (unstated | charged)
         return cls(np.flatnonzero(unstated) if charged else np.empty(0, dtype=np.int64), np.flatnonzero(odd))
 
     def refuse(self, name: str, charge: bool) -> None:
@@ -86,8 +86,9 @@ class Missing:
                 "into its comment line, or pass charge=0 if frames without are neutral"
             )
         raise ValueError(
-            f"`charge` or `spin` must be stated for an odd number of electrons, got none in frame {name}; write charge= or "
-            "spin= into its comment line, or pass charge=0 if it is a neutral radical"
+            "`spin` must be stated for an odd number of electrons, or `charge` in a set without charged frames, got neither "
+            f"in frame {name}; write spin= (unpaired electrons) or charge= into its comment line, or pass charge=0 if all are "
+            "neutral"
         )
 
 

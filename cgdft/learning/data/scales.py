@@ -1,4 +1,4 @@
-"""Wrong units and signs, told from the numbers: energies by atoms, forces and stress by energies, dipoles by charges."""
+"""Wrong units and signs, told from the numbers: energies by atoms, forces and stress by energies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from ase.data import atomic_masses, atomic_numbers, covalent_radii
+from ase.data import atomic_numbers, covalent_radii
 from numpy.typing import ArrayLike, NDArray
 
 from cgdft.electrostatics.pairs import near_pairs
@@ -27,6 +27,8 @@ MISTAKEN = {
 BOUND, FAR = 0.5, 3.0
 #: An energy so far from those of other frames, hartree per atom, is odd; so are forces so many times the usual ones.
 ODD, STRONG = 1.0, 30.0
+#: Energies of the same atoms that differ by less, relatively, may be in one unit.
+ALIKE = 0.02
 #: Fewest steps between close frames that tell a sign or a unit, and the least correlation.
 STEPS, EXPLAINED = 5, 0.9
 #: Neighbours are this many sums of covalent radii apart, wherever there is a bond; they are sought within so many bohr.
@@ -59,6 +61,7 @@ def check_energies(
     """
     if not len(energies):
         return []
+    _check_alike(compositions, energies, unit, names)
     sizes = np.array([sum(one.values()) for one in compositions])
 
     def factors() -> Iterable[tuple[str, float]]:
@@ -91,6 +94,27 @@ def check_energies(
     if off > FAR:
         raise ValueError(told)
     return [told]
+
+
+def _check_alike(
+    compositions: Sequence[Mapping[str, int]], energies: NDArray[np.float64], unit: str, names: Sequence[str]
+) -> None:
+    """Raise a ValueError if energies of some frames are those of others of the same composition in another unit."""
+    groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
+    for k, one in enumerate(compositions):
+        groups.setdefault(tuple(sorted(one.items())), []).append(k)
+    found: dict[str, list[str]] = {other: [] for other in MISTAKEN["energy"] if other != unit}
+    for members in groups.values():
+        here = energies[members]
+        usual = float(np.median(here))
+        if len(members) < 3 or np.mean(np.abs(here - usual) < ALIKE * abs(usual)) <= 0.5:
+            continue
+        for other, odd in found.items():
+            factor = multiplier(other, "energy") / multiplier(unit, "energy")
+            odd += [names[k] for k in members if abs(energies[k] * factor - usual) < ALIKE * abs(usual)]
+    for other, odd in found.items():
+        if odd:
+            raise ValueError(f"`energy` must be in {unit} in all frames, got numbers that look like {other} in {few(odd)}")
 
 
 def _check_single(
@@ -131,7 +155,8 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     known = [frame for frame in frames if "forces" in frame.labels]
     if not known:
         return []
-    size = float(torch.cat([frame.labels["forces"] for frame in known]).square().mean().sqrt())
+    sizes = np.array([float(frame.labels["forces"].square().mean().sqrt()) for frame in known])
+    size = float(np.median(sizes))
     near = [one for one in steps(known) if one.moves and not one.strains]
     slope = _slope([one.of_forces for one in near], [one.change for one in near])
     if slope < 0:
@@ -140,10 +165,9 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     if size > 1.0:
         told = [one for one in MISTAKEN["forces"] if multiplier(one, "forces") < 0.1 * multiplier(force_unit, "forces")]
         raise ValueError(
-            f"`forces` must be in {force_unit}, got a root mean square of {size:.3g} hartree/bohr: they look like "
+            f"`forces` must be in {force_unit}, got a root mean square of {size:.3g} hartree/bohr (median): they look like "
             f"{' or '.join(told) or 'those of overlapping atoms'}; see `units`"
         )
-    sizes = np.array([float(frame.labels["forces"].square().mean().sqrt()) for frame in known])
     odd = np.flatnonzero(sizes > max(STRONG * float(np.median(sizes)), 0.1)).tolist()
     if odd:
         return [
@@ -151,96 +175,7 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
             "unit, a mistake, or atoms on top of each other"
         ]
     if size < 1e-4 and len(known) > 1:
-        return [f"forces are {size:.2g} hartree/bohr (root mean square): all frames are relaxed, or the unit is wrong"]
-    return []
-
-
-def check_dipoles(frames: Sequence[Frame], unit: str) -> list[str]:
-    """Dipoles of molecules against charges and atomic dipoles, and Born charges against dipoles.
-
-    Raises:
-        ValueError: another unit, sign, origin or order of components.
-    """
-    known = [f for f in frames if "dipole" in f.labels and "multipoles" in f.labels and not f.structure.pbc.any()]
-    if known:
-        given = np.stack([frame.labels["dipole"].numpy() for frame in known])
-        order = [(1, 2, 3), (3, 1, 2)]
-        sums = [np.stack([_dipole(frame, one) for frame in known]) for one in order]
-        complete = all(frame.labels["multipoles"].shape[1] >= 4 for frame in known)
-        if complete:
-            off = [float(np.median(np.linalg.norm(given - one, axis=1))) for one in sums]
-            if off[1] < min(0.05, 0.1 * off[0]):
-                raise ValueError("`multipoles` must have dipoles in the order x, y, z, got them as y, z, x; reorder them")
-            if _fits(given, sums[0]):
-                return _check_born(frames)
-        if unlike := _charged_origin(known, given, sums[0]) if complete else "":
-            raise ValueError(unlike)
-        along = float((given * sums[0]).sum()) / max(float(np.linalg.norm(given) * np.linalg.norm(sums[0])), 1e-300)
-        slope = float((given * sums[0]).sum()) / max(float((sums[0] ** 2).sum()), 1e-300)
-        if along < -0.8:
-            raise ValueError(
-                "`dipole` must point towards positive charge, got the opposite of what the charges say; change a sign"
-            )
-        if complete and along > 0.99 and (told := looks_like("dipole", unit, 1 / slope)):
-            raise ValueError(
-                f"`dipole` must be in {unit}, got numbers that look like {told[0]}; set `units` of the data to "
-                f"{{dipole: {told[0]}}}"
-            )
-        if complete or not 0.3 < slope < 4:
-            return [
-                f"dipoles are {slope:.3g} times those of the multipoles (correlation {along:.2f}); their unit or origin may be "
-                "wrong",
-                *_check_born(frames),
-            ]
-    return _check_born(frames)
-
-
-def _dipole(frame: Frame, order: tuple[int, int, int]) -> NDArray[np.float64]:
-    p, r = frame.labels["multipoles"].numpy(), frame.structure.positions.numpy()
-    return p[:, 0] @ r + (p[:, list(order)].sum(0) if p.shape[1] >= 4 else 0.0)
-
-
-def _fits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
-    off, size = np.linalg.norm(one - other, axis=1), np.linalg.norm(one, axis=1)
-    return bool(np.median(off / (size + 0.1)) < 0.2)
-
-
-def _charged_origin(frames: Sequence[Frame], given: NDArray[np.float64], sums: NDArray[np.float64]) -> str:
-    """Whether the dipoles of charged molecules are about some centre of theirs, not about the origin; the best that fits."""
-    charged = [k for k, frame in enumerate(frames) if frame.structure.charge.any()]
-    if not charged:
-        return ""
-    off = {}
-    for name in ("nuclei", "mass", "nuclear charge"):
-        moved = sums[charged] - np.stack([float(frames[k].structure.charge[0]) * _centre(frames[k], name) for k in charged])
-        if _fits(given[charged], moved):
-            off[name] = float(np.median(np.linalg.norm(given[charged] - moved, axis=1)))
-    if not off:
-        return ""
-    best = min(off, key=off.__getitem__)
-    return f"`dipole` must be about the origin of coordinates, got those of ions about their centre of {best}; add Q R"
-
-
-def _centre(frame: Frame, of: str) -> NDArray[np.float64]:
-    numbers = frame.structure.numbers.numpy()
-    weight = {"nuclei": np.ones(len(numbers)), "mass": atomic_masses[numbers], "nuclear charge": numbers.astype(float)}[of]
-    return np.average(frame.structure.positions.numpy(), axis=0, weights=weight)
-
-
-def _check_born(frames: Sequence[Frame]) -> list[str]:
-    """Turning a molecule turns its dipole: sum_n Z_n (w x R_n) = w x D."""
-    off = np.zeros(2)
-    for frame in frames:
-        if {"born_charges", "dipole"} <= set(frame.labels) and not frame.structure.pbc.any():
-            z, d = frame.labels["born_charges"].numpy(), frame.labels["dipole"].numpy()
-            turned = np.cross(np.eye(3)[:, None], frame.structure.positions.numpy())  # [w, n, c]
-            for k, one in enumerate((z, z.swapaxes(1, 2))):
-                off[k] += np.abs(np.einsum("nac,wnc->wa", one, turned) - np.cross(np.eye(3), d)).max()
-    if off[1] < 0.5 * off[0]:
-        raise ValueError(
-            "`born_charges` must be dD_a/dR_c in the order [atom, a, c], got them transposed; name the key with .T: set "
-            "`keys` of the data to {born_charges: bec.T}"
-        )
+        return [f"forces are {size:.2g} hartree/bohr (root mean square, median): all frames are relaxed, or the unit is wrong"]
     return []
 
 
@@ -310,7 +245,7 @@ def _slope_of_stress(strained: Sequence[Step]) -> float:
 
 
 def _check_slope(quantity: str, slope: float, energy_unit: str, unit: str) -> None:
-    if 0.5 < slope < 2:
+    if 0.5 < slope < 2 and not looks_like(quantity, unit, slope):
         return
     told = [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
     told += [f"{quantity} look like {one}" for one in looks_like(quantity, unit, slope)]

@@ -38,8 +38,8 @@ def loss_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def parity_figure(evaluation: Evaluation) -> Figure:
-    """Prediction against label of every quantity; energies per atom less those of the free atoms."""
-    names = list(evaluation.errors)
+    """Prediction against label of every quantity that this process has seen; energies per atom less those of the free atoms."""
+    names = [name for name, one in evaluation.errors.items() if one.labels]
     columns = min(4, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
     figure = Figure(figsize=(2.9 * columns, 2.9 * rows), layout="constrained")

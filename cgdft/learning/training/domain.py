@@ -20,8 +20,8 @@ from cgdft.learning.training.charge_states import outside, widen
 from cgdft.structure import Structure
 from cgdft.units import angstrom
 
-#: "charge_states": see there; "surroundings": element -> "neighbours": least and most of them; "nearest": the largest distance
-#: to the nearest one, bohr (left out without any); "closest": element of a neighbour -> the smallest distance to one, bohr.
+#: "charge_states": see there; "surroundings": element -> "neighbours": least and most of them; "nearest": element of the
+#: nearest one -> the largest distance to it, bohr; "closest": element of a neighbour -> the smallest distance to one, bohr.
 Ranges = Mapping[str, Mapping[str, Any]]
 
 
@@ -50,12 +50,13 @@ def ranges(frames: Iterable[Frame], cutoff: float, before: Ranges | None = None)
         widen(states, frame.structure)
         counts, closest = surroundings(frame.structure, cutoff)
         for symbol, count, near in zip(frame.structure.symbols, counts.tolist(), closest, strict=True):
-            one = found.setdefault(symbol, {"neighbours": [count, count], "closest": {}})
+            one = found.setdefault(symbol, {"neighbours": [count, count], "closest": {}, "nearest": {}})
             one["neighbours"] = [min(count, one["neighbours"][0]), max(count, one["neighbours"][1])]
             for other, distance in near.items():
                 one["closest"][other] = min(distance, one["closest"].get(other, torch.inf))
             if near:
-                one["nearest"] = max(min(near.values()), one.get("nearest", 0.0))
+                nearest = min(near, key=near.__getitem__)
+                one["nearest"][nearest] = max(near[nearest], one["nearest"].get(nearest, 0.0))
     return whole
 
 
@@ -108,10 +109,12 @@ class Guard:
                     other,
                     f"{other} {distance / angstrom:.3f} angstrom away, {least / angstrom:.3f} at the least in training",
                 )
-        far = min(near.values(), default=0.0)
-        if far > seen.get("nearest", torch.inf) + 1e-6:
-            most = seen["nearest"] / angstrom
-            return "nearest", f"its nearest neighbour {far / angstrom:.3f} angstrom away, {most:.3f} at the most in training"
+        if near and seen["nearest"]:
+            nearest = min(near, key=near.__getitem__)
+            most = seen["nearest"].get(nearest, max(seen["nearest"].values()))
+            if near[nearest] > most + 1e-6:
+                away = f"{nearest} {near[nearest] / angstrom:.3f} angstrom away"
+                return "nearest", f"its nearest neighbour, {away}, {most / angstrom:.3f} at the most in training"
         return "", ""
 
 

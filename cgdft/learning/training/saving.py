@@ -29,7 +29,7 @@ from cgdft.structure import Structure
 from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 5
+FORMAT = 6
 PACKAGES = ("torch", "e3nn")
 #: Part by which features of another version of e3nn may differ: rounding in float32.
 ALIKE = 1e-4
