@@ -173,6 +173,12 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
             "architecture: qeq\ndata: {train: [a]}\nstart: run/model.safetensors\n",
             ":1: output: must not be the folder of `start`, which is written over, got run",
         ),
+        ("architecture: qeq\ndata: {train: [a]}\nbatch_size: true\n", ":3: batch_size: must not be true or false, got True"),
+        ("architecture: qeq\ndata: {train: [a]}\n\non: 1\n", ":4: keys must be words, got on; in quotes it is one"),
+        (
+            "architecture: qeq\ndata: {train: [a]}\nstart: small-qeq\nenvironment:\n  channels: 8\n",
+            ":4: environment: must be left out, it is that of `start`",
+        ),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be plain YAML"),
         ("architecture: &a qeq\ndata:\n  train: *a\n", ":3: must be plain YAML, got something else: an alias, *a"),
         ("architecture: qeq\noutput: 2024-13-45\n", ": must be plain YAML in UTF-8, got something else: month"),

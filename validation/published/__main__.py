@@ -54,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
                 rows[architecture] = trained(one, parts, architecture, epochs)
                 write_whole(path, json.dumps(results, separators=(",", ":")))
         print(f"{one.title}\n{table(name, rows)}\n", flush=True)
-    write_whole(stated.output.with_suffix(".html"), page(results, known))
+    if results:
+        write_whole(stated.output.with_suffix(".html"), page(results, known))
 
 
 if __name__ == "__main__":

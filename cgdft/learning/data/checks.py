@@ -148,10 +148,16 @@ def _check_weights(surveys: Sequence[_Survey], counting: set[str], named: set[st
             )
     told = []
     if missing := named & counting - surveys[0].labels:
-        told.append(f"labels that no frame of training has: {', '.join(sorted(missing))}")
+        told.append(f"labels that no frame of training has: {', '.join(map(_readable, sorted(missing)))}")
     if unused := surveys[0].labels - counting:
         told.append(f"labels that do not count, as `weights` does not name them: {', '.join(sorted(unused))}")
     return told
+
+
+def _readable(name: str) -> str:
+    """A label, and of which frames alone it is read."""
+    periodic = QUANTITIES[name].periodic if name in QUANTITIES else None
+    return name if periodic is None else f"{name} (of {'periodic' if periodic else 'open'} structures alone)"
 
 
 def _of_definitions(frames: FrameSet) -> list[str]:

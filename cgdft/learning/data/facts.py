@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ class Source(Protocol):
     """A file of frames that is opened for each of them, so that it can be sent to other processes.
 
     Attributes:
+        path: of the file.
         facts: of its frames, in their order, rows of `ROW`.
         kinds: the different sets of elements of its frames.
         names: of all that its frames hold: keys of `info`, arrays, results.
@@ -35,6 +37,7 @@ class Source(Protocol):
         notes: what reading it has to tell.
     """
 
+    path: Path
     facts: NDArray[np.void]
     kinds: tuple[frozenset[int], ...]
     names: frozenset[str]

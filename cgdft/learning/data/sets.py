@@ -56,6 +56,7 @@ class FrameSet(Dataset[Frame]):
         weights = sorted(name for name in names if "weight" in name.lower())
         self.notes = (
             *(note for source in sources for note in source.notes),
+            *(f"{source.path}: no frames" for source in sources if not len(source.facts) and not source.notes),
             *([f"labels are not read from {', '.join(unread)}: name them by `keys`"] if unread else []),
             *([f"weights of frames are not read, {', '.join(weights)}: all count alike"] if weights else []),
         )
@@ -93,6 +94,9 @@ class FrameSet(Dataset[Frame]):
         listed = [Path(one) for one in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
         if not listed:
             raise ValueError("`paths` must be at least one file, got none")
+        resolved = [path.resolve() for path in listed]
+        if twice := [str(path) for k, path in enumerate(listed) if resolved[k] in resolved[:k]]:
+            raise ValueError(f"`paths` must be different files, got {', '.join(twice)} twice")
         reading = Reading(dict(keys or {}), dict(units or {}), charge)
         labels = told_apart(listed)
         sources = [_source(path, reading, labels[path]) for path in listed]

@@ -59,6 +59,13 @@ def _listed(given: object) -> object:
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth(cls, given: object, told: ValidationInfo) -> object:
+        if isinstance(given, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
+            raise ValueError(f"must not be true or false, got {given}")
+        return given
+
 
 class Settings(_Strict):
     """How to train, whatever the model and the data.

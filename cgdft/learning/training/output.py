@@ -75,7 +75,14 @@ class Output:
         for handler in [h for h in log.handlers if isinstance(h, logging.FileHandler)]:
             log.removeHandler(handler)
             handler.close()
-        handler = logging.FileHandler(path, delay=True)
+        handler = _Log(path, delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
+
+
+class _Log(logging.FileHandler):
+    """Says what is wrong as any other writer does: a full disk ends the training."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise

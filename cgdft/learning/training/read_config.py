@@ -38,6 +38,9 @@ def read_config(path: str | Path) -> Config:
         raise ValueError(f"{path}: must be plain YAML in UTF-8, got something else: {error}") from error
     if not isinstance(root, yaml.MappingNode):
         raise ValueError(f"{path}:1: must be keys with values, such as data: and architecture:, got {type(data).__name__}")
+    other = [f"{path}:{line}: keys must be words, got {key}; in quotes it is one" for key, line in _no_words(root)]
+    if other:
+        raise ValueError("; ".join(other))
     twice = [f"{path}:{line}: {'.'.join(field)}: must stand once, got it again" for field, line in _repeated(root, ())]
     if twice:
         raise ValueError("; ".join(twice))
@@ -92,7 +95,7 @@ def _walk(node: yaml.Node, place: Place, by_key: bool) -> tuple[Place, int]:
             if match is None:
                 continue
             key, node = match
-            line = key.start_mark.line + 1 if by_key else node.start_mark.line + 1
+            line = (key if by_key or isinstance(node, yaml.MappingNode) else node).start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             line = node.start_mark.line + 1
@@ -100,6 +103,15 @@ def _walk(node: yaml.Node, place: Place, by_key: bool) -> tuple[Place, int]:
             continue
         known.append(part)
     return tuple(known), line
+
+
+def _no_words(root: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Keys that YAML takes for numbers, nothing, yes or no, such as on and No."""
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                yield str(key.value), key.start_mark.line + 1
+            yield from _no_words(value)
 
 
 def _repeated(node: yaml.Node, place: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], int]]:

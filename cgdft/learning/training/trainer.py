@@ -36,6 +36,8 @@ from cgdft.naming import few
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
 AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
+#: Labels that are functions of the density alone, which is given in direct epochs.
+OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
 #: Share of an epoch's frames that may fail; one frame always may.
 FAILURES = 0.01
 #: The learning rate ends at this part of the first.
@@ -75,7 +77,8 @@ class Trainer:
         on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
 
     Raises:
-        ValueError: no frames, names twice, or a model whose weights require no gradient (those of `load` do not).
+        ValueError: no frames, names twice, a model whose weights require no gradient (those of `load` do not), or no label
+            that the schedule can train.
     """
 
     def __init__(
@@ -139,10 +142,10 @@ class Trainer:
         self.average.model.load_state_dict(self.best["weights"])
         self.average.model.eval()
         evaluation = self._validate()
-        if self.output is not None and self.world.writes:
-            self.output.draw(self.history, evaluation)
         if self.on_best is not None and self.world.writes:  # again: an earlier run may have ended before it
             self.on_best(self.average.model, evaluation, self.best["epoch"])
+        if self.output is not None and self.world.writes:
+            self.output.draw(self.history, evaluation)
         return Trained(self.average.model, self.history, evaluation, self.best["epoch"])
 
     def _phases(self) -> list[tuple[str, int]]:
@@ -155,9 +158,13 @@ class Trainer:
             phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
         ways = {name for name, _ in phases}
         solved = not isinstance(self.model.ansatz, Fixed)
-        if "direct" in ways and solved and self.weights.get("multipoles") and not self.weights.get("stationarity"):
-            warnings.warn("not trained in direct epochs: multipoles, learnt there by a weight of `stationarity`", stacklevel=3)
+        given = [name for name in OF_DENSITY if name in self.weights]
+        if "direct" in ways and solved and given and not self.weights.get("stationarity"):
+            told = f"not trained in direct epochs: {', '.join(given)}, learnt there by a weight of `stationarity`"
+            warnings.warn(told, stacklevel=3)
         if waiting and "implicit" not in ways:
+            if not self.weights.keys() - AT_MINIMUM:
+                raise ValueError(f"`schedule` must have implicit epochs for {', '.join(waiting)}, got {', '.join(ways)}")
             warnings.warn(f"not trained: {', '.join(waiting)} need implicit epochs in `schedule`", stacklevel=3)
         elif waiting and ways != {"implicit"} and not self.weights.keys() - AT_MINIMUM:
             warnings.warn(f"trained implicitly from the start: {', '.join(waiting)} are of the minimum", stacklevel=3)
@@ -222,7 +229,12 @@ class Trainer:
     def _step(self, way: str, batch: Batch, sums: Sums, number: int) -> None:
         self.model.zero_grad(set_to_none=True)
         weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
-        failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
+        try:
+            failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
+        except ValueError as error:
+            held = few([frame.name for frame in batch.frames])
+            told = f"epoch {number}: {error}; frames {held}; values of a head that must be positive are by its positive=True"
+            raise TrainingError(told) from error
         sums.failed |= failed
         self._log(failed, f"epoch {number}: frame")
         self.world.add_gradients(self.parameters)
@@ -263,9 +275,10 @@ class Trainer:
         states = self.world.gathered(self._own_state()) if self.output is not None else []
         if self.output is not None and self.world.writes:
             self.output.checkpoint({**self._same(), **self._state(), "own": states})
-            self.output.line(self.history, evaluation)
         if self.on_best is not None and self.best["epoch"] == row["epoch"] and self.world.writes:
             self.on_best(self.average.model, evaluation, row["epoch"])
+        if self.output is not None and self.world.writes:
+            self.output.line(self.history, evaluation)
 
     # What a checkpoint holds.
 

@@ -1,0 +1,68 @@
+"""What a training cannot do is said before or where it happens, and nothing that it had is lost."""
+
+import logging
+
+import pytest
+import torch
+from waters import frames, trainer
+
+from cgdft import Model, Multipoles, TotalCharge
+from cgdft.functionals import Electronegativity, Hardness, Hartree
+from cgdft.learning import Scalar
+from cgdft.learning.training.curves import parity_figure
+from cgdft.learning.training.output import Output
+from cgdft.learning.training.step import TrainingError
+
+
+def test_labels_of_the_density_alone_want_a_weight_of_stationarity_too():
+    told = frames()
+    for frame in told:
+        frame.labels["dipole"] = torch.ones(3, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="not trained in direct epochs: dipole, learnt there by"):
+        trainer(train=told, schedule={"direct": 1, "implicit": 1}, weights={"energy": 1.0, "dipole": 1.0})
+    with pytest.raises(ValueError, match="`schedule` must have implicit epochs for polarizability, got unrolled"):
+        told[0].labels["polarizability"] = torch.eye(3, dtype=torch.float64)
+        trainer(train=told, schedule={"unrolled": 1}, weights={"polarizability": 1.0})
+
+
+def test_a_head_without_a_bound_stops_the_training_with_names():
+    def unbound(environment):
+        functional = Hartree() + Electronegativity(Scalar(environment)) + Hardness(Scalar(environment, 1e-9))
+        return Model(functional, Multipoles(0, width=1.5), constraints=[TotalCharge()])
+
+    weights = {"energy": 1.0, "multipoles": 1.0}
+    with pytest.raises(TrainingError, match=r"epoch \d: `eta` must be at least zero, got .*; frames water \d.*positive=True"):
+        trainer(model=unbound, schedule={"implicit": 8}, weights=weights, learning_rate=1.0).run()
+
+
+def test_the_best_model_is_kept_before_figures_are_drawn(tmp_path, monkeypatch):
+    """As in these something may be wrong: so the panel of a label that another process has seen alone."""
+    kept = []
+    monkeypatch.setattr(Output, "line", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        trainer(output=tmp_path, on_best=lambda model, evaluation, epoch: kept.append(epoch)).run()
+    assert kept == [1]
+    evaluation = trainer(schedule={"implicit": 1}).run().evaluation
+    assert len(parity_figure(evaluation).axes) == 3
+    evaluation.errors["energy"].labels.clear()
+    evaluation.errors["energy"].wrong.clear()
+    assert len(parity_figure(evaluation).axes) == 2
+
+
+def test_a_full_disk_in_the_midst_of_an_epoch(tmp_path, monkeypatch, capsys):
+    """What failed cannot be written down: that is said, without the logging module's traceback."""
+    output = Output(tmp_path, True)
+    log = logging.getLogger("cgdft.learning")
+
+    def full(self, record):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(logging.StreamHandler, "flush", lambda self: full(self, None))
+    with pytest.raises(OSError, match="No space left"):
+        log.warning("frame %s left out", "a")
+    monkeypatch.undo()
+    for handler in [one for one in log.handlers if isinstance(one, logging.FileHandler)]:
+        log.removeHandler(handler)
+        handler.close()
+    assert "Traceback" not in capsys.readouterr().err
+    assert output.writes
