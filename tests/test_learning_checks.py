@@ -209,6 +209,10 @@ def test_lengths_stresses_and_polarizabilities(trajectory):
     far = [Frame(f.name, Structure(f.structure.numbers, 1.89 * f.structure.positions), {}) for f in frames]
     assert "the nearest atoms are 1.9 bonds apart" in check_set(far)[0]
     one = torch.eye(3, dtype=torch.float64)
+    for sign in (-1, 1):
+        mu = torch.tensor(sign * 4 * units.eV, dtype=torch.float64)
+        told = check_set([Frame(f.name, f.structure, {"chemical_potential": mu}) for f in frames])
+        assert (sign > 0) == any(note.startswith("chemical potentials are +4 eV (median), above that of") for note in told)
     pressed = [Frame(f.name, f.structure, {"stress": 0.02 * one}) for f in frames]
     assert "340 GPa" in check_set(pressed)[0]
     with pytest.raises(ValueError, match=f"frame {frames[0].name}: `polarizability` must be dD/dF, which is positive"):

@@ -43,9 +43,10 @@ def test_names_that_speak_of_labels_and_are_read_as_none_are_told(tmp_path):
     frames = [water(k) for k in range(3)]
     for k, atoms in enumerate(frames):
         atoms.arrays["my_forces"] = atoms.calc.results.pop("forces")
+        atoms.arrays |= {"bec": np.zeros((3, 9)), "aims_atom_multipoles": np.zeros((3, 4))}
         atoms.info |= {"REF_virials": np.eye(3), "config_energy_weight": 0.0, "config_type": "liquid", "step": k}
     path = written(tmp_path / "set.xyz", frames)
-    told = "labels are not read from REF_virials, my_forces: name them by `keys`"
+    told = "labels are not read from REF_virials, aims_atom_multipoles, bec, my_forces: name them by `keys`"
     assert told in check_set(FrameSet.read(path), atomic_energies=ATOMS)
     known = FrameSet.read(path, keys={"forces": "my_forces"})
     assert told.replace(", my_forces", "") in check_set(known, atomic_energies=ATOMS)

@@ -179,6 +179,16 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     return []
 
 
+def check_chemical_potentials(frames: Sequence[Frame]) -> list[str]:
+    """Electrons that are bound have a chemical potential below that of the vacuum."""
+    known = [f for f in frames if "chemical_potential" in f.labels and not f.structure.pbc.any()]
+    middle = float(np.median([float(f.labels["chemical_potential"]) for f in known])) if known else -1.0
+    neutral = any(not f.structure.charge.any() for f in known)
+    if middle < 0 or not neutral:
+        return []
+    return [f"chemical potentials are {middle / eV:+.3g} eV (median), above that of the vacuum: the sign may be wrong"]
+
+
 def check_lengths(frames: Sequence[Frame]) -> list[str]:
     """Distances between neighbours against those of bonds."""
     nearest = []
