@@ -272,6 +272,9 @@ def test_duplicates(tmp_path, trajectory):
     assert "1 frames are there twice: water-5 = b-0" in check_set(both)
     with pytest.raises(ValueError, match="`train` must have one energy for one structure"):
         check_set([*frames, *changed(others, energy=lambda f: f.labels["energy"] + 0.1)])
+    rounded = (frames[3].structure.positions / units.angstrom).round(decimals=5) * units.angstrom
+    with pytest.raises(ValueError, match="got frame rounded, which is water-3"):
+        check_set(frames, [Frame("rounded", Structure(frames[3].structure.numbers, rounded), {})])
     ion = Structure(frames[0].structure.numbers, frames[0].structure.positions, charge=1, spin=1)
     assert check_set([*frames, Frame("ion", ion, {})], atomic_energies=FREE) == []  # another charge is another structure
 

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from cgdft.learning.data.frames import Frame
 
-#: Positions that differ by less (bohr) are the same.
-SAME = 1e-6
+#: Positions that differ by less (bohr) are the same, as those rounded to five decimals of angstrom are.
+SAME = 2e-5
 #: Frames that follow in the order of their marks and are compared, at most.
 MOST = 10
 #: A direction along no symmetry of any structure, of length one.
