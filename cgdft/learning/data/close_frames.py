@@ -12,7 +12,7 @@ from torch import Tensor
 from cgdft.learning.data.frames import Frame
 
 #: Atoms that move less between two frames (bohr), and cells that are strained by less, are close.
-NEAR, STRAINED = 0.3, 0.05
+NEAR, STRAINED = 0.6, 0.05
 #: Below this (bohr; or strain) nothing has moved.
 SAME_PLACE = 1e-5
 
