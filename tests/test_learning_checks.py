@@ -189,7 +189,8 @@ def test_dipoles_of_atoms_and_born_charges_against_dipoles(trajectory):
     whole = torch.tensor([1.0, 5, 5, 5])
     for factor, message in (
         (-1.0, "`multipoles` must have dipoles towards positive charge, got the opposite sign"),
-        (1.889726, "`multipoles` must have charges and dipoles in the units .* got dipoles that are 1.89 times"),
+        (1.889726, r"`multipoles` must have charges and dipoles in e bohr\^l, got dipoles that are 1.89 times"),
+        (4.803, r"`multipoles` must have charges and dipoles in e bohr\^l, got dipoles that are 4.803 times"),
     ):
         large = changed(frames, **{p: lambda f: f.labels[p] * whole})
         large = changed(large, dipole=lambda f: f.labels[p][:, 0].double() @ f.structure.positions + f.labels[p].sum(0)[1:4])
@@ -202,6 +203,38 @@ def test_dipoles_of_atoms_and_born_charges_against_dipoles(trajectory):
     assert check_set(rigid) == []
     with pytest.raises(ValueError, match="`born_charges` must be dD_a/dR_c, got the opposite of what the dipoles say"):
         check_set(changed(rigid, born_charges=lambda f: -f.labels["born_charges"]))
+    noise = torch.Generator().manual_seed(0)
+    for _ in range(100):  # what vanishes by symmetry has no sign
+        nitrogen = Structure.from_ase(molecule("N2"))
+        z, d = (1e-3 * torch.randn(*shape, generator=noise, dtype=torch.float64) for shape in ((2, 3, 3), (3,)))
+        assert check_set([Frame("N2", nitrogen, {"born_charges": z, "dipole": d})]) == []
+
+
+def test_honest_sets_that_look_odd_are_none():
+    """Charges alone that point the wrong way, energies of atoms taken apart, relaxed frames among others, anions."""
+    frames = [frame for frame in FrameSet.read(SUITES / "molecules.h5") if "multipoles" in frame.labels]
+    charges = changed(frames, multipoles=lambda f: f.labels["multipoles"][:, :1])
+    assert len(charges) > 20
+    for frame in charges:
+        told = check_set([Frame(frame.name, frame.structure, {name: frame.labels[name] for name in ("dipole", "multipoles")})])
+        assert not [one for one in told if "must" in one]
+    methane = [molecule("CH4") for _ in range(30)]
+    for k, atoms in enumerate(methane):
+        atoms.rattle(0.02, seed=k)
+    depths = [-17.5] * 20 + [-17.5 + 1.83 * k for k in range(10)]
+    bound = [
+        Frame(f"{k}", Structure.from_ase(atoms), {"energy": torch.tensor(e * units.eV, dtype=torch.float64)})
+        for k, (atoms, e) in enumerate(zip(methane, depths, strict=True))
+    ]
+    assert check_set(bound, atomic_energies={"H": 0.0, "C": 0.0}) == []
+    sizes = [1e-5] * 7 + [0.05] * 5
+    mixed = [
+        Frame(f"{k}", Structure.from_ase(one), {"forces": size * torch.ones(5, 3, dtype=torch.float64)})
+        for k, (one, size) in enumerate(zip(methane, sizes, strict=False))
+    ]
+    assert not [note for note in check_set(mixed) if "relaxed" in note]
+    anion = Structure.from_ase(molecule("OH"), charge=-1, spin=0)
+    assert check_set([Frame("OH-", anion, {"chemical_potential": torch.tensor(0.05, dtype=torch.float64)})]) == []
 
 
 def test_lengths_stresses_and_polarizabilities(trajectory):

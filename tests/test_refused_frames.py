@@ -41,7 +41,10 @@ def test_settings_that_do_not_fit_the_files(trajectory, message, settings):
     [
         ("`charge` must be stated by every frame.*frame a-1", [water(0, charge=1, spin=1), water(1)]),
         ("odd number of electrons.* in frame radical", [water(0), molecule("OH", info={"name": "radical"})]),
-        ("`spin` must be stated for an odd number.* in frame a-0", [water(0, charge=1), water(1, charge=0)]),
+        (
+            "`spin` must be stated for odd numbers of electrons in a set with charged frames, got none in frame a-0",
+            [water(0, charge=1), water(1, charge=0)],
+        ),
         ("frame a-0: `charge` must be one number", [water(0, charge=1, total_charge=-1)]),
         ("frame a-0: `energy` must be told once", [water(0, REF_energy=-1.0)]),
         ("frame a-0: `dipole` must be of shape", [molecule("H2O", info={"dipole": [1.0, 2.0]})]),

@@ -174,6 +174,10 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
             ":1: output: must not be the folder of `start`, which is written over, got run",
         ),
         ("architecture: qeq\ndata: {train: [a]}\nbatch_size: true\n", ":3: batch_size: must not be true or false, got True"),
+        (
+            "architecture: qeq\ndata: {train: [a]}\nweights: {energy: true}\n",
+            ":3: weights: must be numbers, got true or false for",
+        ),
         ("architecture: qeq\ndata: {train: [a]}\n\non: 1\n", ":4: keys must be words, got on; in quotes it is one"),
         (
             "architecture: qeq\ndata: {train: [a]}\nstart: small-qeq\nenvironment:\n  channels: 8\n",

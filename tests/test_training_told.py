@@ -1,6 +1,7 @@
 """What a training cannot do is said before or where it happens, and nothing that it had is lost."""
 
 import logging
+import warnings
 
 import pytest
 import torch
@@ -20,6 +21,10 @@ def test_labels_of_the_density_alone_want_a_weight_of_stationarity_too():
         frame.labels["dipole"] = torch.ones(3, dtype=torch.float64)
     with pytest.warns(UserWarning, match="not trained in direct epochs: dipole, learnt there by"):
         trainer(train=told, schedule={"direct": 1, "implicit": 1}, weights={"energy": 1.0, "dipole": 1.0})
+    with warnings.catch_warnings(record=True) as found:  # of labels that are not there nothing is told
+        warnings.simplefilter("always")
+        trainer(schedule={"direct": 1, "implicit": 1}, weights={"energy": 1.0, "dipole": 1.0})
+    assert not found
     with pytest.raises(ValueError, match="`schedule` must have implicit epochs for polarizability, got unrolled"):
         told[0].labels["polarizability"] = torch.eye(3, dtype=torch.float64)
         trainer(train=told, schedule={"unrolled": 1}, weights={"polarizability": 1.0})

@@ -102,7 +102,7 @@ def check_set(
                 told.append(f"{error}, if they are of all electrons")
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
-        told += check_dipoles(survey.sample, survey.unit("dipole"))
+        told += check_dipoles(survey.sample, survey.unit("dipole"), survey.unit("multipoles"))
         told += check_lengths(survey.sample)
         told += check_chemical_potentials(survey.sample)
         told += check_stress(survey.sample, survey.unit("energy"), survey.unit("stress"))

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from cgdft.learning.data.frames import Frame
 
-#: Positions that differ by less (bohr) are the same, as those rounded to five decimals of angstrom are.
+#: Positions that are less apart (bohr) are the same, as those rounded to five decimals of angstrom are.
 SAME = 2e-5
 #: Frames that follow in the order of their marks and are compared, at most.
 MOST = 10
@@ -40,7 +40,8 @@ def mark(frame: Frame) -> Mark:
     state = (float(s.charge[0]), float(s.spin[0]), *s.pbc[0].tolist())
     weights = np.sqrt(numbers)
     value = float(weights @ s.positions.detach().numpy() @ DIRECTION)
-    return Mark((*np.sort(numbers).tolist(), *state), value, 2 * SAME * float(weights.sum()))
+    within = min(2 * float(weights.sum()), 6 * float(np.linalg.norm(weights)))  # roundings of many atoms cancel
+    return Mark((*np.sort(numbers).tolist(), *state), value, SAME * within)
 
 
 def same(one: Frame, other: Frame) -> bool:
@@ -49,7 +50,7 @@ def same(one: Frame, other: Frame) -> bool:
     if len(a.numbers) != len(b.numbers) or float((a.cell - b.cell).abs().max()) > SAME:
         return False
     distance, k = cKDTree(b.positions.numpy()).query(a.positions.numpy())
-    return bool((distance < SAME * 3**0.5).all() and (a.numbers.numpy() == b.numbers.numpy()[k]).all())
+    return bool((distance < SAME).all() and (a.numbers.numpy() == b.numbers.numpy()[k]).all())
 
 
 def candidates(marks: Sequence[Mark]) -> Iterator[tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -68,10 +68,11 @@ def table(facts: Iterable[Fact]) -> tuple[NDArray[np.void], tuple[frozenset[int]
 
 @dataclass(frozen=True)
 class Missing:
-    """Frames whose charge or spin must be stated and is not: places in the table."""
+    """Frames whose charge or spin must be stated and is not, places in the table, and whether any frame has a charge."""
 
     charge: NDArray[np.int64]
     spin: NDArray[np.int64]
+    charged: bool
 
     @classmethod
     def of(cls, facts: NDArray[np.void]) -> Missing:
@@ -79,20 +80,27 @@ class Missing:
         unstated, charge = np.isnan(facts["charge"]), np.nan_to_num(facts["charge"])
         charged = bool((charge != 0).any())
         odd = np.isnan(facts["spin"]) & ((facts["protons"] - charge) % 2 == 1) & ~facts["periodic"] & (unstated | charged)
-        return cls(np.flatnonzero(unstated) if charged else np.empty(0, dtype=np.int64), np.flatnonzero(odd))
+        return cls(np.flatnonzero(unstated & charged), np.flatnonzero(odd), charged)
 
-    def refuse(self, name: str, charge: bool) -> None:
-        """Say what to do for the frame of this name."""
-        if charge:
+    def refuse(self, name: Callable[[int], str]) -> None:
+        """Raise a ValueError that says what to do, if there are any; `name` gives that of the frame at a place."""
+        if len(self.charge):
             raise ValueError(
-                f"`charge` must be stated by every frame of a set with charged ones, got none in frame {name}; write charge= "
-                "into its comment line, or pass charge=0 if frames without are neutral"
+                "`charge` must be stated by every frame of a set with charged ones, got none in frame "
+                f"{name(int(self.charge[0]))}; write charge= into its comment line, or pass charge=0 if frames without are "
+                "neutral"
             )
-        raise ValueError(
-            "`spin` must be stated for an odd number of electrons, or `charge` in a set without charged frames, got neither "
-            f"in frame {name}; write spin= (unpaired electrons) or charge= into its comment line, or pass charge=0 if all are "
-            "neutral"
-        )
+        if len(self.spin) and self.charged:
+            raise ValueError(
+                "`spin` must be stated for odd numbers of electrons in a set with charged frames, got none in frame "
+                f"{name(int(self.spin[0]))}; write spin= into its comment line, unpaired electrons: a multiplicity less one"
+            )
+        if len(self.spin):
+            raise ValueError(
+                "`charge` or `spin` must be stated for an odd number of electrons, got none in frame "
+                f"{name(int(self.spin[0]))}; write charge= or spin= into its comment line, or pass charge=0 if it is a neutral "
+                "radical"
+            )
 
 
 def symbols(kinds: Iterable[frozenset[int]]) -> tuple[str, ...]:

@@ -23,12 +23,12 @@ from cgdft.structure import Structure
 STATED = {"charge": ("charge", "total_charge"), "spin": ("spin",)}
 #: What an array of charges by some definition is called.
 CHARGES = "_charges"
-#: What names of labels are made of, or are, and names in ASE's files that are of none.
+#: What names of labels are made of, or words of them are, and names in ASE's files that are of none.
 SPEAKING = (
     *("energy", "force", "stress", "virial", "dipole", "quadrupole", "multipole", "charge", "polariz", "spin", "multiplicity"),
-    *("born", "potential", "fermi", "susceptib"),
+    *("fermi", "susceptib"),
 )
-SHORT = frozenset({"bec", "esp", "mu"})
+SHORT = frozenset({"bec", "born", "esp", "mu"})
 OTHERS = frozenset({"initial_charges", "energies", "stresses"})
 #: Arrays of multipoles that do not say by which definition.
 UNNAMED = ("multipoles", "charges")
@@ -77,7 +77,7 @@ class Reading:
         usual = {name for one in QUANTITIES.values() for name in one.names}.union(*STATED.values())
         known = {name for label in (*UNITS, *STATED) for name in self.names(label)} | usual | OTHERS
         parts = {part for one in definitions for part in _parts(one)}
-        speak = {name for name in names if any(word in name.lower() for word in SPEAKING) or name.lower() in SHORT}
+        speak = {name for name in names if any(word in name.lower() for word in SPEAKING) or SHORT & {*name.lower().split("_")}}
         found = {name for name in speak if "weight" not in name.lower()}
         energies = found & {*self.names("energy")}
         return sorted(found - known - parts - {*definitions} - ({"free_energy"} if energies else set()))

@@ -23,7 +23,8 @@ want. Frames in a uniform field (`field` in `info`) are left out.
 
 The total charge of a frame is {charge} in `info`, else the sum of its initial charges; its number of unpaired
 electrons is {spin}, else the size of the sum of its initial magnetic moments. Places that disagree are refused, and so
-is a set with charged frames in which some state no charge, or no spin of an odd number of electrons. Positions and cells are in angstrom, always.
+is a set with charged frames in which some state no charge, or no spin of an odd number of
+electrons. Positions and cells are in angstrom, always.
 """
 
 

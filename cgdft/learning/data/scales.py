@@ -39,12 +39,12 @@ PRESSED = 0.005
 
 def looks_like(quantity: str, unit: str, factor: float) -> list[str]:
     """Units that would make numbers read as `unit` larger by `factor`, to a tenth."""
-    read = multiplier(unit, quantity)
-    return [
-        other
-        for other in MISTAKEN[quantity]
-        if other != unit and abs(np.log(multiplier(other, quantity) / read / factor)) < 0.1
-    ]
+    return [one for one in MISTAKEN[quantity] if one != unit and abs(np.log(larger(quantity, one, unit) / factor)) < 0.1]
+
+
+def larger(quantity: str, other: str, unit: str) -> float:
+    """How many of `unit` one of another unit is."""
+    return multiplier(other, quantity) / multiplier(unit, quantity)
 
 
 def check_energies(
@@ -65,7 +65,7 @@ def check_energies(
     sizes = np.array([sum(one.values()) for one in compositions])
 
     def factors() -> Iterable[tuple[str, float]]:
-        return ((one, multiplier(one, "energy") / multiplier(unit, "energy")) for one in MISTAKEN["energy"])
+        return ((one, larger("energy", one, unit)) for one in MISTAKEN["energy"])
 
     if atomic is None:
         whole = np.array([sum(n * all_electron(symbol) for symbol, n in one.items()) for one in compositions])
@@ -99,7 +99,7 @@ def check_energies(
 def _check_alike(
     compositions: Sequence[Mapping[str, int]], energies: NDArray[np.float64], unit: str, names: Sequence[str]
 ) -> None:
-    """Raise a ValueError if energies of some frames are those of others of the same composition in another unit."""
+    """Raise a ValueError if total energies of some frames are those of others of the same composition in another unit."""
     groups: dict[tuple[tuple[str, int], ...], list[int]] = {}
     for k, one in enumerate(compositions):
         groups.setdefault(tuple(sorted(one.items())), []).append(k)
@@ -107,10 +107,11 @@ def _check_alike(
     for members in groups.values():
         here = energies[members]
         usual = float(np.median(here))
-        if len(members) < 3 or np.mean(np.abs(here - usual) < ALIKE * abs(usual)) <= 0.5:
+        total = abs(usual) > BOUND * sum(compositions[members[0]].values())
+        if len(members) < 3 or not total or np.mean(np.abs(here - usual) < ALIKE * abs(usual)) <= 0.5:
             continue
         for other, odd in found.items():
-            factor = multiplier(other, "energy") / multiplier(unit, "energy")
+            factor = larger("energy", other, unit)
             odd += [names[k] for k in members if abs(energies[k] * factor - usual) < ALIKE * abs(usual)]
     for other, odd in found.items():
         if odd:
@@ -127,7 +128,7 @@ def _check_single(
         return []
     told = few([names[k] for k in odd])
     for one in MISTAKEN["energy"]:
-        factor = multiplier(one, "energy") / multiplier(unit, "energy")
+        factor = larger("energy", one, unit)
         if one != unit and all(abs(energies[k] * factor - whole[k]) < min(BOUND * sizes[k], 0.2 * abs(whole[k])) for k in odd):
             raise ValueError(f"`energy` must be in {unit} in all frames, got numbers that look like {one} in {told}")
     worst = max(odd, key=lambda k: abs(each[k]))
@@ -152,7 +153,7 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     Raises:
         ValueError: forces of another unit or sign than the energies.
     """
-    known = [frame for frame in frames if "forces" in frame.labels]
+    known = [frame for frame in frames if "forces" in frame.labels and frame.structure.n_atoms > 1]
     if not known:
         return []
     sizes = np.array([float(frame.labels["forces"].square().mean().sqrt()) for frame in known])
@@ -174,17 +175,16 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
             f"forces of {few([known[k].name for k in odd])} are more than {STRONG:g} times those of other frames: another "
             "unit, a mistake, or atoms on top of each other"
         ]
-    if size < 1e-4 and len(known) > 1:
-        return [f"forces are {size:.2g} hartree/bohr (root mean square, median): all frames are relaxed, or the unit is wrong"]
+    if sizes.max() < 1e-4 and len(known) > 1:
+        return [f"forces are at most {sizes.max():.2g} hartree/bohr: all frames are relaxed, or the unit is wrong"]
     return []
 
 
 def check_chemical_potentials(frames: Sequence[Frame]) -> list[str]:
-    """Electrons that are bound have a chemical potential below that of the vacuum."""
-    known = [f for f in frames if "chemical_potential" in f.labels and not f.structure.pbc.any()]
-    middle = float(np.median([float(f.labels["chemical_potential"]) for f in known])) if known else -1.0
-    neutral = any(not f.structure.charge.any() for f in known)
-    if middle < 0 or not neutral:
+    """Electrons of what has no negative charge are bound: their chemical potential is below that of the vacuum."""
+    known = [f for f in frames if not f.structure.pbc.any() and (f.structure.charge >= 0).all()]
+    found = [float(f.labels["chemical_potential"]) for f in known if "chemical_potential" in f.labels]
+    if not found or (middle := float(np.median(found))) < 0:
         return []
     return [f"chemical potentials are {middle / eV:+.3g} eV (median), above that of the vacuum: the sign may be wrong"]
 

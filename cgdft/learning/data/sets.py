@@ -122,10 +122,7 @@ class FrameSet(Dataset[Frame]):
             raise ValueError(f"`definition` must be of multipoles in the files, which have {known}, got {definition!r}")
         if definition is None:
             made.definition = reading.keys.get("multipoles") or next(iter(made.definitions), None)
-        missing = Missing.of(made.facts)
-        for frames, of_charge in ((missing.charge, True), (missing.spin, False)):
-            if len(frames):
-                missing.refuse(made.name(int(frames[0])), of_charge)
+        Missing.of(made.facts).refuse(made.name)
         return made
 
     def __len__(self) -> int:

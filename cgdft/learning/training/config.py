@@ -51,6 +51,13 @@ def _device(name: str) -> str:
     return name
 
 
+def _no_truths(given: object) -> object:
+    """A mapping to numbers, of which true and false are none here."""
+    if isinstance(given, dict) and (truths := [str(key) for key, value in given.items() if isinstance(value, bool)]):
+        raise ValueError(f"must be numbers, got true or false for {', '.join(truths)}")
+    return given
+
+
 def _listed(given: object) -> object:
     """One file as a list of it."""
     return [given] if isinstance(given, str) else given
@@ -82,8 +89,8 @@ class Settings(_Strict):
         workers: processes that read frames.
     """
 
-    weights: dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = WEIGHTS
-    schedule: dict[Way, Annotated[int, Field(ge=0)]] = {"direct": 20, "implicit": 180}
+    weights: Annotated[dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]], BeforeValidator(_no_truths)] = WEIGHTS
+    schedule: Annotated[dict[Way, Annotated[int, Field(ge=0)]], BeforeValidator(_no_truths)] = {"direct": 20, "implicit": 180}
     batch_size: Count = 16
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
@@ -166,7 +173,7 @@ class Config(Settings):
     architecture: str
     start: str | None = None
     environment: Network | None = None
-    atoms: dict[str, float] | str | None = None
+    atoms: Annotated[dict[str, float] | str | None, BeforeValidator(_no_truths)] = None
     device: Annotated[str, AfterValidator(_device)] = "cpu"
     output: Annotated[Path, Field(validate_default=True)] = Path("run")
 

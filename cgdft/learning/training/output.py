@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,7 @@ class Output:
         for handler in [h for h in log.handlers if isinstance(h, logging.FileHandler)]:
             log.removeHandler(handler)
             handler.close()
-        handler = _Log(path, delay=True)
+        handler = _Log(path, delay=True, encoding="utf-8")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
@@ -85,4 +86,7 @@ class _Log(logging.FileHandler):
     """Says what is wrong as any other writer does: a full disk ends the training."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        raise
+        """What cannot be written for want of room is an error; anything else is told, as ever."""
+        if isinstance(sys.exception(), OSError):
+            raise
+        super().handleError(record)

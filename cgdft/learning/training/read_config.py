@@ -110,7 +110,7 @@ def _no_words(root: yaml.Node) -> Iterator[tuple[str, int]]:
     if isinstance(root, yaml.MappingNode):
         for key, value in root.value:
             if key.tag != "tag:yaml.org,2002:str":
-                yield str(key.value), key.start_mark.line + 1
+                yield str(key.value) or "none", key.start_mark.line + 1
             yield from _no_words(value)
 
 

@@ -15,6 +15,7 @@ import torch
 from rich.progress import Progress
 
 from cgdft.ansatz import Fixed
+from cgdft.derivatives.observables import Undefined
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.data.units import SHOWN
@@ -36,6 +37,8 @@ from cgdft.naming import few
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
 AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
+#: What there is to do where the values of a model leave their bounds.
+BOUNDS = "; if it is a value of a head, positive=True keeps it so"
 #: Labels that are functions of the density alone, which is given in direct epochs.
 OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
 #: Share of an epoch's frames that may fail; one frame always may.
@@ -158,13 +161,15 @@ class Trainer:
             phases = [("implicit" if name == "direct" else name, n) for name, n in phases]
         ways = {name for name, _ in phases}
         solved = not isinstance(self.model.ansatz, Fixed)
-        given = [name for name in OF_DENSITY if name in self.weights]
+        given = [name for name in OF_DENSITY if name in self.weights and name in seen]
         if "direct" in ways and solved and given and not self.weights.get("stationarity"):
             told = f"not trained in direct epochs: {', '.join(given)}, learnt there by a weight of `stationarity`"
             warnings.warn(told, stacklevel=3)
         if waiting and "implicit" not in ways:
-            if not self.weights.keys() - AT_MINIMUM:
-                raise ValueError(f"`schedule` must have implicit epochs for {', '.join(waiting)}, got {', '.join(ways)}")
+            others = self.weights.keys() & (seen | ({"stationarity"} if "direct" in ways else set())) - AT_MINIMUM
+            if not others:
+                got = ", ".join(sorted(ways))
+                raise ValueError(f"`schedule` must have implicit epochs for {', '.join(waiting)}, got {got}")
             warnings.warn(f"not trained: {', '.join(waiting)} need implicit epochs in `schedule`", stacklevel=3)
         elif waiting and ways != {"implicit"} and not self.weights.keys() - AT_MINIMUM:
             warnings.warn(f"trained implicitly from the start: {', '.join(waiting)} are of the minimum", stacklevel=3)
@@ -231,10 +236,10 @@ class Trainer:
         weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
         try:
             failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
+        except Undefined:
+            raise
         except ValueError as error:
-            held = few([frame.name for frame in batch.frames])
-            told = f"epoch {number}: {error}; frames {held}; values of a head that must be positive are by its positive=True"
-            raise TrainingError(told) from error
+            raise TrainingError(f"epoch {number}: {error}; frames {few([one.name for one in batch.frames])}{BOUNDS}") from error
         sums.failed |= failed
         self._log(failed, f"epoch {number}: frame")
         self.world.add_gradients(self.parameters)
@@ -249,8 +254,14 @@ class Trainer:
         self.average.update(self.model)
 
     def _validate(self) -> Evaluation:
-        found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
-        what = f"epoch {len(self.history) + 1}, validation: frame"
+        epoch = f"epoch {len(self.history) + 1}, validation"
+        try:
+            found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
+        except Undefined:
+            raise
+        except ValueError as error:
+            raise TrainingError(f"{epoch}: {error}{BOUNDS}") from error
+        what = f"{epoch}: frame"
         self._log(found.failed, what)
         self._told(found.failed, what)
         return found
