@@ -284,11 +284,13 @@ class Trainer:
             weights = {name: value.clone() for name, value in self.average.model.state_dict().items()}
             self.best = {"epoch": row["epoch"], "failed": key[0], "loss": key[1], "weights": weights}
         states = self.world.gathered(self._own_state()) if self.output is not None else []
-        if self.output is not None and self.world.writes:
+        if not self.world.writes:
+            return
+        if self.output is not None:
             self.output.checkpoint({**self._same(), **self._state(), "own": states})
-        if self.on_best is not None and self.best["epoch"] == row["epoch"] and self.world.writes:
+        if self.on_best is not None and self.best["epoch"] == row["epoch"]:
             self.on_best(self.average.model, evaluation, row["epoch"])
-        if self.output is not None and self.world.writes:
+        if self.output is not None:
             self.output.line(self.history, evaluation)
 
     # What a checkpoint holds.
