@@ -1,7 +1,8 @@
 """Small molecules of the suite `warm` made smaller as a whole, and some of their ions: for pretrained models.
 
 What networks have not seen they do not keep apart: every distance is 0.86 to 0.98 of that of the relaxed molecule, atoms in
-some thermal disorder around it. Diatomic molecules with single bonds, which give way, are pressed further.
+some thermal disorder around it. Diatomic molecules with single bonds, which give way, are pressed further; the softest of one
+element, in which networks would see holes, furthest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cgdft.validation.suites.warm import IONS, NEUTRAL, called
 
 EACH, AMPLITUDE = 2, 0.04
 FACTORS = (0.86, 0.98)
+FURTHEST = {"H2": (0.6, 0.5), "Na2": (0.6, 0.5)}
 SOFT_BONDS, FURTHER = ("H2", "F2", "Cl2", "HF", "HCl", "ClF", "NaCl", "Na2", "SiO"), (0.78, 0.7)
 #: Molecules of no more electrons.
 ELECTRONS = 34
@@ -41,7 +43,7 @@ def soft_bonds() -> list[Point]:
     """Diatomic molecules of `SOFT_BONDS` further in."""
     found = []
     for name in SOFT_BONDS:
-        for factor in FURTHER:
+        for factor in (*FURTHER, *FURTHEST.get(name, ())):
             atoms = molecule(name)
             atoms.positions *= factor
             found.append(Point(atoms, 0, 0, None, "pbe/def2-svp", f"{name} at {factor:.2f}"))
