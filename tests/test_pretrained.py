@@ -104,8 +104,8 @@ class TestEach:
         [
             ("H2O", 1, 0, "H2O has the total charge 1, in the training of H2O 0;"),
             ("OH", 1, 0, "HO has the total charge 1, in the training of HO -1;"),
-            ("C2F4", 2, 0, "C2F4 has the total charge 2, in the training -1 to 1;"),
-            ("C2F4", 1, 0, "C2F4 has unpaired electrons, 1 or more, in the training 0;"),
+            ("C2Cl4", 2, 0, "C2Cl4 has the total charge 2, in the training -1 to 1;"),
+            ("C2Cl4", 1, 0, "C2Cl4 has unpaired electrons, 1 or more, in the training 0;"),
             ("H2O", 0, 2, "H2O has unpaired electrons, 2 or more, in the training 0;"),
         ],
     )

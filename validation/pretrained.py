@@ -77,40 +77,41 @@ cgdft solve molecule.xyz --model small-response
 or, in Python, `cgdft.learning.load("small-response")`; `cgdft.learning.training.saving.metadata` says everything that the
 file knows. Their networks compute in float32, forces to 1e-5 eV/angstrom; `load("small-response").double()` is without that
 noise, as tight optimisations and vibrations want. They are small, trained on few frames of PBE/def2-SVP in vacuum:
-small-response is good for charges and dipoles, small-qeq for charges, whose molecular dipoles are about a half; both as a start
-for training (`start`, see [training](training.md)), neither for thermochemistry. Of what is far from small molecules at rest
-they know nothing, though each atom has surroundings as in training: small-response gives zwitterionic glycine 3.9 of 10.6
-debye, benzene 39 of the 59 bohr^3 that it has in this basis, radicals the energies of closed shells. Atoms in surroundings
-unlike those of the training get a warning, and so do other total charges than -1, 0 and 1 e, and open shells.
-`cgdft/learning/pretrained` has the last training of each as a file for `cgdft train`; since that began with an earlier one,
-neither can be made again from it alone.
+small-response is good for charges, dipoles and polarizabilities of organic molecules and water, small-qeq for charges; both as
+a start for training (`start`, see [training](training.md)), neither for thermochemistry. What is unlike their molecules they
+know less well, though each atom has surroundings as in training: of uracil, which is not in it, small-response has 3.4 of 3.9
+debye and 52 of 57 bohr^3 (of zwitterionic alanine 10.0 of 9.3 debye, 49 of 47 bohr^3), of radicals the energies of closed
+shells. Atoms in surroundings unlike those of the training get a warning, and so do other total charges than -1, 0 and 1 e, and
+open shells. `cgdft/learning/pretrained` has the (last) training of each as a file for `cgdft train`.
 
 Errors are root mean squares, in brackets mean absolute values: few strained frames make the former. Molecules and ions were
 computed with a larger basis (def2-SVPD), so that their energies are not compared. {about}
 
 {tables}
 
-Both were trained on molecules and ions alone, pressed, in pairs and with waters (suites warm, squeezed and pairs). The charge
-of oxygen in four to six waters small-response has 21 me too negative. Chains are longer than anything in the training.
+Both were trained on molecules and ions alone, pressed, in pairs and with waters (suites warm, squeezed, pairs and organic).
+Chains are longer than anything in the training.
 
-small-response was told the polarizabilities of 263 frames. Of those that it was not told, in the same basis, it has 0.98 on
-average, 0.97 in the median; too much for H2 and F2 (1.7), too little for HF (a half) and CO (0.6). The suite molecules is of
-def2-SVPD: there it has 0.63 of the reference's. Densities without a field tell little of them: small-qeq was told nothing else
-and has 0.40 of the reference's in that suite. A susceptibility is one of surroundings, which do not know the charge: lone ions
-have that of the lone atom (36 bohr^3 for Na and Na+, 4 for Cl-), which no frame of training tells.
+small-response was told the polarizabilities of 601 frames. Of those that it was not told, in the same basis, it has 1.00 on
+average of organic molecules (suite unseen; 0.91 to 1.10), 0.90 of the other small ones (suite fresh), 0.94 in the median: too
+much for CH3+ (1.6) and NaCl (1.4), too little for HCl and SiO (a quarter). The suite molecules is of def2-SVPD: there it has
+0.64 of the reference's. Densities without a field tell little of them: small-qeq was told nothing else and has 0.67 of the
+reference's of organic molecules, 0.27 in the suite molecules. A susceptibility is one of surroundings, which do not know the
+charge: lone ions have that of the lone atom (36 bohr^3 for Na and Na+, 2.5 for Cl-), which no frame of training tells, and Na+
+beside HCN, NH3 or HF makes theirs three to eight times too large.
 
 Nearer than in any molecule a repulsion is added (`NuclearRepulsion`, within 0.7 times the sum of covalent radii), which is
-not always stronger than what the network says there. small-response has seen diatomic molecules with single bonds at 0.70 of
-their lengths, others at 0.86: pressed to 0.3 of it the energies of H2, N2, CO, F2, Cl2, HF, NaCl and SiO rise, but for NaCl
-between 0.60 and 0.53 and N2 between 0.77 and 0.68. small-qeq has seen 0.86, and has holes beyond: at half their lengths F2
-and HF are but 0.8 and 1.2 eV above their minima, behind barriers of 4.2 and 2.5 eV; Cl2 has a flat place at 0.7.
+not always stronger than what the network says there. Pressed to 0.3 of their lengths the energies of H2, N2, CO, F2, HF, HCl,
+ClF and NaCl rise all the way with both models; with small-response those of Cl2 and SiO fall somewhat, by 1 and 6 eV, behind
+walls of 22 and 35 eV, with small-qeq that of Na2 by 0.2 behind 1.4 eV.
 
-small-response is the architecture shared-response, in two trainings, the first from random weights; small-qeq began with the
-weights of an earlier one on single molecules, which it had a little better (charges 10.5 me, waters off by 299 meV/atom), and
-did not see the diatomics at 0.78 and 0.70 of their lengths, 16 frames.
+Stretched bonds end in energies of their own: H2 at 1.5 angstrom is far too low, with a warning, as its nearest neighbour is
+farther away than any hydrogen's nearest hydrogen was.
 
-Hirshfeld's charges without dipoles make half of a dipole: that of small-qeq for water is 0.19 e angstrom, measured 0.386
-(1.855 D, CRC Handbook of Chemistry and Physics).
+small-response is the architecture shared-response, in two trainings, the first from random weights; small-qeq is of one.
+
+Hirshfeld's charges without dipoles make half of the dipole of a small molecule: that of small-qeq for water is 0.185 e
+angstrom, measured 0.386 (1.855 D, CRC Handbook of Chemistry and Physics); of zwitterionic alanine it has 8.3 of 9.3 debye.
 """
 
 
