@@ -32,7 +32,7 @@ AMPLITUDE = 0.08
 def geometries() -> dict[str, tuple[Atoms, int]]:
     """Of organic.xyz: atoms and charge by name."""
     found = {}
-    for atoms in iread(Path(__file__).with_name("organic.xyz")):
+    for atoms in iread(Path(__file__).with_name("organic.xyz"), format="extxyz"):
         name, charge = atoms.info.pop("name"), int(atoms.info.pop("charge"))
         found[str(name)] = (atoms, charge)
     return found
