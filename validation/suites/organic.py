@@ -1,16 +1,16 @@
 """Organic molecules of H, C, N, O, F, Si and Cl, their ions and zwitterions in thermal disorder: for pretrained models.
 
-Geometries of the G2 set as in ASE, and of organic.xyz, made from SMILES by RDKit (ETKDG, then MMFF94: T. A. Halgren,
+Geometries of the G2 set as in ASE, and of organic.json, made from SMILES by RDKit (ETKDG, then MMFF94: T. A. Halgren,
 J. Comput. Chem. 17, 490 (1996)). Each as it is and once in disorder. The molecules of `unseen` are left out.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ase import Atoms
 from ase.build import molecule
-from ase.io import iread
 
 from cgdft.validation.campaigns.drawn import drawn
 from cgdft.validation.campaigns.point import Point
@@ -20,7 +20,7 @@ OF_G2 = (
     *("C3H4_C3v", "C3H6_D3h", "C3H8", "butadiene", "isobutene", "HCF3", "C2F4", "CH3CH2Cl", "CH2OCH2", "CH2NHCH2", "OCHCHO"),
     *("CH3COCH3", "CH3CONH2", "HCOOCH3", "H2CCHCN", "C2H6NH", "CH3COF", "CH3ONO", "C4H4NH"),
 )
-#: In organic.xyz, for `unseen`.
+#: In organic.json, for `unseen`.
 HELD_OUT = (
     *("N-methylacetamide", "alanine", "alanine, zwitterion", "uracil", "toluene", "1,3,5-triazine", "pyridine oxide"),
     *("methyl acetate", "benzaldehyde", "dimethyl carbonate", "propanamine", "propionate", "dimethylammonium", "chlorobenzene"),
@@ -30,12 +30,9 @@ AMPLITUDE = 0.08
 
 
 def geometries() -> dict[str, tuple[Atoms, int]]:
-    """Of organic.xyz: atoms and charge by name."""
-    found = {}
-    for atoms in iread(Path(__file__).with_name("organic.xyz"), format="extxyz"):
-        name, charge = atoms.info.pop("name"), int(atoms.info.pop("charge"))
-        found[str(name)] = (atoms, charge)
-    return found
+    """Of organic.json: atoms and charge by name."""
+    told = json.loads(Path(__file__).with_suffix(".json").read_text())
+    return {name: (Atoms(one["symbols"], one["positions"]), one["charge"]) for name, one in told.items()}
 
 
 def points() -> list[Point]:
