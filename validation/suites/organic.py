@@ -1,7 +1,7 @@
 """Organic molecules of H, C, N, O, F, Si and Cl, their ions and zwitterions in thermal disorder: for pretrained models.
 
 Geometries of the G2 set as in ASE, and of organic.json, made from SMILES by RDKit (ETKDG, then MMFF94: T. A. Halgren,
-J. Comput. Chem. 17, 490 (1996)). Each as it is and once in disorder. The molecules of `unseen` are left out.
+J. Comput. Chem. 17, 490 (1996); silanolate by UFF). Each as it is and once in disorder. The molecules of `unseen` are left out.
 """
 
 from __future__ import annotations
