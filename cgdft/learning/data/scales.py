@@ -23,6 +23,11 @@ MISTAKEN = {
     "dipole": ("e bohr", "e angstrom", "debye"),
     "stress": ("hartree/bohr^3", "eV/angstrom^3", "GPa", "kbar"),
 }
+#: Units of energies and of their derivatives that go together.
+TOGETHER = {
+    "forces": (("hartree", "hartree/bohr"), ("eV", "eV/angstrom"), ("kcal/mol", "kcal/mol/angstrom")),
+    "stress": (("hartree", "hartree/bohr^3"), ("eV", "eV/angstrom^3")),
+}
 #: Nothing binds more than this, hartree per atom; what is off by `FAR` has another reference.
 BOUND, FAR = 0.5, 3.0
 #: An energy so far from those of other frames, hartree per atom, is odd; so are forces so many times the usual ones.
@@ -257,7 +262,13 @@ def _slope_of_stress(strained: Sequence[Step]) -> float:
 def _check_slope(quantity: str, slope: float, energy_unit: str, unit: str) -> None:
     if 0.5 < slope < 2 and not looks_like(quantity, unit, slope):
         return
-    told = [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
+    both = [
+        f"they look like {energy} and {other}"
+        for energy, other in TOGETHER[quantity]
+        if energy != energy_unit
+        and abs(np.log(slope * larger("energy", energy, energy_unit) / larger(quantity, other, unit))) < 0.1
+    ]
+    told = both[:1] + [f"energies look like {one}" for one in looks_like("energy", energy_unit, 1 / slope)]
     told += [f"{quantity} look like {one}" for one in looks_like(quantity, unit, slope)]
     raise ValueError(
         f"`{quantity}` must be in {unit} and `energy` in {energy_unit}, got energies that change {slope:.4g} times "
