@@ -36,7 +36,7 @@ def test_a_head_without_a_bound_stops_the_training_with_names():
         return Model(functional, Multipoles(0, width=1.5), constraints=[TotalCharge()])
 
     weights = {"energy": 1.0, "multipoles": 1.0}
-    with pytest.raises(TrainingError, match=r"epoch \d: `eta` must be at least zero, got .*; frames water \d.*positive=True"):
+    with pytest.raises(TrainingError, match=r"epoch \d, frames water \d.*: `eta` must be at least zero, got .*positive=True"):
         trainer(model=unbound, schedule={"implicit": 8}, weights=weights, learning_rate=1.0).run()
 
 

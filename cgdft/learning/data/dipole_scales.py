@@ -48,8 +48,7 @@ def _check_whole(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> list
         raise ValueError(unlike)
     if _fits(given, sums):
         return _check_single(frames, given, sums, unit)
-    along = float((given * sums).sum()) / max(float(np.linalg.norm(given) * np.linalg.norm(sums)), 1e-300)
-    slope = float((given * sums).sum()) / max(float((sums**2).sum()), 1e-300)
+    slope, along = _line(given, sums)
     if along > 0.99 and (told := looks_like("dipole", unit, 1 / slope)):
         raise ValueError(
             f"`dipole` must be in {unit}, got numbers that look like {told[0]}; set `units` of the data to "
@@ -70,9 +69,7 @@ def _check_charges(frames: Sequence[Frame]) -> list[str]:
     large = (np.linalg.norm(given, axis=1) > SMALL) & (np.linalg.norm(sums, axis=1) > SMALL)
     if not large.any():
         return []
-    given, sums = given[large], sums[large]
-    along = float((given * sums).sum()) / float(np.linalg.norm(given) * np.linalg.norm(sums))
-    slope = float((given * sums).sum()) / float((sums**2).sum())
+    slope, along = _line(given[large], sums[large])
     if along > -0.8 and 0.3 < slope < 4:
         return []
     return [
@@ -104,11 +101,9 @@ def _check_single(frames: Sequence[Frame], given: NDArray[np.float64], sums: NDA
     for one in MISTAKEN["dipole"]:
         if one != unit and (told := named(larger("dipole", one, unit))):
             raise ValueError(f"`dipole` must be in {unit} in all frames, got numbers that look like {one} in {few(told)}")
-    return (
-        [f"dipoles of {few([frames[k].name for k in odd])} are not those of their multipoles, as they are in other frames"]
-        if odd
-        else []
-    )
+    if not odd:
+        return []
+    return [f"dipoles of {few([frames[k].name for k in odd])} are not those of their multipoles, as they are in other frames"]
 
 
 def _check_atomic(frames: Sequence[Frame], given: NDArray[np.float64], unit: str) -> None:
@@ -124,6 +119,12 @@ def _check_atomic(frames: Sequence[Frame], given: NDArray[np.float64], unit: str
         f"`multipoles` must have charges and dipoles in {unit}, got dipoles that are {1 / best:.4g} times what charges and "
         "dipoles of the frames say; see `units`, or write both in one system of units"
     )
+
+
+def _line(given: NDArray[np.float64], sums: NDArray[np.float64]) -> tuple[float, float]:
+    """How many times the sums the dipoles are, and the cosine between all of both."""
+    product, size = float((given * sums).sum()), float(np.linalg.norm(sums))
+    return product / max(size**2, 1e-300), product / max(size * float(np.linalg.norm(given)), 1e-300)
 
 
 def _fits(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -6,7 +6,8 @@ import logging
 import math
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,6 @@ from cgdft.naming import few
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
 AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
-#: What there is to do where the values of a model leave their bounds.
-BOUNDS = "; if it is a value of a head, positive=True keeps it so"
 #: Labels that are functions of the density alone, which is given in direct epochs.
 OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
 #: Share of an epoch's frames that may fail; one frame always may.
@@ -234,12 +233,8 @@ class Trainer:
     def _step(self, way: str, batch: Batch, sums: Sums, number: int) -> None:
         self.model.zero_grad(set_to_none=True)
         weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
-        try:
+        with _placed(f"epoch {number}, frames {few([frame.name for frame in batch.frames])}"):
             failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
-        except Undefined:
-            raise
-        except ValueError as error:
-            raise TrainingError(f"epoch {number}: {error}; frames {few([one.name for one in batch.frames])}{BOUNDS}") from error
         sums.failed |= failed
         self._log(failed, f"epoch {number}: frame")
         self.world.add_gradients(self.parameters)
@@ -255,12 +250,8 @@ class Trainer:
 
     def _validate(self) -> Evaluation:
         epoch = f"epoch {len(self.history) + 1}, validation"
-        try:
+        with _placed(epoch):
             found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
-        except Undefined:
-            raise
-        except ValueError as error:
-            raise TrainingError(f"{epoch}: {error}{BOUNDS}") from error
         what = f"{epoch}: frame"
         self._log(found.failed, what)
         self._told(found.failed, what)
@@ -338,6 +329,17 @@ class Trainer:
         self.starts.known, self.validated.known = own["starts"], own["validated"]
         torch.set_rng_state(own["random"])
         log.info("goes on after epoch %d", len(self.history))
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Inside, what a model refuses, as a value out of its bounds, stops the training and says where."""
+    try:
+        yield
+    except Undefined:
+        raise
+    except ValueError as error:
+        raise TrainingError(f"{where}: {error}; if it is a value of a head, positive=True keeps it so") from error
 
 
 def _console() -> Any:
