@@ -70,7 +70,7 @@ def test_run_goes_on_after_a_broken_molecule(folder, water, tmp_path):
     assert again.to_dict()["molecules"] == {}
 
 
-def test_dead_process_is_a_failed_molecule(folder, monkeypatch):
+def test_dead_process_is_a_failed_molecule(folder, water, monkeypatch):
     from cgdft.validation.campaigns import workers
 
     monkeypatch.setattr(workers, "START", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
