@@ -183,6 +183,13 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
             "architecture: qeq\ndata: {train: [a]}\nstart: small-qeq\nenvironment:\n  channels: 8\n",
             ":4: environment: must be left out, it is that of `start`",
         ),
+        ("architecture: qeqs\ndata: {train: [a]}\n", ":1: architecture: must be one of les, local, "),
+        ("architecture: no.py\ndata: {train: [a]}\n", "or a Python file that is there, got 'no.py'"),
+        ("architecture: qeq\ndata:\n  train:\n  - a\n  - b\n", ":5: data.train.1: must be a file that is there, got 'b'"),
+        ("architecture: qeq\ndata: {train: [a],\n validation: c}\n", ":3: data.validation: must be a file that is there"),
+        ("architecture: qeq\ndata: {train: [a],\n validation: 2}\n", ":3: data.validation: must be less than 1, got 2"),
+        ("architecture: qeq\ndata: {train: [a]}\nstart: small\n", ":3: start: must be one of small-qeq, small-response, or "),
+        ("architecture: qeq\ndata: {train: [a]}\nenvironment: {mace: b}\n", ":3: environment.mace: must be a file that is"),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be plain YAML"),
         ("architecture: &a qeq\ndata:\n  train: *a\n", ":3: must be plain YAML, got something else: an alias, *a"),
         ("architecture: qeq\noutput: 2024-13-45\n", ": must be plain YAML in UTF-8, got something else: month"),
@@ -193,11 +200,14 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
 )
 def test_a_bad_config_names_its_line(tmp_path, text, message, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for there in ("a", "own/model.safetensors", "run/model.safetensors"):
+        (tmp_path / there).parent.mkdir(exist_ok=True)
+        (tmp_path / there).touch()
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ValueError) as error:
         read_config(path)
-    assert f"bad.yaml{message}" in str(error.value)
+    assert (f"bad.yaml{message}" if message[0] == ":" else message) in str(error.value)
     assert main(["train", str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

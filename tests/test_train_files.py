@@ -73,7 +73,7 @@ def test_latent_charges_are_learnt_from_energies_and_forces(tmp_path, name, caps
     )
     head = (tmp_path / "run" / "log.csv").read_text().splitlines()[0].split(",")
     assert [one for one in head if one.startswith("loss_")] == ["loss_energy", "loss_forces"]
-    told = Config(data={"train": ["set.xyz"]}, architecture=name, weights={"multipoles": 1.0})
+    told = Config(data={"train": [tmp_path / "set.xyz"]}, architecture=name, weights={"multipoles": 1.0})
     assert told.settings.weights == {"multipoles": 1.0}
 
 

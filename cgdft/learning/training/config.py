@@ -12,14 +12,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
 from cgdft import pretrained
-from cgdft.learning.architectures import learnt_from
+from cgdft.learning.architectures import learnt_from, names
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.loss import EXTRA
 
@@ -61,6 +63,35 @@ def _no_truths(given: object) -> object:
 def _listed(given: object) -> object:
     """One file as a list of it."""
     return [given] if isinstance(given, str) else given
+
+
+def _there(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError("must be a file that is there")
+    return path
+
+
+def _architecture(name: str) -> str:
+    if name not in names() and not (name.endswith(".py") and Path(name).is_file()):
+        raise ValueError(f"must be one of {', '.join(names())}, or a Python file that is there")
+    return name
+
+
+def _trained(name: str) -> str:
+    if name not in pretrained.names() and not Path(name).is_file():
+        raise ValueError(f"must be one of {', '.join(pretrained.names())}, or a file that is there")
+    return name
+
+
+File = Annotated[Path, AfterValidator(_there)]
+Files = Annotated[list[File], Field(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+#: What errors are measured on: told apart by what they are, so that an error is of one of them.
+Held = Annotated[
+    Annotated[Files, Tag("files")] | Annotated[Fraction, Tag("fraction")],
+    Discriminator(lambda given: "files" if isinstance(given, list) else "fraction"),
+    BeforeValidator(_listed),
+]
 
 
 class _Strict(BaseModel):
@@ -120,8 +151,8 @@ class Data(_Strict):
     Without a fraction, 0, the frames of training are those of validation too.
     """
 
-    train: Annotated[list[Path], Field(min_length=1), BeforeValidator(_listed)]
-    validation: Annotated[list[Path] | Annotated[float, Field(ge=0, lt=1)], BeforeValidator(_listed)] = 0.1
+    train: Annotated[Files, BeforeValidator(_listed)]
+    validation: Held = 0.1
     keys: dict[str, str] = {}
     units: dict[str, str] = {}
     definition: str | None = None
@@ -141,7 +172,7 @@ class Network(_Strict):
     lmax: Annotated[int, Field(ge=0, le=3)] = 1
     layers: Count = 2
     cutoff: Annotated[float, Field(gt=0, le=100)] = 5.0
-    mace: Path | None = None
+    mace: File | None = None
     trainable: bool = False
     dtype: Literal["float32", "float64"] | None = None
 
@@ -170,8 +201,8 @@ class Config(Settings):
     """
 
     data: Data
-    architecture: str
-    start: str | None = None
+    architecture: Annotated[str, AfterValidator(_architecture)]
+    start: Annotated[str, AfterValidator(_trained)] | None = None
     environment: Network | None = None
     atoms: Annotated[dict[str, float] | str | None, BeforeValidator(_no_truths)] = None
     device: Annotated[str, AfterValidator(_device)] = "cpu"
