@@ -19,6 +19,7 @@ from cgdft.learning import Frame
 from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.listing import markdown
+from cgdft.learning.data.polarizability_scales import check_polarizabilities
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
@@ -199,6 +200,31 @@ def test_the_page_of_labels_is_generated():
     assert (Path(__file__).parents[1] / "docs" / "labels.md").read_text() == markdown()
 
 
+def test_dipoles_and_polarizabilities_are_told_by_their_size():
+    """Where there is nothing else to tell them by: of molecules in a small basis too."""
+    frames = [
+        replace(frame, labels={name: frame.labels[name] for name in ("dipole", "polarizability") if name in frame.labels})
+        for frame in FrameSet.read(SUITES / "warm.h5")
+    ]
+    good = set(check_set(frames))
+
+    def told(**factors):
+        """Of the set with labels so many times as large."""
+        found = [replace(f, labels={name: factors.get(name, 1.0) * one for name, one in f.labels.items()}) for f in frames]
+        return sorted(set(check_set(found)) - good)
+
+    assert told() == []
+    (dipoles,) = told(dipole=units.angstrom / units.debye)
+    assert "that of an electron and a hole at both ends of the molecule: they look like debye, see `units`" in dipoles
+    (large,) = told(polarizability=units.angstrom**3)
+    assert large.endswith("times those of free atoms (median), of most molecules 0.6 to 0.8: look at their unit")
+    (small,) = told(polarizability=units.angstrom**-3)
+    assert small.endswith("they look like angstrom^3, see `units`")
+    assert check_polarizabilities([frames[1]], "bohr^3") == []
+    more = [replace(frames[1], labels={"polarizability": units.angstrom**3 * frames[1].labels["polarizability"]})]
+    assert check_polarizabilities(more, "angstrom^3")[0].endswith("they look like bohr^3, see `units`")
+
+
 def test_dipoles_of_ions_about_their_centre():
     frames = list(FrameSet.read(SUITES / "ions.h5"))
     assert "energies have no atomic reference" in check_set(frames)[0]
@@ -292,6 +318,16 @@ def first_frames(packed, folder, n):
         kept = [[head, *(next(lines) for _ in range(int(head) + 1))] for _, head in zip(range(n), lines, strict=False)]
     path.write_text("".join(chain(*kept)))
     return path
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")
+def test_public_polarizabilities_without_their_unit(tmp_path):
+    with lzma.open(DATA / "water_response_tensoap" / "dimer.extxyz.xz", "rt") as file:
+        (tmp_path / "dimer.xyz").write_text(file.read())
+    keys, said = {"polarizability": "polarizability_au"}, "polarizabilities are 4.7 times those of free atoms (median)"
+    told = check_set(FrameSet.read(tmp_path / "dimer.xyz", keys))
+    assert [one for one in told if one.startswith(said) and one.endswith("they look like bohr^3, see `units`")]
+    assert check_set(FrameSet.read(tmp_path / "dimer.xyz", keys, {"polarizability": "bohr^3"})) == []
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no reference data here")

@@ -13,6 +13,7 @@ from cgdft.learning.data.dipole_scales import check_dipoles
 from cgdft.learning.data.duplicates import Mark, candidates, mark, same
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
+from cgdft.learning.data.polarizability_scales import check_polarizabilities
 from cgdft.learning.data.quantities import QUANTITIES, UNITS
 from cgdft.learning.data.scales import check_chemical_potentials, check_energies, check_forces, check_lengths, check_stress
 from cgdft.learning.data.sets import FrameSet
@@ -103,6 +104,7 @@ def check_set(
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"), survey.unit("multipoles"))
+        told += check_polarizabilities(survey.sample, survey.unit("polarizability"))
         told += check_lengths(survey.sample)
         told += check_chemical_potentials(survey.sample)
         told += check_stress(survey.sample, survey.unit("energy"), survey.unit("stress"))

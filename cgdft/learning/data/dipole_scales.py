@@ -1,10 +1,11 @@
-"""Wrong units, signs, origins and orders of dipoles, told from multipoles, and of Born charges, told from dipoles."""
+"""Wrong units, signs, origins and orders of dipoles, told from multipoles or lengths; of Born charges, told from dipoles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from ase.data import atomic_masses
 from numpy.typing import NDArray
 
@@ -16,6 +17,8 @@ from cgdft.naming import few
 OTHERS, SAME = 0.3, 0.1
 #: Smaller ones, e bohr, may be zero but for rounding.
 SMALL = 0.1
+#: Clusters of more atoms may have more than one electron's.
+MANY = 20
 
 
 def check_dipoles(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> list[str]:
@@ -34,7 +37,7 @@ def check_dipoles(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> lis
     whole = [frame for frame in known if frame.labels["multipoles"].shape[1] >= 4]
     if whole:
         return _check_whole(whole, unit, unit_of_atoms)
-    return _check_charges(known) if known else []
+    return _check_charges(known) if known else _check_sizes(frames, unit)
 
 
 def _check_whole(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> list[str]:
@@ -74,6 +77,22 @@ def _check_charges(frames: Sequence[Frame]) -> list[str]:
         return []
     return [
         f"dipoles are {slope:.3g} times those of the charges (correlation {along:.2f}); their unit, sign or origin may be wrong"
+    ]
+
+
+def _check_sizes(frames: Sequence[Frame], unit: str) -> list[str]:
+    """Dipoles that nothing else tells: of neutral molecules, less than an electron from one end to the other has."""
+    known = [f for f in frames if "dipole" in f.labels and not (f.structure.pbc.any() or f.structure.charge.any())]
+    known = [f for f in known if 1 < f.structure.n_atoms <= MANY]
+    ratios = [float(f.labels["dipole"].norm() / torch.pdist(f.structure.positions.detach()).max()) for f in known]
+    odd = [k for k, ratio in enumerate(ratios) if ratio > 1]
+    if not odd:
+        return []
+    smaller = [one for one in MISTAKEN["dipole"] if larger("dipole", one, unit) < 1]
+    look = f"they look like {' or '.join(smaller)}, see `units`" if smaller else "look at them"
+    return [
+        f"dipoles of {few([known[k].name for k in odd])} are up to {max(ratios):.3g} times that of an electron and a hole at "
+        f"both ends of the molecule: {look}"
     ]
 
 

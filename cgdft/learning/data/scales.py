@@ -22,6 +22,7 @@ MISTAKEN = {
     "forces": ("hartree/bohr", "eV/angstrom", "kcal/mol/angstrom", "kJ/mol/angstrom", "hartree/angstrom", "eV/bohr"),
     "dipole": ("e bohr", "e angstrom", "debye"),
     "stress": ("hartree/bohr^3", "eV/angstrom^3", "GPa", "kbar"),
+    "polarizability": ("bohr^3", "angstrom^3"),
 }
 #: Units of energies and of their derivatives that go together.
 TOGETHER = {
