@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Union
 
 import torch
@@ -36,7 +37,7 @@ class Row:
     charge: Float[Tensor, " n_structures"] | None = None
     potential: Float[Tensor, " n_structures"] | None = None
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether it is the charge of some atoms, or their spin: each weight is 0 or 1."""
         return bool(((self.weights == 0) | (self.weights == 1)).all())
@@ -82,8 +83,10 @@ class TotalCharge(Constraint):
 
     def rows(self, structure: Structure, basis: Multipoles) -> list[Row]:
         """One row of ones."""
-        given = structure.charge if self.charge is None else _per_structure(self.charge, "charge", structure)
-        charge = None if self.potential is not None else torch.where(given == structure.charge, structure.charge, given)
+        charge = None if self.potential is not None else structure.charge
+        if self.charge is not None:
+            given = _per_structure(self.charge, "charge", structure)
+            charge = torch.where(given == structure.charge, structure.charge, given)
         weights = basis.padded(torch.ones_like(structure.positions[:, :1]))
         return [_row("total", weights, charge, self.potential, structure)]
 
@@ -273,7 +276,7 @@ def settled(rows: Sequence[Row], structure: Structure, size: int, kept: Float[Te
     for row in rows:
         _check_row(row, structure, size)
         name = distinct(row.name, named)
-        named[name] = replace(row, name=name)
+        named[name] = row if name == row.name else replace(row, name=name)
     found = list(named.values())
     if found:
         held = torch.stack([(row.weights != 0).flatten() for row in found])
@@ -336,9 +339,11 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure, kept: Tenso
     A charge that is given for the whole takes the place of the structure's.
     """
     fixed = [k for k, row in enumerate(rows) if row.potential is None and row.weights[:, 0].any() and row.plain]
-    places = held[fixed].to(torch.float32)
-    inside = (places @ places.T == places.sum(1)).fill_diagonal_(False).any(0)
-    whole = [k for k, within in zip(fixed, inside.tolist(), strict=True) if not within]
+    whole = fixed
+    if len(fixed) > 1:
+        places = held[fixed].to(torch.float32)
+        inside = (places @ places.T == places.sum(1)).fill_diagonal_(False).any(0)
+        whole = [k for k, within in zip(fixed, inside.tolist(), strict=True) if not within]
     told, left = torch.zeros_like(structure.charge), [k for k in fixed if rows[k].charge is None]
     for k in whole:
         told = told if (charge := rows[k].charge) is None else told + charge
@@ -349,10 +354,9 @@ def _shared_out(rows: list[Row], held: Tensor, structure: Structure, kept: Tenso
     for k in left:
         elsewhere = structure.total(torch.where(of_charges[whole].any(0), 0.0, kept))
         rows[k] = replace(rows[k], charge=structure.charge - told - elsewhere)
-    covered = of_charges[whole].any(0).all() and not of_charges[whole].all(1).any() if whole else False
     off = told.detach() - structure.charge.detach()
     wrong = torch.nonzero((off.abs() > 1e-6) & (structure.charge.detach() != 0)).flatten().tolist()
-    if covered and wrong and not left:
+    if wrong and not left and whole and of_charges[whole].any(0).all() and not of_charges[whole].all(1).any():
         told, asked = told.detach()[wrong[0]], structure.charge.detach()[wrong[0]]
         raise ValueError(
             f"`constraints` must add up to the charge of the structure, got fixed charges of {float(told):g} e in all and "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 def finite(values: Tensor) -> bool:
     """Whether none is NaN or infinite: seen of their sum, in one pass, unless that overflows."""
-    return math.isfinite(values.detach().sum().item()) or bool(torch.isfinite(values).all())
+    return math.isfinite(values.sum().item()) or bool(torch.isfinite(values).all())
 
 
 def require_tensor(what: str, value: Any, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> None:

@@ -18,7 +18,7 @@ from cgdft.checks.returned import accepted
 from cgdft.checks.stated import check_stated
 from cgdft.constraint import Constraint, TotalCharge, TotalSpin
 from cgdft.derivatives.probe import Prepared
-from cgdft.derivatives.settings import OF_MODULES, PLAIN, named_by, settings
+from cgdft.derivatives.settings import OF_MODULES, PLAIN, named_by, parts, settings
 from cgdft.derivatives.solved import Derivatives, forbid_inference
 from cgdft.electrostatics.pairs import neighbours
 from cgdft.finite import finite
@@ -217,7 +217,7 @@ class Model(nn.Module):
         found: list[Any] = []
         for holder in (structure, *self.constraints):
             _gather(vars(holder).values(), found)
-        for module in self.modules():
+        for _, module in parts(self):
             if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
                 raise ValueError(
                     f"`model` must give the same each time it is asked, as energy, charges and forces ask apart, got {module} "

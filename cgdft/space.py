@@ -71,8 +71,10 @@ class Space:
 
     def crossed(self, x: Float[Tensor, " n_x"], structure: Structure) -> Float[Tensor, "n_structures 3"] | None:
         """sum_k x_k carried_k - sum_i (L x)_i R_i of charges: what came through walls, e bohr; NaN or None where not said."""
+        if not structure.pbc.any():
+            return None
         said = self.says_ways(len(structure))
-        if not structure.pbc.any() or not said.any():
+        if not said.any():
             return None
         total = -structure.total(self.push(x)[:, :1] * structure.positions)
         if self.carried is not None:

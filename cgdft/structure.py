@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -168,17 +169,17 @@ class Structure:
         """Number of structures in the batch."""
         return self.cell.shape[0]
 
-    @property
+    @cached_property
     def counts(self) -> Int[Tensor, " n_structures"]:
         """Number of atoms of each structure, (n_structures,)."""
         return torch.bincount(self.index, minlength=self.n_structures)
 
-    @property
+    @cached_property
     def first(self) -> Int[Tensor, " n_structures"]:
         """Place of each structure's first atom, (n_structures,)."""
         return self.counts.cumsum(0) - self.counts
 
-    @property
+    @cached_property
     def local(self) -> Int[Tensor, " n_atoms"]:
         """Place of each atom in its own structure, (n_atoms,)."""
         return torch.arange(self.n_atoms, device=self.index.device) - self.first[self.index]
@@ -243,8 +244,10 @@ class Structure:
     def holding(self, **changes: Tensor) -> Structure:
         """The same with other tensors, which are not checked again."""
         other = copy.copy(self)
-        for name, value in changes.items():
-            object.__setattr__(other, name, value)
+        if "index" in changes:
+            for name in ("counts", "first", "local"):
+                vars(other).pop(name, None)
+        vars(other).update(changes)
         return other
 
     def __len__(self) -> int:

@@ -40,7 +40,7 @@ class Direct(Solver):
     """
 
     def minimise(self, problem: Minimisation, start: Tensor | None = None) -> Minimum:
-        """One solve, and a step of iterative refinement, or more where the Hessian's scales are far apart."""
+        """One solve, where that leaves more than rounding a step of iterative refinement, more where scales are far apart."""
         require_quadratic(problem, self)
         rows = problem.rows
         x = rows.particular(rows.target)
@@ -52,7 +52,7 @@ class Direct(Solver):
             gradient = problem.gradient(x)
             norm, floor = norm_scale(problem, gradient)
             met = norm <= 1e-9 * first + 1e3 * floor
-            if step > 1 and (not factors.rough or (norm <= 1e-13 * first + 1e3 * floor).all()):
+            if (norm <= floor).all() or (step > 1 and (not factors.rough or (norm <= 1e-13 * first + 1e3 * floor).all())):
                 break
         unbounded = factors.negative | ~met
         require_stationary(problem, x, met | factors.negative | factors.singular)

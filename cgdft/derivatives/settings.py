@@ -35,18 +35,32 @@ def settings(model: Model) -> dict[tuple[str, str], Any]:
     """
     found: dict[tuple[str, str], Any] = {}
     constraints = [(f"constraints.{k}", one) for k, one in enumerate(model.constraints)]
-    for place, part in (*constraints, *model.named_modules()):
+    for place, part in (*constraints, *parts(model)):
         if part is model or type(part).__module__.startswith(LIBRARIES):
             continue
         owner = f"{type(part).__name__} at {place}"
         for name, value in vars(part).items():
             if name in OF_MODULES:
                 continue
-            if type(value) not in PLAIN and callable(value):
+            if type(value) in PLAIN:
+                if name[0] != "_" and value is not None:
+                    found[owner, name] = value
+            elif callable(value):
                 named = {(owner, one): kept for one, held in named_by(value) if (kept := _kept(held)) is not None}
                 found |= named if not isinstance(value, nn.Module) else {}
             elif name[0] != "_" and (kept := _kept(value)) is not None:
                 found[owner, name] = kept
+    return found
+
+
+def parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A module and those within, each once, with their names as of `named_modules`, which takes as long as a small solve."""
+    found, seen = [("", model)], {model}
+    for place, part in found:
+        for name, one in part._modules.items():
+            if one is not None and one not in seen:
+                seen.add(one)
+                found.append((f"{place}.{name}" if place else name, one))
     return found
 
 

@@ -15,7 +15,7 @@ from cgdft.density import Density
 from cgdft.derivatives.chord_newton import respond
 from cgdft.derivatives.observables import Observables
 from cgdft.derivatives.probe import PREPARED, Prepared, Probe, leaves
-from cgdft.derivatives.settings import changed, lasting, settings
+from cgdft.derivatives.settings import changed, lasting, parts, settings
 from cgdft.foreign import is_foreign
 from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.solver import Status, verified
@@ -40,7 +40,7 @@ class Parameters:
     """Those of a model at a solve, and where it holds them: `torch.func.functional_call` takes others, within a call."""
 
     def __init__(self, model: Model) -> None:
-        self._held = [(of, name, one) for each in model.modules() for of in _stores(each) for name, one in of.items()]
+        self._held = [(of, name, one) for _, each in parts(model) for of in _stores(each) for name, one in of.items()]
 
     @property
     def exchanged(self) -> bool:
@@ -256,7 +256,7 @@ class Derivatives:
 
     def _current_parts(self) -> list[int]:
         """What the model is made of."""
-        return [id(one) for one in (*self.model.modules(), *self.model.constraints)]
+        return [id(one) for one in (*(one for _, one in parts(self.model)), *self.model.constraints)]
 
     def _other_settings(self) -> list[tuple[str, str]]:
         """Those that are no longer what they were."""

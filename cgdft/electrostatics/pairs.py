@@ -41,7 +41,10 @@ class Places:
 
 def all_pairs(rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
     """(i, j) of every row and column of the same structure; `rows`, `columns` are the ascending indices of each site."""
-    n = int(max(rows.max(), columns.max())) + 1 if len(rows) and len(columns) else 0
+    n = int(max(rows[-1], columns[-1])) + 1 if len(rows) and len(columns) else 0
+    if n == 1:
+        i, j = torch.arange(len(rows), device=rows.device), torch.arange(len(columns), device=rows.device)
+        return i.repeat_interleave(len(j)), j.repeat(len(i))
     counts = torch.bincount(columns, minlength=n)
     first = counts.cumsum(0) - counts
     per_row = counts[rows]

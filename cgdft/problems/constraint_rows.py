@@ -134,6 +134,11 @@ class ConstraintRows:
         apart[self.owner, torch.arange(len(self.share), device=self.share.device)] = self.share
         return torch.cat([apart[:-1], self.overlapping])
 
+    @cached_property
+    def even(self) -> bool:
+        """Whether each structure has as many x as the next, one structure after the other: then nothing is padded."""
+        return self.n * self.longest == len(self.index) and bool((self.index.diff() >= 0).all())
+
     @property
     def idle(self) -> Bool[Tensor, "n_structures n_rows"]:
         """Which rows of B are zero."""
@@ -206,8 +211,7 @@ class ConstraintRows:
             half = along - 0.5 * (along @ basis.transpose(1, 2) + torch.eye(len(self)).to(matrix)) @ basis
             crossed = basis.transpose(1, 2) @ half
             matrix = matrix - crossed - crossed.transpose(1, 2)
-        padding = 1 - self.pad(torch.ones_like(self.share))
-        return matrix + torch.diag_embed(padding) if padding.any() else matrix
+        return matrix if self.even else matrix + torch.diag_embed(1 - self.pad(torch.ones_like(self.share)))
 
     def charges(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """C v."""
@@ -226,12 +230,16 @@ class ConstraintRows:
         """The shortest x with C x = c."""
         c, apart = c[:, self.order], self.length.shape[1]
         first = c[:, :apart] / self.length
+        if not len(self.overlapping):
+            return self.along(first)
         rest = c[:, apart:, None] - self.lower @ first[..., None]
         return self.along(torch.cat([first, torch.linalg.solve_triangular(self.triangle, rest, upper=False)[..., 0]], 1))
 
     def multipliers(self, g: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures n_rows"]:
         """lambda with C^T lambda = B^T B g."""
         c, apart = self.coordinates(g), self.length.shape[1]
+        if not len(self.overlapping):
+            return self._asked(c / self.length)
         rest = torch.linalg.solve_triangular(self.triangle.transpose(1, 2), c[:, apart:, None], upper=True)
         first = (c[:, :apart] - (self.lower.transpose(1, 2) @ rest)[..., 0]) / self.length
         return self._asked(torch.cat([first, rest[..., 0]], 1))
@@ -262,15 +270,19 @@ class ConstraintRows:
 
     def pad(self, v: Float[Tensor, " n_x"]) -> Float[Tensor, "n_structures longest"]:
         """Vector per structure, padded with zeros."""
+        if self.even:
+            return v.reshape(self.n, self.longest)
         return v.new_zeros(self.n, self.longest).index_put((self.index, self.local), v)
 
     def unpad(self, v: Float[Tensor, "n_structures longest"]) -> Float[Tensor, " n_x"]:
         """The reverse of `pad`."""
-        return v[self.index, self.local]
+        return v.reshape(-1) if self.even else v[self.index, self.local]
 
 
 def _places(index: Tensor, n: int) -> tuple[Tensor, int]:
     """Place of each x in its structure, and most x of one."""
+    if n == 1:
+        return torch.arange(len(index), device=index.device), len(index)
     counts = torch.bincount(index, minlength=n)
     local = torch.empty_like(index)
     order = torch.argsort(index, stable=True)
