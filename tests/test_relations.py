@@ -91,3 +91,13 @@ def test_steps_become_self_consistent(methanol):
     gaps = [float((TruncatedRecursion(law, 1.6, k, 0)(methanol).charges - fixed.charges).abs().max()) for k in (1, 2, 3, 4)]
     assert all(late < 0.5 * early for early, late in pairwise(gaps))
     assert gaps[0] > 1e-4
+    steps = [TruncatedRecursion(law, 1.6, k, 0)(methanol) for k in (1, 2, 3)]
+    moved = [float((after.charges - before.charges).norm()) for before, after in pairwise(steps)]
+    assert steps[1].history[1:, 0].tolist() == pytest.approx([moved[0], moved[1]])
+    assert float(steps[0].history[0]) == pytest.approx(float(steps[0].charges.norm()))
+
+
+def test_steps_that_go_apart_are_told(methanol):
+    """A soft law of narrow charges has no fixed point that its answers would come near to."""
+    with pytest.warns(UserWarning, match=r"go apart in structure 0: one by one, and one more, they move the density by \d.*, "):
+        TruncatedRecursion(StiffeningResponse(CHI, 0.5), 0.4, 3, 0)(methanol)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +18,22 @@ from cgdft.problems.problem import Residual
 
 if TYPE_CHECKING:
     from cgdft.solver import Inverse, Solver
+
+
+class Answer(NamedTuple):
+    """One of a law.
+
+    Attributes:
+        p: (n_atoms, size); where it has left all bounds, the last that had not.
+        multipliers: lambda, (n_structures, n_rows), hartree / e.
+        v: what it answers to, (n_atoms, size).
+        away: structures where it has left all bounds, (n_structures,).
+    """
+
+    p: Float[Tensor, "n_atoms size"]
+    multipliers: Float[Tensor, "n_structures n_rows"]
+    v: Float[Tensor, "n_atoms size"]
+    away: Bool[Tensor, " n_structures"]
 
 
 class Recursion(LawProblem):
@@ -39,38 +57,37 @@ class Recursion(LawProblem):
         assert self.ansatz.steps is not None
         return self.ansatz.steps
 
-    def last(self, probe: Probe | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """p, lambda and v of the last answer, differentiable by what probe and law depend on."""
+    def answers(self, probe: Probe | None = None) -> Iterator[Answer]:
+        """One answer after another, without end, differentiable by what probe and law depend on."""
         if probe is None:
             probe = Probe.of(self)
         p = torch.zeros_like(self.space.origin)
         none = p.new_zeros(self.n, len(self.fixed))
-        multipliers, v = none, none
-        for _ in range(self.steps):
+        while True:
             bare = self.potentials(p, none, probe)
             multipliers = self.equilibrate(bare)
             v = self.shifted(bare, multipliers)
             found = self.answer(v)
-            away = self.runaway(found)
+            away = ~(self.rows.largest(found.reshape(-1)) <= RUNAWAY)
             p = torch.where(away[self.structure.index, None], p, found) if away.any() else found
-        return p, multipliers, v
+            yield Answer(p, multipliers, v, away)
 
-    def runaway(self, p: Float[Tensor, "n_atoms size"]) -> Bool[Tensor, " n_structures"]:
-        """Structures whose answers have left all bounds; they keep the last that had not."""
-        return ~(self.rows.largest(p.reshape(-1)) <= RUNAWAY)
+    def last(self, probe: Probe | None = None) -> Answer:
+        """The last answer."""
+        return next(islice(self.answers(probe), self.steps - 1, None))
 
     def residual(self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"], probe: Probe) -> Residual:
         """p and lambda less those of the last answer, with a graph."""
-        p, found, _ = self.last(probe)
-        return Residual(x - p.reshape(-1), torch.where(self.rows.active, multipliers - found, 0.0), None)
+        last = self.last(probe)
+        return Residual(x - last.p.reshape(-1), torch.where(self.rows.active, multipliers - last.multipliers, 0.0), None)
 
     def departure(self, p: Float[Tensor, "n_atoms size"]) -> Float[Tensor, " n"]:
         """The last answer less p."""
-        return (self.last()[0] - p).reshape(-1)
+        return (self.last().p - p).reshape(-1)
 
     def felt(self, rho: Density, multipliers: Tensor, probe: Probe) -> Tensor:
         """That of the last answer."""
-        return self.last(probe)[2]
+        return self.last(probe).v
 
     def linearised(
         self, solver: Solver, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
