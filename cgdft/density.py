@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from cgdft.electrostatics.waves import CHUNK, Centres, WaveSum, waves_within
 from cgdft.finite import finite, numbers_of, whole_numbers
 from cgdft.structure import Structure
 from cgdft.units import angstrom
+from cgdft.writing import whole
 
 #: Points whose potential is gathered from a mesh at once.
 POINTS = 200_000
@@ -331,14 +333,10 @@ class Density:
         with torch.no_grad():
             data = self.values(points) if what == "density" else self.potential(points)
         atoms.cell = box.numpy() / angstrom
-        with Path(path).open("w") as file:
-            write_cube(
-                file,
-                atoms,
-                data.reshape(counts).numpy(),
-                origin=origin.numpy() / angstrom,
-                comment=f"cgdft {what}, a.u.",
-            )
+        with whole(Path(path)) as file:
+            text, comment = TextIOWrapper(file, encoding="ascii"), f"cgdft {what}, a.u."
+            write_cube(text, atoms, data.reshape(counts).numpy(), origin=origin.numpy() / angstrom, comment=comment)
+            text.detach()  # written out, and the file left open
 
 
 class _Unweighted(Box):

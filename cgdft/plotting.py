@@ -19,6 +19,7 @@ from matplotlib.patches import Circle
 from matplotlib.patheffects import withStroke
 
 from cgdft.units import angstrom
+from cgdft.writing import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,7 +144,10 @@ def plot_solution(solution: Solution, path: str | Path | None = None) -> Figure:
         f"{solution.model.name}: {formula}, total charge {total:+.3f} e".replace("+0.000", "0").replace("-0.000", "0")
     )
     if path is not None:
-        figure.savefig(path, dpi=160)
+        path = Path(path)
+        path = path if path.suffix else path.with_suffix(".png")
+        with whole(path) as file:
+            figure.savefig(file, format=path.suffix[1:], dpi=160)
     return figure
 
 

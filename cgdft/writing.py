@@ -9,14 +9,21 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 #: Seconds for which a lock is waited for: the workers of a killed training have it, and see within five that they are alone.
 PATIENCE = 6.0
 
 
 def write_whole(path: Path, content: str | bytes | memoryview) -> None:
-    """A file under its name, or where a link of that name leads, only once all of it is on disk.
+    """A file of this content; see `whole`."""
+    with whole(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Write what becomes a file of this name, or where a link of that name leads, only once all of it is on disk.
 
     Raises:
         OSError: it cannot be written, as on a full disk; what was there before stays. Or what is there is no file.
@@ -24,11 +31,10 @@ def write_whole(path: Path, content: str | bytes | memoryview) -> None:
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, f"{path} must be a file or a new name, got a folder or a device")
-    content = content.encode() if isinstance(content, str) else content
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         with open(partial, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -187,6 +187,25 @@ def test_files_are_written_where_links_lead(tmp_path):
         write_whole(tmp_path, "nothing")
 
 
+@pytest.mark.parametrize("name", ["water.png", "water.svg", "water.cube"])
+def test_pictures_are_there_whole_or_not_at_all(tmp_path, monkeypatch, name):
+    solution, path = QEq()(Structure.from_ase(water())), tmp_path / name
+    save = solution.density.write_cube if name.endswith(".cube") else solution.plot
+    path.write_text("before")
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=rf"{name} cannot be written \(No space left on device\); what was there before is"):
+            save(path)
+    assert path.read_text() == "before"
+    save(path)
+    assert path.stat().st_size > 5000
+    assert list(tmp_path.iterdir()) == [path]
+
+
 WRONG_TERM = """
 import cgdft
 from cgdft.functionals import QEq

@@ -11,6 +11,7 @@ from cgdft import pretrained
 from cgdft.citations import bibtex, keys_of, references
 from cgdft.commands.chosen_model import Choice
 from cgdft.commands.terminal import model_names, show_rows
+from cgdft.writing import write_whole
 
 
 def suites() -> None:
@@ -65,4 +66,4 @@ def cite(
     if output is None:
         print(text)
     else:
-        output.write_text(text + "\n", encoding="utf-8")
+        write_whole(output, text + "\n")

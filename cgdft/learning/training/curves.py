@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from cgdft.learning.data.units import SHOWN
 from cgdft.learning.training.evaluation import Evaluation
-from cgdft.writing import write_whole
+from cgdft.writing import whole
 
 
 def loss_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
@@ -60,9 +59,8 @@ def parity_figure(evaluation: Evaluation) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """As a png, whole or not at all."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    write_whole(path, buffer.getvalue())
+    with whole(path) as file:
+        FigureCanvasAgg(figure).print_png(file)
 
 
 def _line(axes: Any, epochs: Sequence[int], values: Sequence[float], label: str) -> None:
