@@ -20,6 +20,7 @@ from cgdft.learning.data.atomic_energies import atomic_energies
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.listing import markdown
 from cgdft.learning.data.polarizability_scales import check_polarizabilities
+from cgdft.learning.data.scales import check_chemical_potentials
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.batches import as_set
 from cgdft.validation import suites
@@ -181,6 +182,11 @@ def test_lengths_stresses_and_polarizabilities(trajectory):
         mu = torch.tensor(sign * 4 * units.eV, dtype=torch.float64)
         told = check_set([Frame(f.name, f.structure, {"chemical_potential": mu}) for f in frames])
         assert (sign > 0) == any(note.startswith("chemical potentials are +4 eV (median), above that of") for note in told)
+    for mu, unit, other in ((-4.0, "hartree", "eV"), (-4 * units.eV**2, "eV", "hartree")):  # read as the unit of the other
+        told = check_chemical_potentials(
+            [replace(f, labels={"chemical_potential": torch.tensor(mu, dtype=torch.float64)}) for f in frames], unit
+        )
+        assert told[0].endswith(f"where those of molecules are -1 to -30 eV: they look like {other}, see `units`")
     pressed = [Frame(f.name, f.structure, {"stress": 0.02 * one}) for f in frames]
     assert "340 GPa" in check_set(pressed)[0]
     with pytest.raises(ValueError, match=f"frame {frames[0].name}: `polarizability` must be dD/dF, which is positive"):

@@ -106,7 +106,7 @@ def check_set(
         told += check_dipoles(survey.sample, survey.unit("dipole"), survey.unit("multipoles"))
         told += check_polarizabilities(survey.sample, survey.unit("polarizability"))
         told += check_lengths(survey.sample)
-        told += check_chemical_potentials(survey.sample)
+        told += check_chemical_potentials(survey.sample, survey.unit("chemical_potential"))
         told += check_stress(survey.sample, survey.unit("energy"), survey.unit("stress"))
     return list(dict.fromkeys(told + _check_duplicates(surveys)))
 

@@ -23,6 +23,7 @@ MISTAKEN = {
     "dipole": ("e bohr", "e angstrom", "debye"),
     "stress": ("hartree/bohr^3", "eV/angstrom^3", "GPa", "kbar"),
     "polarizability": ("bohr^3", "angstrom^3"),
+    "chemical_potential": ("hartree", "eV"),
 }
 #: Units of energies and of their derivatives that go together.
 TOGETHER = {
@@ -39,6 +40,8 @@ ALIKE = 0.02
 STEPS, EXPLAINED = 5, 0.9
 #: Neighbours are this many sums of covalent radii apart, wherever there is a bond; they are sought within so many bohr.
 BOND, SEARCHED = (0.5, 1.6), 10.0
+#: Within which electrons are bound, 1 to 30 eV, hartree.
+BINDING = (1 * eV, 30 * eV)
 #: Stresses of this size, hartree/bohr^3, some 150 GPa, are found within planets.
 PRESSED = 0.005
 
@@ -186,13 +189,19 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
     return []
 
 
-def check_chemical_potentials(frames: Sequence[Frame]) -> list[str]:
-    """Electrons of what has no negative charge are bound: their chemical potential is below that of the vacuum."""
+def check_chemical_potentials(frames: Sequence[Frame], unit: str) -> list[str]:
+    """Electrons of what has no negative charge are bound: their chemical potential is some volt below that of the vacuum."""
     known = [f for f in frames if not f.structure.pbc.any() and (f.structure.charge >= 0).all()]
     found = [float(f.labels["chemical_potential"]) for f in known if "chemical_potential" in f.labels]
-    if not found or (middle := float(np.median(found))) < 0:
+    middle = float(np.median(found)) if found else -BINDING[1]
+    if middle > 0:
+        return [f"chemical potentials are {middle / eV:+.3g} eV (median), above that of the vacuum: the sign may be wrong"]
+    if BINDING[0] <= -middle <= BINDING[1]:
         return []
-    return [f"chemical potentials are {middle / eV:+.3g} eV (median), above that of the vacuum: the sign may be wrong"]
+    factors = {one: larger("chemical_potential", one, unit) for one in MISTAKEN["chemical_potential"] if one != unit}
+    others = [one for one, factor in factors.items() if BINDING[0] <= -middle * factor <= BINDING[1]]
+    look = f"they look like {others[0]}, see `units`" if others else "look at their unit"
+    return [f"chemical potentials are {middle / eV:.3g} eV (median), where those of molecules are -1 to -30 eV: {look}"]
 
 
 def check_lengths(frames: Sequence[Frame]) -> list[str]:
