@@ -274,6 +274,7 @@ def settled(rows: Sequence[Row], structure: Structure, size: int, kept: Float[Te
     """
     named: dict[str, Row] = {}
     for row in rows:
+        row = replace(row) if isinstance(row, Row) else row  # whose weights may have changed since it was asked
         _check_row(row, structure, size)
         name = distinct(row.name, named)
         named[name] = row if name == row.name else replace(row, name=name)

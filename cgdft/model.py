@@ -215,8 +215,9 @@ class Model(nn.Module):
             ValueError: what gives another value each time.
         """
         found: list[Any] = []
-        for holder in (structure, *self.constraints):
-            _gather(vars(holder).values(), found)
+        _gather([getattr(structure, one.name) for one in fields(structure)], found)
+        for constraint in self.constraints:
+            _gather(vars(constraint).values(), found)
         for _, module in parts(self):
             if module.training and isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0:
                 raise ValueError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -90,6 +89,7 @@ class Structure:
             "spin": per_structure(self.spin, (), torch.float64, "spin"),
         }.items():
             object.__setattr__(self, name, value)
+        self._find_places()
         left = (torch.linalg.det(self.cell.detach()) < 0) & self.pbc.any(1)
         if left.any():  # the same lattice: all vectors turned, or one along an open axis, of which nothing depends
             first = torch.nn.functional.one_hot((~self.pbc).int().argmax(1), 3).bool()
@@ -169,20 +169,30 @@ class Structure:
         """Number of structures in the batch."""
         return self.cell.shape[0]
 
-    @cached_property
+    @property
     def counts(self) -> Int[Tensor, " n_structures"]:
         """Number of atoms of each structure, (n_structures,)."""
-        return torch.bincount(self.index, minlength=self.n_structures)
+        found: Tensor = vars(self)["_counts"]
+        return found
 
-    @cached_property
+    @property
     def first(self) -> Int[Tensor, " n_structures"]:
         """Place of each structure's first atom, (n_structures,)."""
-        return self.counts.cumsum(0) - self.counts
+        found: Tensor = vars(self)["_first"]
+        return found
 
-    @cached_property
+    @property
     def local(self) -> Int[Tensor, " n_atoms"]:
         """Place of each atom in its own structure, (n_atoms,)."""
-        return torch.arange(self.n_atoms, device=self.index.device) - self.first[self.index]
+        found: Tensor = vars(self)["_local"]
+        return found
+
+    def _find_places(self) -> None:
+        """What follows from the index, at once: found later, it could be of an inference, or of a transform of torch.func."""
+        counts = torch.bincount(self.index)
+        first = counts.cumsum(0) - counts
+        local = torch.arange(len(self.index), device=self.index.device) - first[self.index]
+        vars(self).update(_counts=counts, _first=first, _local=local)
 
     @property
     def symbols(self) -> list[str]:
@@ -244,10 +254,9 @@ class Structure:
     def holding(self, **changes: Tensor) -> Structure:
         """The same with other tensors, which are not checked again."""
         other = copy.copy(self)
-        if "index" in changes:
-            for name in ("counts", "first", "local"):
-                vars(other).pop(name, None)
         vars(other).update(changes)
+        if "index" in changes:
+            other._find_places()
         return other
 
     def __len__(self) -> int:

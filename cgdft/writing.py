@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import copymode
 from typing import BinaryIO, TextIO
 
 #: Seconds for which a lock is waited for: the workers of a killed training have it, and see within five that they are alone.
@@ -37,6 +38,8 @@ def whole(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            copymode(path, partial)
         os.replace(partial, path)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -10,11 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cgdft.problems.problem import Problem
+from cgdft.problems.minimisation import RUNAWAY
+from cgdft.problems.problem import KEPT, Problem
 from cgdft.problems.recursion import Recursion
 from cgdft.solver import Minimum, Solver, Status
 
-#: Where one more answer moves the density so many times as far as the first did, they have nothing to do with a fixed point.
+#: Where one more answer moves the density so many times as far as the first did, they go apart.
 APART = 2.0
 
 
@@ -36,18 +37,17 @@ class Answers(Solver):
             path = [torch.zeros_like(found[0].p), *(one.p for one in found)]
             moves = [(after - before).reshape(-1) for before, after in pairwise(path)]
             lengths = torch.stack([rows.dot(one, one).sqrt() for one in moves])
-            history = torch.where(torch.stack([one.away for one in found]), torch.inf, lengths)
+            history = torch.where(torch.stack([one.away for one in found]), RUNAWAY, lengths)
         last = found[problem.steps - 1]
         status = [
             Status.DIVERGED if gone else Status.UNMET if bad else Status.CONVERGED
             for gone, bad in zip(last.away.tolist(), problem.unmet(last.p).tolist(), strict=True)
         ]
-        apart = (history[-1] > APART * history[0]).tolist()
-        for s in [s for s, one in enumerate(status) if one is Status.CONVERGED and apart[s]][:1]:
-            told = ", ".join(f"{float(one):.2g}" for one in history[:, s])
+        told = [one is Status.CONVERGED for one in status]
+        if ((history[-1] > APART * history[0].clamp(min=KEPT)) & torch.tensor(told, device=history.device)).any():
             warnings.warn(
-                f"the answers of a response law go apart in structure {s}: one by one, and one more, they move the density by "
-                f"{told} e; there is no fixed point near, as where widths are small for the softness",
+                "answers of a response law, one after the other, go apart (see `history`): more of them lead further away; a "
+                "fixed point, where there is one, is found by a Response without `steps`",
                 stacklevel=2,
             )
         return Minimum(last.p.reshape(-1), last.multipliers, status, history)

@@ -141,3 +141,24 @@ def test_a_linear_charge_beside_a_potential():
     held = QEq().replace(constraints=[TotalCharge(potential=0.1), Field()])(water)
     driven = (QEq().at_potential(0.1) + UniformField([0.0, 0.0, 0.01]))(water)
     assert torch.allclose(held.charges, driven.charges, atol=1e-12)
+
+
+def test_a_row_that_a_constraint_keeps_may_change_its_weights():
+    """What a solve has found out of it is not believed in the next."""
+
+    class Kept(Constraint):
+        def __init__(self, weights):
+            self.row = Row(
+                "mine", torch.tensor(weights, dtype=torch.float64)[:, None], torch.full((1,), 0.3, dtype=torch.float64)
+            )
+
+        def rows(self, structure, basis):
+            return [self.row]
+
+    def charges(kept):
+        return QEq().replace(constraints=[FragmentCharge([1, 2], 0.1), kept])(water).charges
+
+    water, changed = Structure.from_ase(molecule("H2O")), Kept([1.0, 0.0, 0.0])
+    charges(changed)
+    changed.row.weights[:, 0] = torch.tensor([0.5, 0.5, 0.0])
+    assert torch.equal(charges(changed), charges(Kept([0.5, 0.5, 0.0])))

@@ -77,3 +77,14 @@ def test_rows_that_follow_from_others():
         first = torch.tensor([1.0, 1, 1, 0, 0, 0], dtype=D)
         given = [torch.ones(6, dtype=D), first, 1 - first]
         ConstraintRows.build(given, index, 1, torch.ones(1, 3, dtype=D), ["whole", "first half", "rest"], like=first)
+
+
+@pytest.mark.parametrize("index", [[0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 0, 0], [0, 0, 1], [0, 0, 0]])
+def test_padding_of_x_in_any_order(index):
+    index, n = torch.tensor(index), max(index) + 1
+    made = ConstraintRows.build([], index, n, torch.zeros(n, 0, dtype=D), [], like=torch.zeros(1, dtype=D))
+    v = torch.arange(1.0, len(index) + 1, dtype=D)
+    longest = int(torch.bincount(index).max())
+    expected = torch.stack([torch.nn.functional.pad(v[index == s], (0, longest - int((index == s).sum()))) for s in range(n)])
+    assert torch.equal(made.pad(v), expected)
+    assert torch.equal(made.unpad(made.pad(v)), v)

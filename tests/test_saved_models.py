@@ -15,7 +15,7 @@ from cgdft import Structure
 from cgdft.cli import main
 from cgdft.learning import MessagePassing
 from cgdft.learning.architectures import make
-from cgdft.learning.training.config import Settings
+from cgdft.learning.training.config import Config, Settings
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.saving import checksum, environment_of, load, metadata, save
@@ -190,6 +190,7 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
         ("architecture: qeq\ndata: {train: [a],\n validation: 2}\n", ":3: data.validation: must be less than 1, got 2"),
         ("architecture: qeq\ndata: {train: [a]}\nstart: small\n", ":3: start: must be one of small-qeq, small-response, or "),
         ("architecture: qeq\ndata: {train: [a]}\nenvironment: {mace: b}\n", ":3: environment.mace: must be a file that is"),
+        (f"architecture: qeq\ndata: {{train: {'a' * 300}}}\n", ":2: data.train: must be a file that is there, got 'aaaa"),
         ("architecture: qeq\ndata: {train: [a]\n", ":3: must be plain YAML"),
         ("architecture: &a qeq\ndata:\n  train: *a\n", ":3: must be plain YAML, got something else: an alias, *a"),
         ("architecture: qeq\noutput: 2024-13-45\n", ": must be plain YAML in UTF-8, got something else: month"),
@@ -210,6 +211,13 @@ def test_a_bad_config_names_its_line(tmp_path, text, message, capsys, monkeypatc
     assert (f"bad.yaml{message}" if message[0] == ":" else message) in str(error.value)
     assert main(["train", str(path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_files_of_a_config_in_any_form(tmp_path):
+    (tmp_path / "a").touch()
+    for given in (tmp_path / "a", str(tmp_path / "a"), (tmp_path / "a",), [tmp_path / "a"]):
+        told = Config(data={"train": given, "validation": given}, architecture="qeq").data
+        assert told.train == told.validation == [tmp_path / "a"]
 
 
 def test_config_of_a_training(tmp_path):

@@ -377,3 +377,17 @@ def test_which_of_a_list_is_wrong():
     wrong.positions[1] = wrong.positions[0]
     with pytest.raises(ValueError, match=r"number 2 of the list \(H2O\): `positions` must be distinct"):
         Structure.from_ase([water, water, wrong])
+
+
+def test_places_follow_the_index_whoever_asks_first():
+    """Within an inference or a transform of torch too; of parts, batches and copies their own."""
+    batch = Structure.from_ase([molecule("H2O"), molecule("CH3OH")])
+    with torch.inference_mode():
+        assert batch.counts.tolist() == [3, 6]
+    weigh = torch.func.grad(lambda v: (v * batch.local).sum())
+    assert weigh(torch.ones(9, dtype=torch.float64)).tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
+    assert len(QEq()(batch).charges) == 9
+    for one, counts in ((batch[1], [6]), (Structure.batch([batch[1], batch]), [6, 3, 6]), (copy.deepcopy(batch), [3, 6])):
+        assert one.counts.tolist() == counts
+        assert one.first.tolist() == np.cumsum([0, *counts[:-1]]).tolist()
+        assert one.local.tolist() == [k for n in counts for k in range(n)]

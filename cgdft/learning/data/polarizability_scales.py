@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.scales import MISTAKEN, larger
 
-#: Mean polarizabilities of neutral molecules over the sum of those of their atoms: 0.6 to 0.8 of most, 0.15 of ions in small
-#: bases. Of atoms that are softer, bohr^3, nothing is left where they lose their electrons.
-RATIO, SOFT = (0.12, 1.6), 50.0
+#: Mean polarizabilities of neutral molecules over the sum of those of their atoms: 0.6 to 0.8 of most, 0.11 of H2 in a minimal
+#: basis, 2 of long conjugated ones. Of atoms that are softer, bohr^3, nothing is left where they lose their electrons.
+RATIO, SOFT = (0.105, 2.5), 50.0
 #: Of free atoms, bohr^3: X. Chu, A. Dalgarno, J. Chem. Phys. 121, 4083 (2004), table I.
 FREE: dict[str, float] = {symbol: one[0] for symbol, one in vdWDB_Chu04jcp.items()}  # type: ignore[index]
 

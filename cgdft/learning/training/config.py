@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import PathLike
+from os.path import isfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -62,23 +64,23 @@ def _no_truths(given: object) -> object:
 
 def _listed(given: object) -> object:
     """One file as a list of it."""
-    return [given] if isinstance(given, str) else given
+    return [given] if isinstance(given, str | PathLike) else given
 
 
 def _there(path: Path) -> Path:
-    if not path.is_file():
+    if not isfile(path):
         raise ValueError("must be a file that is there")
     return path
 
 
 def _architecture(name: str) -> str:
-    if name not in names() and not (name.endswith(".py") and Path(name).is_file()):
+    if name not in names() and not (name.endswith(".py") and isfile(name)):
         raise ValueError(f"must be one of {', '.join(names())}, or a Python file that is there")
     return name
 
 
 def _trained(name: str) -> str:
-    if name not in pretrained.names() and not Path(name).is_file():
+    if name not in pretrained.names() and not isfile(name):
         raise ValueError(f"must be one of {', '.join(pretrained.names())}, or a file that is there")
     return name
 
@@ -89,7 +91,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 #: What errors are measured on: told apart by what they are, so that an error is of one of them.
 Held = Annotated[
     Annotated[Files, Tag("files")] | Annotated[Fraction, Tag("fraction")],
-    Discriminator(lambda given: "files" if isinstance(given, list) else "fraction"),
+    Discriminator(lambda given: "fraction" if isinstance(given, int | float | None) else "files"),
     BeforeValidator(_listed),
 ]
 
@@ -146,7 +148,8 @@ class Settings(_Strict):
 
 
 class Data(_Strict):
-    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`.
+    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`. Files
+    must be there.
 
     Without a fraction, 0, the frames of training are those of validation too.
     """
