@@ -1,9 +1,9 @@
 """How good the trained models of the package are where they were not trained: `python -m cgdft.validation.pretrained`.
 
 Rows: "other geometries" and "pressed" are molecules and ions of the training in geometries drawn anew (suite fresh), "unseen"
-are organic molecules and ions that are not in the training (suite unseen). The molecules and ions of the other suites, though
-not clusters and chains as large, are in the training as well; molecules of other elements, open shells and free atoms are left
-out.
+are organic molecules and ions that are not in the training (suite unseen), "waters" and "chains" are clusters and chains that
+are larger than those (suite larger). The molecules and ions of the other suites are in the training as well; molecules of other
+elements, open shells and free atoms are left out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.saving import environment_of, load, metadata
 from cgdft.pretrained import names as trained
 from cgdft.validation import suites
-from cgdft.validation.campaigns.point import named
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
-#: Of the training.
-METHOD = "pbe/def2-svp"
-SUITES = ("unseen", "molecules", "ions", "water", "chains")
+SUITES = ("unseen", "molecules", "ions")
 #: In names of frames of `fresh`.
 PRESSED = " at "
 QUANTITIES = ("energy", "forces", "multipoles", "dipole", "polarizability")
@@ -45,13 +42,15 @@ def known(suite: str, elements: tuple[str, ...]) -> list[Frame]:
     ]
 
 
-def rows(elements: tuple[str, ...]) -> dict[str, tuple[str, list[Frame]]]:
-    """Of the table: the suite, and its frames that are meant."""
-    fresh = known("fresh", elements)
+def rows(elements: tuple[str, ...]) -> dict[str, list[Frame]]:
+    """Of the table."""
+    fresh, larger = known("fresh", elements), known("larger", elements)
     return {
-        "other geometries": ("fresh", [frame for frame in fresh if PRESSED not in frame.name]),
-        "pressed": ("fresh", [frame for frame in fresh if PRESSED in frame.name]),
-        **{suite: (suite, known(suite, elements)) for suite in SUITES},
+        "other geometries": [frame for frame in fresh if PRESSED not in frame.name],
+        "pressed": [frame for frame in fresh if PRESSED in frame.name],
+        **{suite: known(suite, elements) for suite in SUITES},
+        "waters": [frame for frame in larger if "O" in frame.structure.symbols],
+        "chains": [frame for frame in larger if "O" not in frame.structure.symbols],
     }
 
 
@@ -60,9 +59,8 @@ def errors(name: str) -> dict[str, Any]:
     model, found = load(name), {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", OutsideTraining)
-        for row, (suite, frames) in rows(environment_of(model).elements).items():
-            same = all(point.method == METHOD for point in named(suites.load(suite)).values())
-            found[row] = evaluate(model, [Batch.of(frames)], [one for one in QUANTITIES if same or one != "energy"]).to_dict()
+        for row, frames in rows(environment_of(model).elements).items():
+            found[row] = evaluate(model, [Batch.of(frames)], list(QUANTITIES)).to_dict()
     return {"train": metadata(name)["provenance"]["data"]["frames"][0], "on": found}
 
 
@@ -76,7 +74,7 @@ cgdft solve molecule.xyz --model small-response
 
 or, in Python, `cgdft.learning.load("small-response")`; `cgdft.learning.training.saving.metadata` says everything that the
 file knows. Their networks compute in float32, forces to 1e-5 eV/angstrom; `load("small-response").double()` is without that
-noise, as tight optimisations and vibrations want. They are small, trained on few frames of PBE/def2-SVP in vacuum:
+noise, as tight optimisations and vibrations want. They are small, trained on few frames of PBE/def2-SVPD in vacuum:
 small-response is good for charges, dipoles and polarizabilities of organic molecules and water, small-qeq for charges; both as
 a start for training (`start`, see [training](training.md)), neither for thermochemistry. What is unlike their molecules they
 know less well, though each atom has surroundings as in training: of uracil, which is not in it, small-response has 3.4 of 3.9
@@ -84,8 +82,7 @@ debye and 52 of 57 bohr^3 (of zwitterionic alanine 10.0 of 9.3 debye, 49 of 47 b
 shells. Atoms in surroundings unlike those of the training get a warning, and so do other total charges than -1, 0 and 1 e, and
 open shells. `cgdft/learning/pretrained` has the (last) training of each as a file for `cgdft train`.
 
-Errors are root mean squares, in brackets mean absolute values: few strained frames make the former. Molecules and ions were
-computed with a larger basis (def2-SVPD), so that their energies are not compared. {about}
+Errors are root mean squares, in brackets mean absolute values: few strained frames make the former. {about}
 
 {tables}
 

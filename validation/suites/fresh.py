@@ -17,7 +17,7 @@ def points() -> list[Point]:
     for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()]):
         atoms = around(name, SEED + seed, 1)[1]
         told = name != SOFT and atoms.numbers.sum() - charge <= ELECTRONS
-        found.append(Point(atoms, charge, 0, None, "pbe/def2-svp", called(name, charge), polarizability=told))
+        found.append(Point(atoms, charge, 0, None, "pbe/def2-svpd", called(name, charge), polarizability=told))
     return [*found, *pressed(FACTORS, 1, SEED)]
 
 

@@ -46,7 +46,7 @@ def around(molecules: dict[str, tuple[Atoms, int]], seed: int) -> list[Point]:
     found = []
     for k, (name, (relaxed, charge)) in enumerate(molecules.items()):
         for n, atoms in enumerate([relaxed, *thermal(relaxed, AMPLITUDE, 1, seed + k)]):
-            found.append(Point(atoms, charge, 0, None, "pbe/def2-svp", f"{name} {n}", polarizability=True))
+            found.append(Point(atoms, charge, 0, None, "pbe/def2-svpd", f"{name} {n}", polarizability=True))
     return found
 
 

@@ -40,8 +40,8 @@ IONS = {
 PAIRS, CLUSTERS, AMPLITUDE = 300, 140, 0.06
 #: Larger ones of those are left out: most electrons of a pair, most atoms of a cluster.
 ELECTRONS, ATOMS = 34, 10
-#: One of so many has its polarizability computed, if it has no more electrons.
-RESPONDING, RESPONDING_ELECTRONS = 4, 30
+#: Most electrons of those whose polarizability is computed.
+RESPONDING = 30
 
 
 def piece(name: str, rng: np.random.Generator) -> tuple[Atoms, int]:
@@ -118,14 +118,9 @@ def points() -> list[Point]:
         if len(atoms) <= ATOMS:
             found.append((f"{ion}(H2O){waters} {k}", atoms, charge))
     return [
-        Point(atoms, charge, 0, None, "pbe/def2-svp", name, polarizability=responds(k, atoms, charge))
-        for k, (name, atoms, charge) in enumerate(found)
+        Point(atoms, charge, 0, None, "pbe/def2-svpd", name, polarizability=bool(atoms.numbers.sum() - charge <= RESPONDING))
+        for name, atoms, charge in found
     ]
-
-
-def responds(k: int, atoms: Atoms, charge: int) -> bool:
-    """Whether the polarizability of the k-th is computed."""
-    return k % RESPONDING == 0 and atoms.numbers.sum() - charge <= RESPONDING_ELECTRONS
 
 
 suite = drawn(__file__, points())

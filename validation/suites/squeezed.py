@@ -35,7 +35,7 @@ def pressed(factors: tuple[float, float], each: int, seed: int) -> list[Point]:
             factor = rng.uniform(*factors)
             atoms.positions *= factor
             label = f"{called(name, charge)} at {factor:.2f}, {n}"
-            found.append(Point(atoms, charge, 0, None, "pbe/def2-svp", label))
+            found.append(Point(atoms, charge, 0, None, "pbe/def2-svpd", label))
     return found
 
 
@@ -46,7 +46,7 @@ def soft_bonds() -> list[Point]:
         for factor in (*FURTHER, *FURTHEST.get(name, ())):
             atoms = molecule(name)
             atoms.positions *= factor
-            found.append(Point(atoms, 0, 0, None, "pbe/def2-svp", f"{name} at {factor:.2f}"))
+            found.append(Point(atoms, 0, 0, None, "pbe/def2-svpd", f"{name} at {factor:.2f}"))
     return found
 
 

@@ -21,8 +21,8 @@ NEUTRAL = (
 #: Closed shells beside neutral ones.
 IONS = {"CN": -1, "OH": -1, "NO2": -1, "HCO": 1, "CH3": 1, "SiH3": -1, "NH2": -1, "NO": 1, "ClO": -1, "CCH": -1, "CH3O": -1}
 EACH = 9
-#: Frames with polarizabilities, of molecules of no more electrons; Na2 has 230 bohr^3, out of all proportion to the others.
-RESPONDING, ELECTRONS, SOFT = (1, 2), 26, "Na2"
+#: Most electrons of molecules whose polarizability is computed; Na2 has 230 bohr^3, out of all proportion to the others.
+ELECTRONS, SOFT = 26, "Na2"
 
 
 def called(name: str, charge: int) -> str:
@@ -45,9 +45,9 @@ suite = drawn(
             charge,
             0,
             None,
-            "pbe/def2-svp",
+            "pbe/def2-svpd",
             f"{called(name, charge)} {k}",
-            polarizability=k in RESPONDING and name != SOFT and atoms.numbers.sum() - charge <= ELECTRONS,
+            polarizability=name != SOFT and atoms.numbers.sum() - charge <= ELECTRONS,
         )
         for seed, (name, charge) in enumerate([*((name, 0) for name in NEUTRAL), *IONS.items()])
         for k, atoms in enumerate(around(name, seed))
