@@ -100,7 +100,7 @@ class DipoleColumns(Columns):
 
     def __init__(self, environment: Environment, polarizability: float | Callable[[Structure], Tensor] = 4.0) -> None:
         super().__init__(lmax=1)
-        self.site = Scalar(environment, polarizability, 0.3, positive=True)
+        self.site = Scalar(environment, polarizability, 1.0, positive=True)
 
     def forward(self, structure: Structure) -> Entries:
         """Three columns for each atom."""

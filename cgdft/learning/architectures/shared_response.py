@@ -12,6 +12,7 @@ from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.environment import Environment
 from cgdft.learning.heads import Coefficients, Scalar, Shares
 from cgdft.learning.susceptibility import BondColumns, DipoleColumns, SusceptibilityFactor
+from cgdft.learning.with_charges import WithCharges
 from cgdft.model import Model
 
 
@@ -21,8 +22,9 @@ def model(environment: Environment, atoms: dict[str, float]) -> Model:
     p0 has the total charge, as that of shared charges; L holds bonds within the cutoff and dipoles: between molecules that are
     further apart no charge flows, as it does where atoms of their own are soft.
     """
-    factor = SusceptibilityFactor(DipoleColumns(environment), BondColumns(environment, environment.cutoff))
-    chi = Electronegativity(Scalar(environment)) + DipoleElectronegativity(environment)
-    functional = coulomb() + chi + short_range(environment, atoms)
     p0 = SharedExcess(Coefficients(environment), Shares(environment))
+    charged = WithCharges(environment, p0)
+    factor = SusceptibilityFactor(DipoleColumns(charged), BondColumns(charged, environment.cutoff))
+    chi = Electronegativity(Scalar(charged)) + DipoleElectronegativity(environment)
+    functional = coulomb() + chi + short_range(charged, atoms)
     return Model(functional, Multipoles(1, width=WIDTH), ResponseModes(factor, p0), name="shared response")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cgdft.learning.architectures import make
 from cgdft.learning.environment import Environment
+from cgdft.learning.with_charges import WithCharges
 from cgdft.model import Model
 from cgdft.user_code import names_of, neighbours, told
 
@@ -34,7 +35,11 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
         ) from error
     if not isinstance(made, Model):
         raise ValueError(f"{path}: model(environment, atoms) must return a cgdft.Model, got {type(made).__name__}")
-    others = [type(one).__name__ for one in made.modules() if isinstance(one, Environment) and one is not environment]
+    others = [
+        type(one).__name__
+        for one in made.modules()
+        if isinstance(one, Environment) and not (one is environment or isinstance(one, WithCharges))
+    ]
     if others:
         raise ValueError(
             f"{path}: model(environment, atoms) must be built on the environment that it is given, got {others[0]}, which no "

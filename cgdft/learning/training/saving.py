@@ -24,12 +24,13 @@ from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.learning.training.untrained import numbers_of_elements
+from cgdft.learning.with_charges import WithCharges
 from cgdft.model import Model
 from cgdft.structure import Structure
 from cgdft.writing import write_whole
 
 #: Of what a file says; raised when that changes.
-FORMAT = 6
+FORMAT = 7
 PACKAGES = ("torch", "e3nn")
 #: Part by which features of another version of e3nn may differ: rounding in float32.
 ALIKE = 1e-4
@@ -205,7 +206,7 @@ def environment_of(model: nn.Module) -> Environment:
     Raises:
         ValueError: another number of them.
     """
-    found = [module for module in model.modules() if isinstance(module, Environment)]
+    found = [module for module in model.modules() if isinstance(module, Environment) and not isinstance(module, WithCharges)]
     if len(found) != 1:
         kinds = ", ".join(type(one).__name__ for one in found) or "none"
         raise ValueError(
