@@ -73,7 +73,7 @@ HELD = {
     "minimum": lambda rows: Model(Hartree() + Stiffening(0.5, 0.3), Multipoles(width=1.0), constraints=rows),
     "one of modes": lambda rows: SQE(0.1).replace(constraints=rows),
     "response law": lambda rows: Model(Hartree(), Multipoles(width=1.0), Response(STIFF), rows),
-    "recursion": lambda rows: Model(Hartree(), Multipoles(width=1.0), Response(STIFF, 3), rows, readout=Stiffening(0.5, 0.3)),
+    "recursion": lambda rows: Model(Hartree(), Multipoles(width=1.6), Response(STIFF, 3), rows, readout=Stiffening(0.5, 0.3)),
 }
 
 
