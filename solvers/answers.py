@@ -43,8 +43,8 @@ class Answers(Solver):
             Status.DIVERGED if gone else Status.UNMET if bad else Status.CONVERGED
             for gone, bad in zip(last.away.tolist(), problem.unmet(last.p).tolist(), strict=True)
         ]
-        told = [one is Status.CONVERGED for one in status]
-        if ((history[-1] > APART * history[0].clamp(min=KEPT)) & torch.tensor(told, device=history.device)).any():
+        converged = [one is Status.CONVERGED for one in status]
+        if ((history[-1] > APART * history[0].clamp(min=KEPT)) & torch.tensor(converged, device=history.device)).any():
             warnings.warn(
                 "answers of a response law, one after the other, go apart (see `history`): more of them lead further away; a "
                 "fixed point, where there is one, is found by a Response without `steps`",

@@ -148,10 +148,9 @@ class Settings(_Strict):
 
 
 class Data(_Strict):
-    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`. Files
-    must be there.
+    """Where frames are: files to train on, and files or a fraction of those to validate on; the rest as `FrameSet.read`.
 
-    Without a fraction, 0, the frames of training are those of validation too.
+    Files must be there. Without a fraction, 0, the frames of training are those of validation too.
     """
 
     train: Annotated[Files, BeforeValidator(_listed)]
