@@ -24,6 +24,7 @@ from cgdft.learning import (
     Shares,
     SiteColumns,
     SusceptibilityFactor,
+    WithCharges,
 )
 from cgdft.learning.architectures import make, names
 from cgdft.learning.directions import DipoleElectronegativity
@@ -340,6 +341,30 @@ def test_shares_of_an_added_charge():
     s = structure("CH3OH", charge=1)
     turned = s.deformed(torch.zeros_like(s.positions), (TURN.T - torch.eye(3, dtype=torch.float64))[None])
     assert torch.allclose(shared(turned).detach(), ion @ rotation(TURN, 1).T, atol=1e-9)
+
+
+def test_surroundings_with_charges():
+    """Where charge states of one geometry differ, and where they do not: alone, or far from where the charge is."""
+    heads = environment()
+    shared = SharedExcess(Coefficients(heads, lmax=1), Shares(heads, lmax=1, scale=2.0))
+    charged = WithCharges(heads, shared)
+    states = [structure("CH3OH", charge=q) for q in (0, 1, 2)]
+    neutral, ion, dication = (charged(one).detach() for one in states)
+    assert torch.equal(neutral[:, :-1], ion[:, :-1])
+    assert torch.equal(ion[:, -1], shared(states[1])[:, 0])
+    assert torch.allclose(dication - ion, ion - neutral, atol=1e-12)
+    assert charged.invariants(states[0]).shape == (6, charged.n_invariants)
+    assert charged.n_invariants == heads.n_invariants + 1
+    assert charged.origin is heads
+    assert WithCharges(charged, shared).origin is heads
+    scalar = Scalar(charged, 0.3, 0.3, positive=True)
+    known, other = (scalar(states[q]).detach() for q in (0, 1))
+    assert float((known - other).abs().min()) > 1e-6
+
+    def softness(positions):
+        return scalar(states[1].holding(positions=positions))
+
+    assert torch.autograd.gradcheck(softness, states[1].positions.clone().requires_grad_())
 
 
 def test_elements_that_are_not_known():

@@ -19,6 +19,7 @@ from cgdft.learning.heads import Coefficients, PassedHead, Scalar, Shares
 from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.susceptibility import BondColumns, Columns, DipoleColumns, SiteColumns, SusceptibilityFactor
+from cgdft.learning.with_charges import WithCharges
 
 if TYPE_CHECKING:
     from cgdft.learning.data.sets import FrameSet
@@ -60,6 +61,7 @@ __all__ = [
     "SusceptibilityFactor",
     "Trained",
     "Trainer",
+    "WithCharges",
     "load",
     "save",
     "train",

@@ -59,6 +59,11 @@ class Environment(nn.Module, ABC):
         return found
 
     @property
+    def origin(self) -> Environment:
+        """The one that a training saves: itself, or what it is made of."""
+        return self
+
+    @property
     def n_invariants(self) -> int:
         """Number of the features that do not turn."""
         return sum(mul for mul, ir in self.irreps if ir.l == 0 and ir.p == 1)

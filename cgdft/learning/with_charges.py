@@ -23,10 +23,15 @@ class WithCharges(Environment):
 
     def __init__(self, environment: Environment, multipoles: Callable[[Structure], Tensor]) -> None:
         super().__init__()
-        self.of_neutral, self.multipoles = environment, multipoles
+        self.surroundings, self.multipoles = environment, multipoles
         self.elements, self.cutoff = environment.elements, environment.cutoff
         self.irreps = environment.irreps + o3.Irreps("1x0e")
 
+    @property
+    def origin(self) -> Environment:
+        """That of the surroundings."""
+        return self.surroundings.origin
+
     def features(self, structure: Structure) -> Float[Tensor, "n_atoms features"]:
         """(n_atoms, irreps.dim)."""
-        return torch.cat([self.of_neutral(structure), self.multipoles(structure)[:, :1]], 1)
+        return torch.cat([self.surroundings(structure), self.multipoles(structure)[:, :1]], 1)

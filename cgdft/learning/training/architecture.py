@@ -8,7 +8,6 @@ from pathlib import Path
 
 from cgdft.learning.architectures import make
 from cgdft.learning.environment import Environment
-from cgdft.learning.with_charges import WithCharges
 from cgdft.model import Model
 from cgdft.user_code import names_of, neighbours, told
 
@@ -35,11 +34,7 @@ def build(architecture: str, environment: Environment, atoms: Mapping[str, float
         ) from error
     if not isinstance(made, Model):
         raise ValueError(f"{path}: model(environment, atoms) must return a cgdft.Model, got {type(made).__name__}")
-    others = [
-        type(one).__name__
-        for one in made.modules()
-        if isinstance(one, Environment) and not (one is environment or isinstance(one, WithCharges))
-    ]
+    others = [type(one).__name__ for one in made.modules() if isinstance(one, Environment) and one.origin is not environment]
     if others:
         raise ValueError(
             f"{path}: model(environment, atoms) must be built on the environment that it is given, got {others[0]}, which no "

@@ -24,7 +24,6 @@ from cgdft.learning.message_passing import MessagePassing
 from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.learning.training.untrained import numbers_of_elements
-from cgdft.learning.with_charges import WithCharges
 from cgdft.model import Model
 from cgdft.structure import Structure
 from cgdft.writing import write_whole
@@ -206,7 +205,7 @@ def environment_of(model: nn.Module) -> Environment:
     Raises:
         ValueError: another number of them.
     """
-    found = [module for module in model.modules() if isinstance(module, Environment) and not isinstance(module, WithCharges)]
+    found = list(dict.fromkeys(module.origin for module in model.modules() if isinstance(module, Environment)))
     if len(found) != 1:
         kinds = ", ".join(type(one).__name__ for one in found) or "none"
         raise ValueError(
