@@ -23,6 +23,7 @@ from cgdft.learning.data.polarizability_scales import check_polarizabilities
 from cgdft.learning.data.scales import check_chemical_potentials
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.batches import as_set
+from cgdft.testing.structures import TURN
 from cgdft.validation import suites
 
 SUITES = Path(suites.__file__).parent
@@ -277,6 +278,22 @@ def test_duplicates(tmp_path, trajectory):
         check_set(frames, [Frame("rounded", Structure(frames[3].structure.numbers, rounded), {})])
     ion = Structure(frames[0].structure.numbers, frames[0].structure.positions, charge=1, spin=1)
     assert check_set([*frames, Frame("ion", ion, {})], atomic_energies=FREE) == []  # another charge is another structure
+
+
+def test_duplicates_that_are_elsewhere(trajectory):
+    """Shifted, turned or mirrored a molecule has the same energy; a crystal in its cell, and a molecule bent, are others."""
+    frames = list(FrameSet.read(trajectory))
+    mirrored = TURN * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
+    for turn in (torch.eye(3, dtype=torch.float64), TURN, mirrored):
+        s = frames[4].structure
+        places = ((s.positions @ turn + 3.0) / units.angstrom).round(decimals=5) * units.angstrom
+        copy = Frame("copy", s.holding(positions=places), dict(frames[4].labels))
+        with pytest.raises(ValueError, match=r"got frame copy, which is water-4 shifted, turned or mirrored; leave one out"):
+            check_set(frames, [copy])
+        assert "1 frames are there twice: water-4 = copy shifted, turned or mirrored" in check_set([*frames, copy])
+        bent = places.clone()
+        bent[0] += 1e-3
+        assert check_set(frames, [Frame("bent", s.holding(positions=bent), {})], atomic_energies=FREE) == []
 
 
 # Atomic energies
