@@ -112,6 +112,8 @@ class Settings(_Strict):
 
     Args:
         weights: of the squared errors of labels, by the names of `QUANTITIES` and "stationarity"; those left out do not count.
+        huber: errors of more than so many of their scales count linearly, not squared, lest a few frames far from the others
+            decide; None: all are squared.
         schedule: epochs of each way to train, in this order.
         batch_size: frames of one step, of all processes together.
         learning_rate: of the first epoch; it falls to a hundredth along a cosine.
@@ -123,6 +125,7 @@ class Settings(_Strict):
     """
 
     weights: Annotated[dict[Label, Annotated[float, Field(ge=0, allow_inf_nan=False)]], BeforeValidator(_no_truths)] = WEIGHTS
+    huber: Positive | None = None
     schedule: Annotated[dict[Way, Annotated[int, Field(ge=0)]], BeforeValidator(_no_truths)] = {"direct": 20, "implicit": 180}
     batch_size: Count = 16
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-3

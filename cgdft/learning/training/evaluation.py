@@ -18,7 +18,7 @@ from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.data.units import SHOWN
 from cgdft.learning.short_range import ShortRange
 from cgdft.learning.training.distributed import World
-from cgdft.learning.training.loss import divided, wanted
+from cgdft.learning.training.loss import divided, penalty, wanted
 from cgdft.learning.training.prediction import Prediction
 from cgdft.learning.training.schedules import implicit
 from cgdft.learning.training.starts import Starts
@@ -35,12 +35,14 @@ class Errors:
 
     Attributes:
         n, squares, sizes: number of entries, sums of their errors' squares and absolute values.
+        penalties: sum over the entries of what counts in the loss.
         labels, wrong: some labels, energies less those of the free atoms, and their errors.
     """
 
     n: float = 0.0
     squares: float = 0.0
     sizes: float = 0.0
+    penalties: float = 0.0
     labels: list[Tensor] = field(default_factory=list)
     wrong: list[Tensor] = field(default_factory=list)
 
@@ -54,8 +56,9 @@ class Errors:
         """Mean of absolute values."""
         return self.sizes / self.n if self.n else math.nan
 
-    def add(self, label: Tensor, wrong: Tensor) -> None:
+    def add(self, label: Tensor, wrong: Tensor, penalties: float) -> None:
         """The entries of one batch."""
+        self.penalties += penalties
         self.n += wrong.numel()
         self.squares += float((wrong * wrong).sum())
         self.sizes += float(wrong.abs().sum())
@@ -81,11 +84,11 @@ class Evaluation:
     left_out: int
 
     def loss(self, weights: Mapping[str, float]) -> float:
-        """What training minimises, here: the weighted sum of (RMSE / scale)^2; infinite where nothing was solved."""
+        """What training minimises, here: the weighted sum of mean penalties; infinite where nothing was solved."""
         found = [
-            weight * self.errors[part].squares / self.errors[part].n / scale_of(name, l) ** 2
+            weight * self.errors[part].penalties / self.errors[part].n
             for name, weight in weights.items()
-            for l, part in enumerate(parts_of(name))  # noqa: E741
+            for part in parts_of(name)
             if part in self.errors
         ]
         return math.fsum(found) if found else math.inf
@@ -113,6 +116,7 @@ def evaluate(
     quantities: Sequence[str] | None = None,
     world: World | None = None,
     starts: Starts | None = None,
+    huber: float | None = None,
 ) -> Evaluation:
     """Errors of a model at its minimum on batches of frames, of all labels that it has or of some quantities.
 
@@ -120,6 +124,7 @@ def evaluate(
         batches: of this process.
         world: the processes that evaluate together.
         starts: where solves begin.
+        huber: of the loss.
     """
     world = world or World()
     weights = dict.fromkeys(QUANTITIES if quantities is None else quantities, 1.0)
@@ -143,31 +148,34 @@ def evaluate(
                 starts.keep(prediction)
             for name in wanted(prediction.batch, weights):
                 try:
-                    _add(found, prediction, name)
+                    _add(found, prediction, name, huber)
                 except Undefined as error:
                     if quantities is not None:
                         raise
                     warnings.warn(f"not evaluated of some frames: {error}", stacklevel=2)
                     for s in prediction.batch.having(name):
                         with suppress(Undefined):
-                            _add(found, prediction, name, [s])
+                            _add(found, prediction, name, huber, [s])
     finally:
         for p in asked:
             p.requires_grad_()
         for module in training:
             module.training = True
-    numbers = torch.tensor([[one.n, one.squares, one.sizes] for one in found.values()], dtype=torch.float64)
+    numbers = torch.tensor([[one.n, one.squares, one.sizes, one.penalties] for one in found.values()], dtype=torch.float64)
     counts = world.sum(torch.tensor([frames, len(failed)], dtype=torch.float64))
     for one, row in zip(found.values(), world.sum(numbers).tolist(), strict=True):
-        one.n, one.squares, one.sizes = row
+        one.n, one.squares, one.sizes, one.penalties = row
     return Evaluation({k: v for k, v in found.items() if v.n}, int(counts[0]), failed, int(counts[1]))
 
 
-def _add(found: dict[str, Errors], prediction: Prediction, name: str, which: Sequence[int] | None = None) -> None:
-    for part, _, value, label in divided(prediction, name, which):
+def _add(
+    found: dict[str, Errors], prediction: Prediction, name: str, huber: float | None, which: Sequence[int] | None = None
+) -> None:
+    for part, l, value, label in divided(prediction, name, which):  # noqa: E741
         wrong = (value - label).detach()
         shown = label - _of_free_atoms(prediction) if name == "energy" else label
-        found[part].add(shown.reshape(-1), wrong.reshape(-1))
+        penalties = float(penalty(wrong / scale_of(name, l), huber).mean()) * wrong.numel() if wrong.numel() else 0.0
+        found[part].add(shown.reshape(-1), wrong.reshape(-1), penalties)
 
 
 def _of_free_atoms(prediction: Prediction) -> Tensor:

@@ -1,4 +1,4 @@
-"""The loss: squared errors in units of what counts as one, weighted, over the labels that there are."""
+"""The loss: squared errors in units of what counts as one, or less where they are large, weighted, over the labels there are."""
 
 from __future__ import annotations
 
@@ -68,29 +68,45 @@ def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def parts(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, Tensor]:
-    """Weighted mean squared errors by name, of quantities that have a weight and a label in this batch.
+def penalty(wrong: Tensor, huber: float | None = None) -> Tensor:
+    """2 h^2 (sqrt(1 + x^2 / h^2) - 1) of each row, x^2 its mean square: x^2 where x is small, linear beyond h; x^2 without h.
+
+    A row is a vector or a tensor, so that nothing changes where all is turned. After P. J. Huber, Ann. Math. Stat. 35, 73 (1964), in
+    the smooth form of P. Charbonnier et al., IEEE Trans. Image Process. 6, 298 (1997).
+
+    Args:
+        wrong: errors in units of what counts as one, (n, ...).
+        huber: h; None: squares.
+    """
+    squares = wrong.square().reshape(len(wrong), -1).mean(1)
+    if huber is None:
+        return squares
+    return 2 * squares / (1 + (1 + squares / huber**2).sqrt())
+
+
+def parts(prediction: Prediction, weights: Mapping[str, float], huber: float | None = None) -> dict[str, Tensor]:
+    """Weighted means of the penalty by name, of quantities that have a weight and a label in this batch.
 
     Multipoles of each l have a mean of their own: dipoles beside charges leave these their weight.
     """
-    return {name: mean for name, (mean, _) in measured(prediction, weights).items()}
+    return {name: mean for name, (mean, _) in measured(prediction, weights, huber).items()}
 
 
-def measured(prediction: Prediction, weights: Mapping[str, float]) -> dict[str, tuple[Tensor, int]]:
+def measured(prediction: Prediction, weights: Mapping[str, float], huber: float | None = None) -> dict[str, tuple[Tensor, int]]:
     """The same, and of how many numbers each is the mean."""
     found = {}
     for name, weight in weights.items():
         if name in EXTRA:
             if name in prediction.extra:
                 left = prediction.extra[name]
-                found[name] = weight * (left / EXTRA[name]).square().mean(), left.numel()
+                found[name] = weight * penalty(left / EXTRA[name], huber).mean(), left.numel()
         elif weight and prediction.batch.having(name):
             try:
                 both = list(divided(prediction, name))
             except Undefined as error:
                 raise Undefined(f"{error}; or leave {name} out of `weights`") from error
             for part, l, value, label in (one for one in both if one[2].numel()):  # noqa: E741
-                found[part] = weight * (value - label).square().mean() / scale_of(name, l) ** 2, label.numel()
+                found[part] = weight * penalty((value - label) / scale_of(name, l), huber).mean(), label.numel()
     return found
 
 

@@ -60,18 +60,25 @@ def attempt(way: Callable[[], Prediction], batch: Batch) -> tuple[Prediction | N
 
 
 def backward(
-    model: Model, way: Way, batch: Batch, weights: Mapping[str, float], starts: Starts, world: World, sums: Sums
+    model: Model,
+    way: Way,
+    batch: Batch,
+    weights: Mapping[str, float],
+    starts: Starts,
+    world: World,
+    sums: Sums,
+    huber: float | None = None,
 ) -> dict[str, str]:
     """Add the gradient of the loss of a batch, of which this process has a share; say which frames failed.
 
-    L = sum_k (w_k / n_k) sum_processes sum (error / scale)^2, n_k entries of all processes together.
+    L = sum_k (w_k / n_k) sum_processes sum (error / scale)^2, n_k entries of all processes together; large errors as `penalty`.
 
     Raises:
         TrainingError: a loss that is no number.
     """
     names = [part for name in weights for part in parts_of(name)]
     prediction, failed = attempt(lambda: way(model, batch, wanted(batch, weights), starts.of(batch)), batch)
-    means = {} if prediction is None else measured(prediction, weights)
+    means = {} if prediction is None else measured(prediction, weights, huber)
     share = torch.zeros(2, len(names), dtype=torch.float64)
     for k, name in enumerate(names):
         if name in means:

@@ -234,7 +234,7 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         weights = {name: weight for name, weight in self.weights.items() if way == "implicit" or name not in AT_MINIMUM}
         with _placed(f"epoch {number}, frames {few([frame.name for frame in batch.frames])}"):
-            failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums)
+            failed = backward(self.model, WAYS[way], batch, weights, self.starts, self.world, sums, self.settings.huber)
         sums.failed |= failed
         self._log(failed, f"epoch {number}: frame")
         self.world.add_gradients(self.parameters)
@@ -251,7 +251,9 @@ class Trainer:
     def _validate(self) -> Evaluation:
         epoch = f"epoch {len(self.history) + 1}, validation"
         with _placed(epoch):
-            found = evaluate(self.average.model, self.checked, list(self.weights), self.world, self.validated)
+            found = evaluate(
+                self.average.model, self.checked, list(self.weights), self.world, self.validated, self.settings.huber
+            )
         what = f"{epoch}: frame"
         self._log(found.failed, what)
         self._told(found.failed, what)
