@@ -28,7 +28,7 @@ from cgdft.learning import (
 from cgdft.learning.architectures import make, names
 from cgdft.learning.directions import DipoleElectronegativity
 from cgdft.learning.training.evaluation import evaluate
-from cgdft.learning.training.loss import compared, parts, wanted
+from cgdft.learning.training.loss import compared, parts, penalty, wanted
 from cgdft.learning.training.schedules import direct, implicit, unrolled
 from cgdft.model import Model
 from cgdft.solvers import Direct
@@ -217,6 +217,23 @@ def test_validation_measures_what_training_minimises(batch):
     wrong = (p - label).detach().square()
     assert expected["charges"] == pytest.approx(float(wrong[:, 0].mean() / 5e-3**2), rel=1e-9)
     assert expected["dipoles"] == pytest.approx(float(wrong[:, 1:].mean() / (4 * 5e-3) ** 2), rel=1e-9)
+
+
+@pytest.mark.parametrize("huber", [0.3, 5.0])
+def test_large_errors_count_linearly(batch, huber):
+    """x^2 of small errors, 2 h |x| of large ones; of a vector, whatever its direction; in validation too."""
+    x = torch.tensor([[0.6, -0.8, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64) * 3**0.5  # mean squares of 1
+    assert torch.allclose(penalty(1e-3 * x, huber), penalty(1e-3 * x), rtol=1e-5)
+    assert torch.allclose(penalty(1e5 * x, huber) / 1e5, torch.tensor(2 * huber).double(), rtol=1e-4)
+    assert torch.allclose(penalty(x @ TURN, huber), penalty(x, huber))
+    assert torch.autograd.gradcheck(lambda y: penalty(y, huber), x.clone().requires_grad_())
+    model = make("nonlinear", environment(), ATOMS)
+    found = parts(implicit(model, batch, WEIGHTS), WEIGHTS, huber)
+    squared = evaluate(model, [batch], list(WEIGHTS)).loss(WEIGHTS)
+    assert evaluate(model, [batch], list(WEIGHTS), huber=huber).loss(WEIGHTS) == pytest.approx(
+        sum(float(one.detach()) for one in found.values()), rel=1e-9
+    )
+    assert sum(float(one.detach()) for one in found.values()) < 0.9 * squared
 
 
 def test_a_frame_without_dipoles_leaves_those_of_others(batch):

@@ -1,4 +1,4 @@
-"""The loss: squared errors in units of what counts as one, or less where they are large, weighted, over the labels there are."""
+"""The loss: squared errors in units of what counts as one, or less of large ones, weighted, over the labels that there are."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _common(one: Tensor, two: Tensor, atoms: int) -> tuple[Tensor, Tensor]:
 def penalty(wrong: Tensor, huber: float | None = None) -> Tensor:
     """2 h^2 (sqrt(1 + x^2 / h^2) - 1) of each row, x^2 its mean square: x^2 where x is small, linear beyond h; x^2 without h.
 
-    A row is a vector or a tensor, so that nothing changes where all is turned. After P. J. Huber, Ann. Math. Stat. 35, 73 (1964), in
-    the smooth form of P. Charbonnier et al., IEEE Trans. Image Process. 6, 298 (1997).
+    A row is a vector or a tensor, so that nothing changes where all is turned. After P. J. Huber, Ann. Math. Stat. 35, 73
+    (1964), in the smooth form of P. Charbonnier et al., IEEE Trans. Image Process. 6, 298 (1997).
 
     Args:
         wrong: errors in units of what counts as one, (n, ...).
