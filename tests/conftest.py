@@ -6,6 +6,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import write
+from springs import water, written
 
 from cgdft import Structure
 
@@ -89,3 +90,9 @@ def trajectory_file(tmp_path):
 @pytest.fixture
 def structures():
     return {name: make() for name, make in STRUCTURES.items()}
+
+
+@pytest.fixture
+def trajectory(tmp_path):
+    """A file of a dozen waters on springs."""
+    return written(tmp_path / "water.extxyz", [water(seed) for seed in range(12)])

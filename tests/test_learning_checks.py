@@ -29,11 +29,6 @@ SUITES = Path(suites.__file__).parent
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture
-def trajectory(tmp_path):
-    return written(tmp_path / "water.extxyz", [water(seed) for seed in range(12)])
-
-
 # Checks
 
 
@@ -255,28 +250,6 @@ def test_elements_and_atomic_references(trajectory):
         check_set(frames, atomic_energies={"H": -0.5})
     with pytest.raises(ValueError, match="`atomic_energies` must be of the energies' method"):
         check_set(frames, atomic_energies={"H": -0.5, "O": -15.8})
-
-
-def test_duplicates(tmp_path, trajectory):
-    frames = FrameSet.read(trajectory)
-    turned = [water(5), water(20)]
-    results = [one.calc.results for one in turned]
-    turned = [one[[2, 0, 1]] for one in turned]  # other orders of atoms are the same structure
-    for atoms, one in zip(turned, results, strict=True):
-        atoms.calc = SinglePointCalculator(atoms, energy=one["energy"])
-    others = FrameSet.read(written(tmp_path / "b.xyz", turned))
-    with pytest.raises(ValueError, match="`validation` must have no structure of `train`, got frame b-0, which is water-5"):
-        check_set(frames, others)
-    assert check_set(frames, others.subset([1]), atomic_energies=FREE) == []
-    both = [*frames, *others]
-    assert "1 frames are there twice: water-5 = b-0" in check_set(both)
-    with pytest.raises(ValueError, match="`train` must have one energy for one structure"):
-        check_set([*frames, *changed(others, energy=lambda f: f.labels["energy"] + 0.1)])
-    rounded = (frames[3].structure.positions / units.angstrom).round(decimals=5) * units.angstrom
-    with pytest.raises(ValueError, match="got frame rounded, which is water-3"):
-        check_set(frames, [Frame("rounded", Structure(frames[3].structure.numbers, rounded), {})])
-    ion = Structure(frames[0].structure.numbers, frames[0].structure.positions, charge=1, spin=1)
-    assert check_set([*frames, Frame("ion", ion, {})], atomic_energies=FREE) == []  # another charge is another structure
 
 
 # Atomic energies

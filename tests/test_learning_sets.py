@@ -26,11 +26,6 @@ SUITES = Path(suites.__file__).parent
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.fixture
-def trajectory(tmp_path):
-    return written(tmp_path / "water.extxyz", [water(seed) for seed in range(12)])
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """Frames of 3 and 4 atoms in turn."""

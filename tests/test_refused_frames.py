@@ -16,11 +16,6 @@ from cgdft.validation.dft.cache import CorruptCache
 SUITES = Path(suites.__file__).parent
 
 
-@pytest.fixture
-def trajectory(tmp_path):
-    return written(tmp_path / "water.extxyz", [water(seed) for seed in range(12)])
-
-
 @pytest.mark.parametrize(
     ("message", "settings"),
     [

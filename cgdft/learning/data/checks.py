@@ -10,7 +10,7 @@ import numpy as np
 
 from cgdft.learning.data.atomic_energies import is_free_atom
 from cgdft.learning.data.dipole_scales import check_dipoles
-from cgdft.learning.data.duplicates import Mark, candidates, mark, same
+from cgdft.learning.data.duplicates import Mark, candidates, mark, same, turned
 from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.polarizability_scales import check_polarizabilities
@@ -198,13 +198,15 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
     twice = []
     for a, b in candidates(marks):
         one, other = frame(a), frame(b)
-        if not same(one, other):
+        if not (as_it_is := same(one, other)) and not turned(one, other):
             continue
+        how = "" if as_it_is else " shifted, turned or mirrored"
         if a < first <= b:
             if is_free_atom(one.structure):
                 continue  # E0, which validates nothing
             raise ValueError(
-                f"`validation` must have no structure of `train`, got frame {other.name}, which is {one.name}; leave one out"
+                f"`validation` must have no structure of `train`, got frame {other.name}, which is {one.name}{how}; leave "
+                "one out"
             )
         energies = [float(each.labels["energy"]) for each in (one, other) if "energy" in each.labels]
         if len(energies) == 2 and abs(energies[0] - energies[1]) > 1e-5 * one.structure.n_atoms:
@@ -212,5 +214,5 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
                 f"`train` must have one energy for one structure, got {energies[0]:.8g} and {energies[1]:.8g} hartree in "
                 f"frames {one.name} and {other.name}; are they of other fields, methods or states? leave one out"
             )
-        twice.append(f"{one.name} = {other.name}")
+        twice.append(f"{one.name} = {other.name}{how}")
     return [f"{len(twice)} frames are there twice: {few(twice)}"] if twice else []
