@@ -41,7 +41,7 @@ class TestEach:
         assert set(facts["environment"]["elements"]) == ELEMENTS
         data = facts["provenance"]["data"]
         assert len(data["train"]) > 20
-        assert data["frames"][0] > 9 * data["frames"][1] / 2
+        assert data["frames"][0] > 1000
         assert facts["provenance"]["validation"]["errors"]["energy"]["mae"] < 15
         assert not any(part.startswith("/") for part in json.dumps(facts).split('"'))  # no paths of a machine
 
@@ -50,7 +50,7 @@ class TestEach:
         frames = known("molecules", tuple(sorted(ELEMENTS)))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", OutsideTraining)
-            found = evaluate(model, [Batch.of(frames)], QUANTITIES[1:]).to_dict()
+            found = evaluate(model, [Batch.of(frames)], QUANTITIES).to_dict()
         expected = stored_results()[name]["on"]["molecules"]
         assert found["frames"] == expected["frames"] == len(frames)
         assert found["failed"] == 0
@@ -58,10 +58,10 @@ class TestEach:
             assert found["errors"][quantity]["rmse"] == pytest.approx(row["rmse"], rel=0.01), quantity
 
     def test_water(self, name):
-        """Hirshfeld charges of PBE/def2-SVP: -0.312 e on oxygen; measured: 0.385 e angstrom, half of it charges."""
+        """Hirshfeld charges of PBE/def2-SVPD: -0.289 e on oxygen; measured: 0.386 e angstrom, half of it charges."""
         solution = load(name)(Structure.from_ase(molecule("H2O")))
-        assert float(solution.charges[0]) == pytest.approx(-0.312, abs=0.015)
-        measured = 0.385 if solution.density.coefficients.shape[1] > 1 else 0.385 / 2
+        assert float(solution.charges[0]) == pytest.approx(-0.289, abs=0.015)
+        measured = 0.386 if solution.density.coefficients.shape[1] > 1 else 0.386 / 2
         assert float(solution.dipole.norm()) * 0.529177 == pytest.approx(measured, rel=0.1)
 
     @pytest.mark.parametrize(("symbols", "bond"), [("CO", 1.14), ("NN", 1.12), ("HF", 0.93), ("NaCl", 2.38)])

@@ -1,7 +1,7 @@
 """Small molecules of the suite `warm` with one bond longer: for pretrained models, lest their bonds break too easily.
 
 A bond that is in no ring is 1.12 to 1.5 times as long as in the relaxed molecule, all in some thermal disorder. Shells are
-closed: beyond, that is not the lowest state.
+closed, which of the weakest bonds is not the lowest state any more.
 """
 
 from __future__ import annotations
