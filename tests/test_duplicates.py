@@ -35,7 +35,7 @@ def test_duplicates(tmp_path, trajectory):
 
 
 def test_duplicates_that_are_elsewhere(trajectory):
-    """Shifted, turned or mirrored a molecule has the same energy; a crystal in its cell, and a molecule bent, are others."""
+    """Shifted, turned or mirrored a molecule has the same energy; one that is bent, or in a cell, is another."""
     frames = list(FrameSet.read(trajectory))
     mirrored = TURN * torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64)
     for turn in (torch.eye(3, dtype=torch.float64), TURN, mirrored):
@@ -48,3 +48,6 @@ def test_duplicates_that_are_elsewhere(trajectory):
         bent = places.clone()
         bent[0] += 1e-3
         assert check_set(frames, [Frame("bent", s.holding(positions=bent), {})], atomic_energies=FREE) == []
+    cell, pbc = 30.0 * torch.eye(3, dtype=torch.float64), torch.ones(3, dtype=torch.bool)
+    one, other = (Frame("in a cell", Structure(s.numbers, x, cell=cell, pbc=pbc), {}) for x in (s.positions, places))
+    assert not any("twice" in note for note in check_set([*frames, one, other]))

@@ -174,7 +174,7 @@ def _add(
     for part, l, value, label in divided(prediction, name, which):  # noqa: E741
         wrong = (value - label).detach()
         shown = label - _of_free_atoms(prediction) if name == "energy" else label
-        penalties = float(penalty(wrong / scale_of(name, l), huber).mean()) * wrong.numel() if wrong.numel() else 0.0
+        penalties = float(penalty(wrong / scale_of(name, l), huber).mean()) * wrong.numel()
         found[part].add(shown.reshape(-1), wrong.reshape(-1), penalties)
 
 

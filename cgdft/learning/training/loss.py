@@ -105,7 +105,7 @@ def measured(prediction: Prediction, weights: Mapping[str, float], huber: float 
                 both = list(divided(prediction, name))
             except Undefined as error:
                 raise Undefined(f"{error}; or leave {name} out of `weights`") from error
-            for part, l, value, label in (one for one in both if one[2].numel()):  # noqa: E741
+            for part, l, value, label in both:  # noqa: E741
                 found[part] = weight * penalty((value - label) / scale_of(name, l), huber).mean(), label.numel()
     return found
 
@@ -113,10 +113,11 @@ def measured(prediction: Prediction, weights: Mapping[str, float], huber: float 
 def divided(
     prediction: Prediction, quantity: str, which: Sequence[int] | None = None
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """(name, l, prediction, label) of all that errors are told by: of multipoles each l, of the atoms that have those."""
+    """(name, l, prediction, label) of what errors are told by, where there is any: of multipoles each l, apart."""
     value, label = compared(prediction, quantity, which)
     if quantity != "multipoles":
-        yield quantity, 0, value, label
+        if label.numel():
+            yield quantity, 0, value, label
         return
     for l, part in enumerate(parts_of(quantity)):  # noqa: E741
         columns = slice(l**2, (l + 1) ** 2)

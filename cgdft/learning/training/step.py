@@ -67,7 +67,7 @@ def backward(
     starts: Starts,
     world: World,
     sums: Sums,
-    huber: float | None = None,
+    huber: float | None,
 ) -> dict[str, str]:
     """Add the gradient of the loss of a batch, of which this process has a share; say which frames failed.
 
