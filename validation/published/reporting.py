@@ -55,29 +55,27 @@ FINDINGS = """
 Two ions far apart are nearly right where charges belong to molecules: LES, local and shared charges and, less so, shared
 response. The local model is off by half an electronvolt, and so, nearly, are QEq and its nonlinear relative: their charges
 flow from one molecule to the other at any distance. Those of the response model flow too, as far as its sites are soft, but
-begin at a reference that the surroundings give: two fifths of that error between two ions, and as much as theirs beside a
-neutral molecule (CA). Where the response conserves the charge of what is bonded (shared response), half of the former is
-left and a tenth of the latter: what a reference has too much is still shared by both molecules. LES has the best energies
-of two ions and of polar dimers, local and shared charges the best forces of two ions, shared response the best energies
-beside a neutral molecule.
+begin at a reference that the surroundings give: a fifth of that error between two ions, and as much as theirs beside a neutral
+molecule (CA). Where the response conserves the charge of what is bonded (shared response), a tenth of the latter is left, but
+most of the former: what a reference has too much is still shared by both molecules. LES has the best energies of two ions and
+of polar dimers, local and shared charges the best forces of two ions, shared response the best energies beside a neutral
+molecule.
 
-Water clusters larger than those of the training are described alike, in energies and charges, by all that have charges and
-dipoles; shared response is the best in atoms' dipoles and, with shared charges, in whole dipoles. Charges alone (QEq) have
-more to carry than they can.
+Water clusters larger than those of the training are described alike, in energies, charges and atoms' dipoles, by all that have
+charges and dipoles; whole dipoles are best with shared charges and with shared response. Charges alone (QEq) have more to carry
+than they can.
 
-In a field that no training has seen, what is minimised answers, both response models best in E(F) - E(0), to 8 meV of
-270; polarizabilities are right to a fifth (response) and a good third (nonlinear, shared response), though nothing in the
-training asks for one (nearly all was lost with a reference density alone, without an electronegativity). Charges that are
-functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have
+In a field that no training has seen, what is minimised answers, both response models best in E(F) - E(0), to 7 and 9 meV of
+270; polarizabilities are right to a fifth (response), a good quarter (shared response) and a third (nonlinear), though nothing
+in the training asks for one (nearly all was lost with a reference density alone, without an electronegativity). Charges that
+are functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have
 not even that.
 
-Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response
-knows most of dipoles, quadrupoles and charges, and has the smallest errors of Born charges; local and shared charges have
-the best energies. Latent charges of 96 frames know what dipoles look like, not how large they are. The authors trained on
-495 frames.
+Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response has the
+smallest errors of charges and of Born charges, local and shared charges those of energies, dipoles and quadrupoles. Latent
+charges of 96 frames know what dipoles look like, not how large they are. The authors trained on 495 frames.
 
-One seed each: another one had two ions far apart at 67 meV (shared response) and 21 (LES), water clusters at 5.4 meV/atom
-and 8 me (shared response), polarizabilities to a quarter and a fifth.
+One seed each.
 """
 
 
