@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cgdft.learning import FrameSet
-from cgdft.validation.learned import best, divided, errors, free_atoms, learnt, markdown, page, stored_results, table
+from cgdft.validation.learned import divided, errors, free_atoms, learnt, markdown, page, shown, stored_results, table
 from cgdft.validation.suites import stored
 
 
@@ -48,8 +48,8 @@ def test_what_is_best_is_said_of_the_seeds():
         return [{"errors": {name: {"rmse": value} for name in ("energy", "forces", "charges")}} for value in values]
 
     rows = {"a": row(1.0, 2.0), "b": row(1.9, 4.0), "c": row(2.1, 2.2), "d": row(1.9), "e": row(2.1)}
-    assert best(rows).startswith("Best in energy is `a`; level with it are `b` and `d`. Best in forces is")
-    assert best({"a": row(1.0), "b": row(1.5)}).count("level") == 0
+    assert shown(rows).startswith("Best in energy is `a`; level with it are `b` and `d`. Best in forces is")
+    assert shown({"a": row(1.0), "b": row(1.5)}).count("level") == 0
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from cgdft.validation.published import charged_dimers, dipeptides, field_fireann
 from cgdft.validation.published.__main__ import STORED, main
 from cgdft.validation.published.field_fireann import POLARIZABILITY
 from cgdft.validation.published.published_set import atoms_of
-from cgdft.validation.published.reporting import SETS, markdown, page
+from cgdft.validation.published.reporting import SETS, markdown, page, table
 from cgdft.validation.published.training import trained
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -81,12 +81,18 @@ def test_what_is_absent_is_left_out_and_the_rest_is_reported(water, tmp_path, ca
     assert "| qeq |" in printed
     results = json.loads(output.with_suffix(".json").read_text())
     assert list(results) == ["water_ion_clusters"]
-    assert results["water_ion_clusters"]["qeq"]["errors"]["charges"] > 0
-    assert "charges" not in results["water_ion_clusters"]["local"]["errors"]
+    assert results["water_ion_clusters"]["qeq"][0]["errors"]["charges"] > 0
+    assert "charges" not in results["water_ion_clusters"]["local"][0]["errors"]
     assert "data:image/png;base64" in output.with_suffix(".html").read_text()
     before = output.with_suffix(".json").read_text()
     main([str(water), "water_ion_clusters", "--epochs", "2", "--architectures", "qeq", "--output", str(output)])
     assert output.with_suffix(".json").read_text() == before  # seconds included: nothing was trained again
+    seeds = ["--epochs", "2", "--architectures", "qeq", "--seeds", "0", "1"]
+    main([str(water), "water_ion_clusters", *seeds, "--output", str(output)])
+    first, second = json.loads(output.with_suffix(".json").read_text())["water_ion_clusters"]["qeq"]
+    assert first == json.loads(before)["water_ion_clusters"]["qeq"][0]
+    assert second["errors"]["energy"] != first["errors"]["energy"]
+    assert " to " in table("water_ion_clusters", {"qeq": [first, second]})
 
 
 def test_dimers(tmp_path):
@@ -220,6 +226,6 @@ def test_the_page_is_generated():
 def test_what_was_found():
     """Far dimers: without Coulomb's law nothing is felt beyond the cutoff."""
     dimers = json.loads(STORED.read_text())["charged_dimers"]
-    curve = dimers["local"]["curves"]["CC"]
+    curve = dimers["local"][0]["curves"]["CC"]
     flat = [e for d, e in zip(curve["distance"], curve["energy"], strict=True) if d > 13]
     assert max(flat) - min(flat) < 1e-3

@@ -18,7 +18,7 @@ from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Config, Settings
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.read_config import read_config
-from cgdft.learning.training.saving import checksum, environment_of, load, metadata, save
+from cgdft.learning.training.saving import FORMAT, checksum, environment_of, load, metadata, save
 from cgdft.validation.suites import stored
 
 # Saved models.
@@ -123,8 +123,8 @@ def test_other_files_are_refused(saved, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="flipped.safetensors must be as it was written, got a damaged file"):
         load(tmp_path / "flipped.safetensors")
     for read in (load, metadata):
-        with pytest.raises(ValueError, match="must be of format 6, got 7"):
-            read(changed(path, format=7))
+        with pytest.raises(ValueError, match=f"must be of format {FORMAT}, got {FORMAT + 1}"):
+            read(changed(path, format=FORMAT + 1))
     half = {name: one.bfloat16() for name, one in load_file(path).items()}
     save_file(half, tmp_path / "half.safetensors", {"cgdft": json.dumps(metadata(path))})
     with pytest.raises(ValueError, match="half.safetensors must be a model that cgdft wrote"):

@@ -29,6 +29,7 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation import suites
 from cgdft.validation.report.prose import listed
+from cgdft.validation.seeds import best, cell
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
@@ -101,14 +102,6 @@ def errors(row: Sequence[dict[str, Any]], column: str) -> list[float]:
     return [one["errors"][column]["rmse"] for one in row if column in one["errors"]]
 
 
-def cell(values: Sequence[float]) -> str:
-    """The mean, and from where to where the seeds go."""
-    if not values:
-        return ""
-    mean = f"{sum(values) / len(values):.3g}"
-    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
-
-
 #: Suite -> architecture -> what `learnt` gives for each seed.
 Results = dict[str, dict[str, list[dict[str, Any]]]]
 
@@ -154,21 +147,16 @@ sets (Ko 2021), for orientation; those were other frames, some hundred times as 
 """
 
 
-def best(rows: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+def shown(rows: Mapping[str, Sequence[dict[str, Any]]]) -> str:
     """Which architecture has the smallest error of each column, and which are level with it, in sentences."""
     told = []
     for column in COLUMNS:
-        found = {name: values for name, row in rows.items() if (values := errors(row, column))}
-        first = min(found, key=lambda name: np.mean(found[name]))
-        level = [f"`{name}`" for name, values in found.items() if name != first and _level(values, found[first])]
-        beside = f"; level with it {'is' if len(level) == 1 else 'are'} {listed(level)}" if level else ""
+        first, *level = best({name: errors(row, column) for name, row in rows.items()})
+        beside = (
+            f"; level with it {'is' if len(level) == 1 else 'are'} {listed([f'`{one}`' for one in level])}" if level else ""
+        )
         told.append(f"Best in {column} is `{first}`{beside}.")
     return " ".join(told)
-
-
-def _level(one: Sequence[float], lowest: Sequence[float]) -> bool:
-    single = 1 in (len(one), len(lowest))
-    return bool(np.mean(one) < 4 / 3 * np.mean(lowest)) if single else min(one) <= max(lowest)
 
 
 def markdown(results: Results) -> str:
@@ -181,7 +169,7 @@ def markdown(results: Results) -> str:
             lines.append(f"| {name} | " + " | ".join(cell(errors(row, column)) for column in COLUMNS) + " |")
         for name, published in PUBLISHED.get(suite, {}).items():
             lines.append(f"| ({name}) | " + " | ".join("" if v is None else f"({v:.3g})" for v in published) + " |")
-        tables.append("\n".join([*lines, "", best(rows)]))
+        tables.append("\n".join([*lines, "", shown(rows)]))
     physics = "\n".join(f"- {name}: {about(name)}" for name in names())
     return MARKDOWN.format(about=(__doc__ or "").split("\n\n", 1)[1].strip(), physics=physics, tables="\n\n".join(tables))
 

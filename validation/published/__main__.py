@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from pathlib import Path
 
@@ -27,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--architectures", nargs="+", default=list(names()), choices=names())
     parser.add_argument("--epochs", type=int, help="default that of each set")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of weights and of the order of frames")
     parser.add_argument(
         "--output", type=Path, default=Path("published"), help="of .json and .html; trainings that are in it are not repeated"
     )
@@ -49,9 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
         parts = one.parts(stated.folder / one.folder)
         known |= {part.pair: part.curve.known for part in parts if isinstance(part, Dimer)}
         rows, epochs = results.setdefault(name, {}), stated.epochs or one.epochs
-        for architecture in stated.architectures:
-            if rows.get(architecture, {}).get("epochs") != epochs:
-                rows[architecture] = trained(one, parts, architecture, epochs)
+        for architecture, seed in itertools.product(stated.architectures, stated.seeds):
+            row = rows.setdefault(architecture, [])
+            if (epochs, seed) not in [(done["epochs"], done["seed"]) for done in row]:
+                row.append(trained(one, parts, architecture, epochs, seed))
                 write_whole(path, json.dumps(results, separators=(",", ":")))
         print(f"{one.title}\n{table(name, rows)}\n", flush=True)
     if results:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -14,19 +14,28 @@ Known = dict[str, list[tuple[float, float, bool]]]
 IN_A_ROW = 4
 
 
-def bars(columns: Mapping[str, str], rows: Mapping[str, dict[str, Any]]) -> Figure:
+def values(row: Sequence[Mapping[str, Any]], column: str) -> list[float]:
+    """Errors of all seeds of an architecture; none where it has no such quantity."""
+    return [one["errors"][column] for one in row if one["errors"].get(column) is not None]
+
+
+def bars(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """A panel per column, a bar per architecture that has it, on a logarithmic scale; correlations on a linear one.
+
+    Bars are means over seeds, strokes each of them.
 
     Args:
         columns: name -> head, as those of a `PublishedSet`.
-        rows: architecture -> what `trained` gives.
+        rows: architecture -> what `trained` gives for each seed.
     """
     lines = -(-len(columns) // IN_A_ROW)
     drawn = Figure(figsize=(11, 2.3 * lines), layout="constrained")
     panels = drawn.subplots(lines, IN_A_ROW, squeeze=False).flatten()
     for one, (column, head) in zip(panels, columns.items(), strict=False):
-        errors = {name: row["errors"][column] for name, row in rows.items() if row["errors"].get(column)}
-        one.barh(list(errors), list(errors.values()), color="tab:blue")
+        seeds = {name: found for name, row in rows.items() if (found := values(row, column))}
+        one.barh(list(seeds), [sum(found) / len(found) for found in seeds.values()], color="tab:blue")
+        for name, found in seeds.items():
+            one.plot(found, [name] * len(found), "k|")
         if not column.endswith("r2"):
             one.set_xscale("log")
             one.xaxis.set_minor_formatter(NullFormatter())

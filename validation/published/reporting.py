@@ -4,38 +4,51 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from cgdft.validation.published.charged_dimers import DIMERS
 from cgdft.validation.published.dipeptides import DIPEPTIDES
-from cgdft.validation.published.drawing import Known, bars, binding
+from cgdft.validation.published.drawing import Known, bars, binding, values
 from cgdft.validation.published.field_fireann import FIELD
 from cgdft.validation.published.published_set import PublishedSet
 from cgdft.validation.published.water_ion_clusters import WATER
+from cgdft.validation.seeds import best, cell
 
 __all__ = ["SETS", "Known", "Results", "markdown", "page", "section", "table"]
 
 SETS: Mapping[str, PublishedSet[Any]] = {one.name: one for one in (DIMERS, WATER, FIELD, DIPEPTIDES)}
-#: name of a set -> architecture -> what `trained` gives.
-Results = dict[str, dict[str, dict[str, Any]]]
+#: Architecture -> what `trained` gives for each seed.
+Rows = Mapping[str, Sequence[Mapping[str, Any]]]
+#: Name of a set -> the same, of those trained so far.
+Results = dict[str, dict[str, list[dict[str, Any]]]]
 
 
-def table(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
-    """Errors on the test frames, a line per architecture, as Markdown."""
+def cells(name: str, rows: Rows) -> dict[str, list[tuple[str, bool]]]:
+    """Architecture -> errors on the test frames, column by column, and whether they are the best or level with it."""
+    columns = SETS[name].columns
+    found = {column: {one: values(row, column) for one, row in rows.items()} for column in columns}
+    first = {
+        column: best({one: [1 - value for value in seeds] for one, seeds in of.items()} if column.endswith("r2") else of)
+        for column, of in found.items()
+    }
+    return {one: [(cell(found[column][one]), one in first[column]) for column in columns] for one in rows}
+
+
+def table(name: str, rows: Rows) -> str:
+    """The same as Markdown, a line per architecture; bold are the best and those that are level with it."""
     columns = SETS[name].columns
     lines = ["| physics | " + " | ".join(columns.values()) + " |", "| --- " * (len(columns) + 1) + "|"]
-    for architecture, row in rows.items():
-        cells = (row["errors"].get(column) for column in columns)
-        lines.append(f"| {architecture} | " + " | ".join("" if cell is None else f"{cell:.3g}" for cell in cells) + " |")
+    for one, line in cells(name, rows).items():
+        lines.append(f"| {one} | " + " | ".join(f"**{text}**" if bold else text for text, bold in line) + " |")
     return "\n".join(lines)
 
 
-def section(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
+def section(name: str, rows: Rows) -> str:
     """The task, what it took, the table and the source."""
-    one, first = SETS[name], next(iter(rows.values()))
+    one, first = SETS[name], next(iter(rows.values()))[0]
     size = f"{first['train']} frames to train on, {first['test']} to test with, {first['epochs']} epochs."
     return f"## {one.title}\n\n{one.task} {size}\n\n{table(name, rows)}\n\nSource: {one.source}."
 
@@ -43,6 +56,9 @@ def section(name: str, rows: Mapping[str, dict[str, Any]]) -> str:
 MARKDOWN = """# Published sets
 
 {about}
+
+In the tables are root mean square errors, means over seeds (of weights and of the order of frames); in brackets: from the
+lowest seed to the highest. Bold are the best and those that are level with it: whose seeds reach into its range.
 
 {sections}
 
@@ -74,8 +90,6 @@ not even that.
 Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response has the
 smallest errors of charges and of Born charges, local and shared charges those of energies, dipoles and quadrupoles. Latent
 charges of 96 frames know what dipoles look like, not how large they are. The authors trained on 495 frames.
-
-One seed each.
 """
 
 
@@ -102,13 +116,20 @@ def page(results: Results, known: Known | None = None) -> str:
     parts = []
     for name, rows in results.items():
         one = SETS[name]
-        lines = [line.strip("|").split("|") for line in table(name, rows).splitlines() if not line.startswith("| ---")]
-        body = "".join("<tr>" + "".join(f"<td>{cell.strip()}</td>" for cell in line) + "</tr>" for line in lines)
-        parts.append(f"<h2>{one.title}</h2><p>{one.task}</p><table>{body}</table><p>Source: {one.source}.</p>")
-        parts.append(_image(bars(one.columns, rows), f"Errors of each architecture: {one.title}"))
-        curves = {architecture: row["curves"] for architecture, row in rows.items() if row["curves"]}
+        head = "".join(f"<td>{column}</td>" for column in ("physics", *one.columns.values()))
+        body = "".join(
+            f"<tr><td>{architecture}</td>"
+            + "".join(f"<td>{f'<b>{text}</b>' if bold else text}</td>" for text, bold in line)
+            + "</tr>"
+            for architecture, line in cells(name, rows).items()
+        )
+        about = f"<h2>{one.title}</h2><p>{one.task}</p>"
+        parts.append(f"{about}<table><tr>{head}</tr>{body}</table><p>Source: {one.source}.</p>")
+        parts.append(_image(bars(one.columns, rows), f"Errors of each architecture, strokes of each seed: {one.title}"))
+        curves = {architecture: row[0]["curves"] for architecture, row in rows.items() if row[0]["curves"]}
         if curves:
-            parts.append(_image(binding(curves, known), "Binding curves of the dimers; hollow points were not trained on"))
+            told = "Binding curves of the dimers, of the first seed; hollow points were not trained on"
+            parts.append(_image(binding(curves, known), told))
     return PAGE.format(sections="\n".join(parts))
 
 

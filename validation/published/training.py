@@ -18,12 +18,13 @@ from cgdft.validation.learned import free_atoms
 from cgdft.validation.published.published_set import D, PublishedSet
 
 
-def trained(one: PublishedSet[D], parts: Sequence[D], architecture: str, epochs: int) -> dict[str, Any]:
+def trained(one: PublishedSet[D], parts: Sequence[D], architecture: str, epochs: int, seed: int = 0) -> dict[str, Any]:
     """What is measured of an architecture trained on each part of a set, and what the training took, seconds."""
-    found: dict[str, Any] = {"errors": {}, "curves": {}, "failed": 0, "train": 0, "test": 0, "epochs": epochs, "seconds": 0}
+    found: dict[str, Any] = {"errors": {}, "curves": {}, "failed": 0, "train": 0, "test": 0, "epochs": epochs}
+    found |= {"seconds": 0, "seed": seed}
     for part in parts:
         start = time.perf_counter()
-        measured = one.measured(_model(one, part, architecture, epochs), architecture, part)
+        measured = one.measured(_model(one, part, architecture, epochs, seed), architecture, part)
         found["errors"] |= measured["errors"]
         found["curves"] |= measured.get("curves", {})
         for name, value in (
@@ -36,11 +37,11 @@ def trained(one: PublishedSet[D], parts: Sequence[D], architecture: str, epochs:
     return found
 
 
-def _model(one: PublishedSet[D], part: D, architecture: str, epochs: int) -> Model:
+def _model(one: PublishedSet[D], part: D, architecture: str, epochs: int, seed: int) -> Model:
     atoms = free_atoms([*part.train, *part.validation])
     pairs = Batch.of(part.train, [MessagePassing(list(atoms), channels=1).cutoff])
     neighbours = max(1.0, len(next(iter(pairs.pairs.values()))[0]) / pairs.structure.n_atoms)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     environment = MessagePassing(list(atoms), channels=16, neighbours=neighbours)
     model = make(architecture, environment, atoms)
     first = epochs // 10 if one.directly else 0
@@ -50,5 +51,6 @@ def _model(one: PublishedSet[D], part: D, architecture: str, epochs: int) -> Mod
         batch_size=one.batch_size,
         learning_rate=1e-2,
         patience=epochs,
+        seed=seed,
     )
     return Trainer(model, environment, part.train, part.validation, settings).run().model

@@ -1,0 +1,35 @@
+"""Trainings that differ by their seed alone: their mean, where they reach, and who is level with the best of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def cell(values: Sequence[float]) -> str:
+    """The mean, and from where to where the seeds go."""
+    if not values:
+        return ""
+    mean = f"{sum(values) / len(values):.3g}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.3g} to {max(values):.3g})"
+
+
+def best(errors: Mapping[str, Sequence[float]]) -> list[str]:
+    """Which has the smallest error on average, and then those that are level with it.
+
+    Level are those whose seeds reach into its range; where one of both has a single seed, those within a third of it.
+
+    Args:
+        errors: of each, one per seed; those that have none are passed over.
+    """
+    found = {name: values for name, values in errors.items() if len(values)}
+    if not found:
+        return []
+    first = min(found, key=lambda name: np.mean(found[name]))
+    return [first, *(name for name, values in found.items() if name != first and _level(values, found[first]))]
+
+
+def _level(one: Sequence[float], lowest: Sequence[float]) -> bool:
+    single = 1 in (len(one), len(lowest))
+    return bool(np.mean(one) < 4 / 3 * np.mean(lowest)) if single else min(one) <= max(lowest)
