@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from matplotlib.ticker import NullFormatter
 Known = dict[str, list[tuple[float, float, bool]]]
 #: Of a figure's row.
 IN_A_ROW = 4
+DECADE = 10.0
 
 
 def values(row: Sequence[Mapping[str, Any]], column: str) -> list[float]:
@@ -20,7 +22,7 @@ def values(row: Sequence[Mapping[str, Any]], column: str) -> list[float]:
 
 
 def bars(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
-    """A panel per column, a bar per architecture that has it, on a logarithmic scale; correlations on a linear one.
+    """A panel per column, a bar per architecture that has it; errors that span a decade are on a logarithmic scale.
 
     Bars are means over seeds, strokes each of them.
 
@@ -36,11 +38,14 @@ def bars(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, An
         one.barh(list(seeds), [sum(found) / len(found) for found in seeds.values()], color="tab:blue")
         for name, found in seeds.items():
             one.plot(found, [name] * len(found), "k|")
-        if not column.endswith("r2"):
+        every = [value for found in seeds.values() for value in found]
+        correlation = column.endswith("r2")
+        if not correlation and every and max(every) > DECADE * min(every):
             one.set_xscale("log")
+            one.set_xlim(10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every))))
             one.xaxis.set_minor_formatter(NullFormatter())
         one.invert_yaxis()
-        one.set_title(head, fontsize=9)
+        one.set_title(column.replace("_", " ") if correlation else head, fontsize=9)
         one.tick_params(labelsize=8)
     for one in panels[len(columns) :]:
         one.axis("off")

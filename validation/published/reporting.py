@@ -71,25 +71,25 @@ FINDINGS = """
 Two ions far apart are nearly right where charges belong to molecules: LES, local and shared charges and, less so, shared
 response. The local model is off by half an electronvolt, and so, nearly, are QEq and its nonlinear relative: their charges
 flow from one molecule to the other at any distance. Those of the response model flow too, as far as its sites are soft, but
-begin at a reference that the surroundings give: a fifth of that error between two ions, and as much as theirs beside a neutral
-molecule (CA). Where the response conserves the charge of what is bonded (shared response), a tenth of the latter is left, but
-most of the former: what a reference has too much is still shared by both molecules. LES has the best energies of two ions and
-of polar dimers, local and shared charges the best forces of two ions, shared response the best energies beside a neutral
-molecule.
+begin at a reference that the surroundings give: a quarter of that error between two ions, and as much as theirs beside a
+neutral molecule (CA). Where the response conserves the charge of what is bonded (shared response), a seventh of the latter is
+left, but three quarters of the former: what a reference has too much is still shared by both molecules. LES has the best
+energies of two ions, local and shared charges the best forces.
 
-Water clusters larger than those of the training are described alike, in energies, charges and atoms' dipoles, by all that have
-charges and dipoles; whole dipoles are best with shared charges and with shared response. Charges alone (QEq) have more to carry
-than they can.
+Water clusters larger than those of the training have half the error of energies where there are charges and dipoles, learnt
+from those of the reference. Shared response has the best charges and, with response, the best dipoles of atoms; whole dipoles
+are best with it and with shared charges. Charges alone (QEq) have more to carry than they can.
 
-In a field that no training has seen, what is minimised answers, both response models best in E(F) - E(0), to 7 and 9 meV of
-270; polarizabilities are right to a fifth (response), a good quarter (shared response) and a third (nonlinear), though nothing
-in the training asks for one (nearly all was lost with a reference density alone, without an electronegativity). Charges that
-are functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have
+In a field that no training has seen, what is minimised answers, both response models best in E(F) - E(0), to 9 meV of 270;
+polarizabilities are right to a fifth (shared response), a quarter (response) and a good third (nonlinear), though nothing in
+the training asks for one (nearly all was lost with a reference density alone, without an electronegativity). Charges that are
+functions of positions have the dipole but cannot be polarized by the field; latent charges of energies and forces have
 not even that.
 
 Of dipeptides, models told MBIS charges know most of dipoles and quadrupoles, and less of Born charges; shared response has the
-smallest errors of charges and of Born charges, local and shared charges those of energies, dipoles and quadrupoles. Latent
-charges of 96 frames know what dipoles look like, not how large they are. The authors trained on 495 frames.
+best charges, the smallest errors of Born charges and is level with local and shared charges in dipoles and quadrupoles; local
+charges have the best energies. Of latent charges of 96 frames one seed knows what dipoles look like, not how large they are,
+another hardly even that. The authors trained on 495 frames.
 """
 
 
