@@ -93,6 +93,8 @@ def test_what_is_absent_is_left_out_and_the_rest_is_reported(water, tmp_path, ca
     assert first == json.loads(before)["water_ion_clusters"]["qeq"][0]
     assert second["errors"]["energy"] != first["errors"]["energy"]
     assert " to " in table("water_ion_clusters", {"qeq": [first, second]})
+    main([str(water), "water_ion_clusters", "--epochs", "1", "--architectures", "qeq", "--output", str(output)])
+    assert len(json.loads(output.with_suffix(".json").read_text())["water_ion_clusters"]["qeq"]) == 1  # one budget in a table
 
 
 def test_dimers(tmp_path):

@@ -29,7 +29,7 @@ from cgdft.learning.training.evaluation import evaluate
 from cgdft.learning.training.trainer import Trainer
 from cgdft.validation import suites
 from cgdft.validation.report.prose import listed
-from cgdft.validation.seeds import best, cell
+from cgdft.validation.seeds import bars, best, cell
 from cgdft.validation.suites import stored
 from cgdft.writing import write_whole
 
@@ -65,6 +65,14 @@ def free_atoms(frames: Sequence[Frame]) -> dict[str, float]:
     return dict(zip(elements, np.linalg.lstsq(counts, energies, rcond=None)[0].tolist(), strict=True))
 
 
+def network(train: Sequence[Frame], elements: Sequence[str], seed: int) -> MessagePassing:
+    """The one of every physics: 16 channels, sums over neighbours divided by how many atoms have in these frames."""
+    pairs = Batch.of(train, [MessagePassing(list(elements), channels=1).cutoff])
+    neighbours = max(1.0, len(next(iter(pairs.pairs.values()))[0]) / pairs.structure.n_atoms)
+    torch.manual_seed(seed)
+    return MessagePassing(list(elements), channels=16, neighbours=neighbours)
+
+
 def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 0, *, latent: bool = False) -> dict[str, Any]:
     """Errors on the frames that were not seen, of one architecture, and what it took.
 
@@ -74,10 +82,7 @@ def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 
     latent = latent or bool(learnt_from(architecture))
     train, validation, test = divided(frames)
     atoms = free_atoms(train)
-    pairs = Batch.of(train, [MessagePassing(list(atoms), channels=1).cutoff])
-    neighbours = max(1.0, len(next(iter(pairs.pairs.values()))[0]) / pairs.structure.n_atoms)
-    torch.manual_seed(seed)
-    environment = MessagePassing(list(atoms), channels=16, neighbours=neighbours)
+    environment = network(train, list(atoms), seed)
     model = make(architecture, environment, atoms)
     settings = Settings(
         weights=LABELS if latent else LABELS | MULTIPOLES,
@@ -187,12 +192,8 @@ def figure(results: Results) -> Figure:
     for across, (suite, found) in zip(axes, results.items(), strict=True):
         for k, (one, (column, title)) in enumerate(zip(across, COLUMNS.items(), strict=True)):
             seeds = {name: errors(row, column) for name, row in found.items()}
-            means = {name: sum(values) / len(values) for name, values in seeds.items() if values}
-            one.barh(list(means), list(means.values()), color="tab:blue")
-            for name in means:
-                one.plot(seeds[name], [name] * len(seeds[name]), "k|")
+            bars(one, seeds)
             one.set_xscale("log")
-            one.invert_yaxis()
             published = PUBLISHED.get(suite, {}).get("4G", (None,) * 3)[k]
             if published:
                 one.axvline(published, color="black", linewidth=1, linestyle=":")
@@ -200,7 +201,6 @@ def figure(results: Results) -> Figure:
             one.set_xlim(10 ** np.floor(seen.min()), 10 ** np.ceil(seen.max()))
             one.xaxis.set_minor_formatter(NullFormatter())
             one.set_title(f"{suite}: {title}", fontsize=9)
-            one.tick_params(labelsize=8)
     return drawn
 
 

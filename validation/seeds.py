@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 
 
 def cell(values: Sequence[float]) -> str:
@@ -28,6 +29,16 @@ def best(errors: Mapping[str, Sequence[float]]) -> list[str]:
         return []
     first = min(found, key=lambda name: np.mean(found[name]))
     return [first, *(name for name, values in found.items() if name != first and _level(values, found[first]))]
+
+
+def bars(axes: Axes, errors: Mapping[str, Sequence[float]]) -> None:
+    """Means as bars from the top down, of those that have any; a stroke for each seed."""
+    found = {name: values for name, values in errors.items() if len(values)}
+    axes.barh(list(found), [sum(values) / len(values) for values in found.values()], color="tab:blue")
+    for name, values in found.items():
+        axes.plot(values, [name] * len(values), "k|")
+    axes.invert_yaxis()
+    axes.tick_params(labelsize=8)
 
 
 def _level(one: Sequence[float], lowest: Sequence[float]) -> bool:

@@ -52,8 +52,8 @@ def main(arguments: list[str] | None = None) -> None:
         known |= {part.pair: part.curve.known for part in parts if isinstance(part, Dimer)}
         rows, epochs = results.setdefault(name, {}), stated.epochs or one.epochs
         for architecture, seed in itertools.product(stated.architectures, stated.seeds):
-            row = rows.setdefault(architecture, [])
-            if (epochs, seed) not in [(done["epochs"], done["seed"]) for done in row]:
+            row = rows[architecture] = [done for done in rows.get(architecture, ()) if done["epochs"] == epochs]
+            if seed not in [done["seed"] for done in row]:
                 row.append(trained(one, parts, architecture, epochs, seed))
                 write_whole(path, json.dumps(results, separators=(",", ":")))
         print(f"{one.title}\n{table(name, rows)}\n", flush=True)

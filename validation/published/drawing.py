@@ -9,6 +9,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
+from cgdft.validation.seeds import bars
+
 #: Pair -> distance (angstrom), energy (eV) and whether it was trained on, of the reference's frames.
 Known = dict[str, list[tuple[float, float, bool]]]
 #: Of a figure's row.
@@ -21,7 +23,7 @@ def values(row: Sequence[Mapping[str, Any]], column: str) -> list[float]:
     return [one["errors"][column] for one in row if one["errors"].get(column) is not None]
 
 
-def bars(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+def panels(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
     """A panel per column, a bar per architecture that has it; errors that span a decade are on a logarithmic scale.
 
     Bars are means over seeds, strokes each of them.
@@ -32,22 +34,18 @@ def bars(columns: Mapping[str, str], rows: Mapping[str, Sequence[Mapping[str, An
     """
     lines = -(-len(columns) // IN_A_ROW)
     drawn = Figure(figsize=(11, 2.3 * lines), layout="constrained")
-    panels = drawn.subplots(lines, IN_A_ROW, squeeze=False).flatten()
-    for one, (column, head) in zip(panels, columns.items(), strict=False):
-        seeds = {name: found for name, row in rows.items() if (found := values(row, column))}
-        one.barh(list(seeds), [sum(found) / len(found) for found in seeds.values()], color="tab:blue")
-        for name, found in seeds.items():
-            one.plot(found, [name] * len(found), "k|")
+    axes = drawn.subplots(lines, IN_A_ROW, squeeze=False).flatten()
+    for one, (column, head) in zip(axes, columns.items(), strict=False):
+        seeds = {name: values(row, column) for name, row in rows.items()}
+        bars(one, seeds)
         every = [value for found in seeds.values() for value in found]
         correlation = column.endswith("r2")
         if not correlation and every and max(every) > DECADE * min(every):
             one.set_xscale("log")
             one.set_xlim(10 ** math.floor(math.log10(min(every))), 10 ** math.ceil(math.log10(max(every))))
             one.xaxis.set_minor_formatter(NullFormatter())
-        one.invert_yaxis()
-        one.set_title(column.replace("_", " ") if correlation else head, fontsize=9)
-        one.tick_params(labelsize=8)
-    for one in panels[len(columns) :]:
+        one.set_title(column.replace("_", " ") if correlation else head, fontsize=8)
+    for one in axes[len(columns) :]:
         one.axis("off")
     return drawn
 

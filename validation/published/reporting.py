@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cgdft.validation.published.charged_dimers import DIMERS
 from cgdft.validation.published.dipeptides import DIPEPTIDES
-from cgdft.validation.published.drawing import Known, bars, binding, values
+from cgdft.validation.published.drawing import Known, binding, panels, values
 from cgdft.validation.published.field_fireann import FIELD
 from cgdft.validation.published.published_set import PublishedSet
 from cgdft.validation.published.water_ion_clusters import WATER
@@ -116,7 +116,7 @@ def page(results: Results, known: Known | None = None) -> str:
     parts = []
     for name, rows in results.items():
         one = SETS[name]
-        head = "".join(f"<td>{column}</td>" for column in ("physics", *one.columns.values()))
+        head = "".join(f"<th>{column}</th>" for column in ("physics", *one.columns.values()))
         body = "".join(
             f"<tr><td>{architecture}</td>"
             + "".join(f"<td>{f'<b>{text}</b>' if bold else text}</td>" for text, bold in line)
@@ -125,7 +125,7 @@ def page(results: Results, known: Known | None = None) -> str:
         )
         about = f"<h2>{one.title}</h2><p>{one.task}</p>"
         parts.append(f"{about}<table><tr>{head}</tr>{body}</table><p>Source: {one.source}.</p>")
-        parts.append(_image(bars(one.columns, rows), f"Errors of each architecture, strokes of each seed: {one.title}"))
+        parts.append(_image(panels(one.columns, rows), f"Errors of each architecture, strokes of each seed: {one.title}"))
         curves = {architecture: row[0]["curves"] for architecture, row in rows.items() if row[0]["curves"]}
         if curves:
             told = "Binding curves of the dimers, of the first seed; hollow points were not trained on"

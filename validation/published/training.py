@@ -6,22 +6,18 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
-from cgdft.learning import MessagePassing
 from cgdft.learning.architectures import make
-from cgdft.learning.data.frames import Batch
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.trainer import Trainer
 from cgdft.model import Model
-from cgdft.validation.learned import free_atoms
+from cgdft.validation.learned import free_atoms, network
 from cgdft.validation.published.published_set import D, PublishedSet
 
 
 def trained(one: PublishedSet[D], parts: Sequence[D], architecture: str, epochs: int, seed: int = 0) -> dict[str, Any]:
     """What is measured of an architecture trained on each part of a set, and what the training took, seconds."""
-    found: dict[str, Any] = {"errors": {}, "curves": {}, "failed": 0, "train": 0, "test": 0, "epochs": epochs}
-    found |= {"seconds": 0, "seed": seed}
+    found: dict[str, Any] = {"errors": {}, "curves": {}, "epochs": epochs, "seed": seed}
+    found |= dict.fromkeys(("failed", "train", "test", "seconds"), 0)
     for part in parts:
         start = time.perf_counter()
         measured = one.measured(_model(one, part, architecture, epochs, seed), architecture, part)
@@ -39,10 +35,7 @@ def trained(one: PublishedSet[D], parts: Sequence[D], architecture: str, epochs:
 
 def _model(one: PublishedSet[D], part: D, architecture: str, epochs: int, seed: int) -> Model:
     atoms = free_atoms([*part.train, *part.validation])
-    pairs = Batch.of(part.train, [MessagePassing(list(atoms), channels=1).cutoff])
-    neighbours = max(1.0, len(next(iter(pairs.pairs.values()))[0]) / pairs.structure.n_atoms)
-    torch.manual_seed(seed)
-    environment = MessagePassing(list(atoms), channels=16, neighbours=neighbours)
+    environment = network(part.train, list(atoms), seed)
     model = make(architecture, environment, atoms)
     first = epochs // 10 if one.directly else 0
     settings = Settings(
