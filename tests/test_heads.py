@@ -76,6 +76,9 @@ def test_shares_of_an_added_charge():
     assert (ion - neutral)[:, 0].min() > 0
     assert float((ion - neutral)[:, 1:].abs().max()) > 1e-2
     assert torch.allclose(dication - ion, ion - neutral, atol=1e-12)
+    unshared = float(shared.multipoles(structure("CH3OH")).detach()[:, 0].sum())
+    given = [float(shared.excess(structure("CH3OH", charge=q)).detach()) for q in (0, 1)]
+    assert given == pytest.approx([unshared, unshared - 1])
     s = structure("CH3OH", charge=1)
     turned = s.deformed(torch.zeros_like(s.positions), (TURN.T - torch.eye(3, dtype=torch.float64))[None])
     assert torch.allclose(shared(turned).detach(), ion @ rotation(TURN, 1).T, atol=1e-9)

@@ -165,6 +165,20 @@ def test_direct_training_of_charges_wants_a_weight_of_stationarity():
         trainer(schedule={"direct": 1, "implicit": 1}, weights={"energy": 1.0, "multipoles": 1.0})
 
 
+@pytest.mark.parametrize("way", ["implicit", "direct", "unrolled"])
+def test_molecules_far_apart_keep_their_charge(way):
+    """A weight of what is shared: then there is nothing that a molecule could give to another one far away."""
+    weights = {"energy": 1.0, "multipoles": 1.0, "stationarity": 1.0, "excess": 10.0}
+    told = {"weights": weights, "schedule": {way: 40}, "learning_rate": 0.02}
+    trained = trainer("shared-response", **told).run()
+    assert trained.history[-1]["loss_excess"] < 1e-2 * trained.history[0]["loss_excess"]
+    water, other = (frame.structure for frame in frames(2, 20))
+    pair = Structure(torch.cat([water.numbers] * 2), torch.cat([water.positions, other.positions + 500.0]))
+    assert abs(float(trained.model(pair).charges[:3].sum())) < 2e-3
+    with pytest.raises(ValueError, match="`weights` must have excess for models with `SharedExcess` alone, got QEq"):
+        trainer(**told)
+
+
 def test_labels_that_nothing_can_learn_stop_the_training():
     with pytest.raises(TrainingError, match="labels that the model's own weights change, got charges of local"):
         trainer("local", weights={"multipoles": 1.0}, schedule={"implicit": 2}).run()

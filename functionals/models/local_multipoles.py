@@ -40,8 +40,13 @@ class SharedExcess(nn.Module):
         """Coefficients that add up to the total charge of each structure."""
         p = self.multipoles(structure)
         f = torch.ones_like(p[:, :1]) if self.shares is None else self.shares(structure)
-        excess = (structure.total(p[:, 0]) - structure.charge) / structure.total(f[:, 0])
-        return p - nn.functional.pad(f, (0, p.shape[1] - f.shape[1])) * excess[structure.index, None]
+        each = self.excess(structure, p) / structure.total(f[:, 0])
+        return p - nn.functional.pad(f, (0, p.shape[1] - f.shape[1])) * each[structure.index, None]
+
+    def excess(self, structure: Structure, p: Tensor | None = None) -> Float[Tensor, " n_structures"]:
+        """sum_j q~_j - Q, e: what all atoms share, however far apart they are."""
+        p = self.multipoles(structure) if p is None else p
+        return structure.total(p[:, 0]) - structure.charge
 
 
 def LocalMultipoles(multipoles: Callable[[Structure], Tensor], width: ParameterLike, lmax: int = 1) -> Model:

@@ -111,7 +111,7 @@ class Settings(_Strict):
     """How to train, whatever the model and the data.
 
     Args:
-        weights: of the squared errors of labels, by the names of `QUANTITIES` and "stationarity"; those left out do not count.
+        weights: of the squared errors of labels, by the names of `QUANTITIES` and `EXTRA`; those left out do not count.
         huber: errors of more than so many of their scales count linearly, not squared, lest a few frames far from the others
             decide; None: all are squared.
         schedule: epochs of each way to train, in this order.

@@ -16,6 +16,7 @@ from cgdft.learning.training.config import WEIGHTS
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import Evaluation, evaluate
+from cgdft.learning.training.loss import EXTRA
 from cgdft.learning.training.saving import environment_of, load, metadata
 from cgdft.model import Model
 
@@ -83,7 +84,7 @@ def _told(config: Mapping[str, Any]) -> set[str]:
     """From what a model was learnt, by the config of its training."""
     weights = {name: weight for name, weight in config["weights"].items() if weight}
     own = learnt_from(config["architecture"]) if weights == WEIGHTS else ()
-    return {*(own or weights)} - {"stationarity"}
+    return {*(own or weights)} - EXTRA.keys()
 
 
 def _of_elements(frames: FrameSet, elements: Sequence[str]) -> FrameSet:

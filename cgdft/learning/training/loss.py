@@ -13,8 +13,9 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES, parts_of, scale_of
 from cgdft.learning.training.prediction import Prediction
 
-#: What else than a label may have a weight: residuals of the direct way, with what counts as one.
-EXTRA = {"stationarity": 1e-2}
+#: What else than a label may have a weight, with what counts as one: residuals of the direct way, and what of the total charge
+#: `SharedExcess` shares, e, of which what is far apart would take its part.
+EXTRA = {"stationarity": 1e-2, "excess": 5e-3}
 
 
 def compared(prediction: Prediction, quantity: str, which: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:

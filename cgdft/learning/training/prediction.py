@@ -12,6 +12,7 @@ from cgdft.density import Density
 from cgdft.derivatives.chord_newton import respond
 from cgdft.derivatives.observables import Observables, Undefined
 from cgdft.derivatives.probe import Probe
+from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import Model
@@ -131,7 +132,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                     both = (lambda rx, rl: (rx, torch.zeros_like(rl)),) * 2
                 probe = replace(Probe.of(problem, by), **changes)
                 response = respond(problem, probe, x, multipliers, both, order if len(x) else 0, economical=True)
-                return Prediction(batch, response, x, failed, {})
+                return Prediction(batch, response, x, failed, shared(model, structure))
         failed |= {batch.frames[s].name: minimum.status[s].value for s in bad}
         if len(bad) == len(batch):
             raise SolverError(f"no frame of a batch has a minimum: {failed}", minimum.status, minimum.history)
@@ -145,6 +146,12 @@ def moved(batch: Batch, wanted: Sequence[str]) -> tuple[Structure, dict[str, Ten
     changes = {name: torch.zeros_like(one).requires_grad_(name in by) for name, one in like.items()}
     with torch.enable_grad():
         return structure.deformed(**changes), changes
+
+
+def shared(model: Model, structure: Structure) -> dict[str, Tensor]:
+    """What each `SharedExcess` of a model shares in each structure, "excess", e, (n,); nothing without any."""
+    found = [module.excess(structure) for module in model.modules() if isinstance(module, SharedExcess)]
+    return {"excess": torch.cat(found)} if found else {}
 
 
 def changed(response: Observables, changes: dict[str, Tensor]) -> Observables:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cgdft.derivatives.observables import Observables
 from cgdft.derivatives.probe import Probe
 from cgdft.learning.data.frames import Batch
-from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved
+from cgdft.learning.training.prediction import Prediction, at_density, changed, minimised, moved, shared
 from cgdft.model import Model
 from cgdft.naming import few
 from cgdft.problems.minimisation import Minimisation
@@ -45,7 +45,8 @@ def direct(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor | No
             assert isinstance(still, Minimisation)
             x, multipliers = still.answered(p)
             response = _of_modes(problem, response, x, multipliers)
-    return Prediction(batch, changed(response, changes), None, {}, {"stationarity": departure})
+        extra = {"stationarity": departure, **shared(model, structure)}
+    return Prediction(batch, changed(response, changes), None, {}, extra)
 
 
 def unrolled(steps: int = 20) -> Way:
@@ -76,7 +77,8 @@ def unrolled(steps: int = 20) -> Way:
             multipliers = rows.multipliers(slope)
             value = problem.value(x, multipliers, probe)
             response = Observables(problem, probe, rho, multipliers, value, problem.work(rho), x)
-        return Prediction(batch, changed(response, changes), x.detach(), {}, {})
+            extra = shared(model, structure)
+        return Prediction(batch, changed(response, changes), x.detach(), {}, extra)
 
     return way
 

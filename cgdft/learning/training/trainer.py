@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from cgdft.ansatz import Fixed
 from cgdft.derivatives.observables import Undefined
+from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.data.units import SHOWN
@@ -101,6 +102,8 @@ class Trainer:
         self.train, self.validation = as_set(train, "train"), as_set(validation, "validation")
         self.weights = {name: weight for name, weight in self.settings.weights.items() if weight}
         size, workers = self.settings.batch_size, self.settings.workers
+        if "excess" in self.weights and not any(isinstance(module, SharedExcess) for module in model.modules()):
+            raise ValueError(f"`weights` must have excess for models with `SharedExcess` alone, got {model.name}; leave it out")
         self.batches = batches(
             self.train, size, environment.cutoff, self.world, shuffle=True, seed=self.settings.seed, workers=workers
         )
