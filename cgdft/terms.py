@@ -273,11 +273,11 @@ def term(
     return make
 
 
-def checked_energy(term: Term, rho: Density) -> Tensor:
-    """The term's energy, once its shape and values are seen to be right.
+def stated_energy(term: Term, rho: Density) -> Tensor:
+    """The term's energy, once its shape is seen to be right.
 
     Raises:
-        ValueError: the shape is not (n_structures,), with what to do; or a value is not a number.
+        ValueError: the shape is not (n_structures,), with what to do.
     """
     before = rho.coefficients._version
     energy = term.energy(rho)
@@ -290,6 +290,12 @@ def checked_energy(term: Term, rho: Density) -> Tensor:
             f"the energy of `{term.name}` must be (n_structures,) = {expected}, got {got}; return rho.total(x) for x of one "
             f"value per atom"
         )
+    return energy
+
+
+def checked_energy(term: Term, rho: Density) -> Tensor:
+    """The same, once its values are seen to be numbers; else a ValueError."""
+    energy = stated_energy(term, rho)
     if not finite(energy):
         require_bounded(rho)
         raise ValueError(f"the energy of `{term.name}` must be finite, got {energy.detach().tolist()}; check its parameters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
@@ -20,10 +21,12 @@ from cgdft.solver import (
     require_stationary,
     saddle_point_inverse,
 )
-from cgdft.solvers.factors import factorise
+from cgdft.solvers.factors import Factors, ModeFactors, factorise
 
 #: Solves with the same factors at most, each of what the last ones left.
 REFINED = 6
+#: Condition number from which three digits are left of sixteen.
+LOST_DIGITS = 1e13
 #: What there is to say where a response is driven along directions without curvature.
 SINGULAR = (
     "the linear response has no solution: something moves at no cost, as in a conductor (charges around a cell through bonds "
@@ -54,6 +57,8 @@ class Direct(Solver):
             met = norm <= 1e-9 * first + 1e3 * floor
             if (norm <= floor).all() or (step > 1 and (not factors.rough or (norm <= 1e-13 * first + 1e3 * floor).all())):
                 break
+        if factors.rough:
+            _warn_of_lost_digits(factors)
         unbounded = factors.negative | ~met
         require_stationary(problem, x, met | factors.negative | factors.singular)
         status = [Status.UNBOUNDED if bad else Status.CONVERGED for bad in unbounded.tolist()]
@@ -82,3 +87,15 @@ class Direct(Solver):
             return y
 
         return saddle_point_inverse(problem, x, solve)
+
+
+def _warn_of_lost_digits(factors: Factors | ModeFactors) -> None:
+    """Of a Hessian so nearly singular that what is solved for has few digits, or none."""
+    condition = factors.condition() if isinstance(factors, Factors) else factors.lower.new_zeros(0)
+    if (condition > LOST_DIGITS).any():
+        s = int(condition.argmax())
+        warnings.warn(
+            f"the functional is nearly flat: its Hessian in structure {s} has a condition number of {condition[s]:.0e} or "
+            "more, which leaves few digits to the density; give it hardnesses, or Gaussians narrower than their distances",
+            stacklevel=2,
+        )

@@ -20,9 +20,12 @@ from torch import Tensor
 
 from cgdft.problems.constraint_rows import ConstraintRows
 from cgdft.problems.minimisation import Minimisation
+from cgdft.slopes import askew
 
 #: Ratio of pivots of a Cholesky factor from which so much is lost that solutions are refined.
 ROUGH = 1e3
+#: Of the condition number, which they have to within one or two orders.
+INVERSE_ITERATIONS = 4
 
 
 def factorise(problem: Minimisation, x: Tensor) -> Factors | ModeFactors:
@@ -155,6 +158,15 @@ class Factors:
     def singular(self) -> Tensor:
         """(n_structures,)."""
         return self._where({s for s, (_, keep, _) in self._spectra.items() if not keep.all()})
+
+    def condition(self) -> Tensor:
+        """|A| |A^-1| of the scaled Hessian of each structure, (n_structures,), rather too low, by some inverse iterations."""
+        unit = askew(self.scale)[..., None]
+        for _ in range(INVERSE_ITERATIONS):
+            unit = unit / unit.norm(dim=1, keepdim=True).clamp(min=1e-300)
+            unit = torch.cholesky_solve(unit, self.lower)
+        largest = (self.lower @ self.lower.transpose(1, 2)).abs().sum(2).amax(1)
+        return largest * unit.norm(dim=1)[:, 0]
 
     def _where(self, structures: set[int]) -> Tensor:
         return torch.tensor([s in structures for s in range(self.rows.n)], device=self.lower.device)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cgdft.problems.minimisation import RUNAWAY, Minimisation
+from cgdft.problems.minimisation import FALLEN, RUNAWAY, Minimisation
 from cgdft.solver import Inverse, Minimum, Solver, Status, beginning, check_settings, norm_scale
 from cgdft.solvers.cg import CG
 from cgdft.solvers.curvature import negative_curvature
@@ -58,6 +58,7 @@ class Newton(Solver):
         rows = problem.rows
         x, gradient, scale = beginning(problem, start)
         energy = problem.objective(x)
+        lowest = energy - FALLEN * problem.structure.counts
         history = [norm_scale(problem, gradient)[0]]
         runaway = torch.zeros(problem.n, dtype=torch.bool, device=x.device)
         stuck = runaway.clone()
@@ -90,10 +91,11 @@ class Newton(Solver):
                     step = torch.where(held[rows.index], step, other)
                 step = torch.where(done[rows.index], 0.0, step)
             moving = ~done | saddle
-            x, energy, moved = _line_search(problem, x, energy, gradient, step, moving, saddle)
+            found, energy, moved = _line_search(problem, x, energy, gradient, step, moving, saddle)
             stuck = stuck | (moving & ~moved)
+            runaway = runaway | (rows.largest(found) > RUNAWAY) | (energy < lowest)
+            x = torch.where(runaway[rows.index], x, found)
             gradient = problem.gradient(x)
-            runaway = runaway | (rows.largest(x) > RUNAWAY) | ~torch.isfinite(energy)
             history.append(norm_scale(problem, gradient)[0])
         norm, floor = norm_scale(problem, gradient)
         met = norm <= 1e2 * (max(self.tolerance, problem.rounding) * scale + floor)
@@ -147,7 +149,7 @@ def _line_search(
     step = torch.where((slope > 0)[rows.index], -step, step)
     slope = -slope.abs()
     slack, noise = (part * (1 + energy.abs()) for part in (1e-14, UNCLEAR))
-    t = torch.where(moving, 1.0, torch.zeros_like(energy))
+    t = torch.where(moving, (RUNAWAY / rows.largest(step).clamp(min=RUNAWAY)), 0.0)
     search = moving.clone()
     best, best_energy = x, energy
     for _ in range(50):

@@ -1,10 +1,14 @@
 """A structure of a batch whose solve fails: it is named, and the others have all that they have without it."""
 
+import warnings
+
 import pytest
 import torch
+from ase.build import molecule
 
+import cgdft
 from cgdft import Model, Multipoles, SolverError, Status, Structure
-from cgdft.functionals import Electronegativity, Hardness, Hartree
+from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
 from cgdft.solvers import CG, Newton
 
 
@@ -39,3 +43,35 @@ def test_failure_of_one_member_leaves_the_others_their_derivatives(solver):
     for one in (*asked, both.chemical_potential):
         assert bool(one[0].isfinite().all())
         assert bool(one[1].isnan().all())
+
+
+@cgdft.term
+def falling(rho, k=0.0):
+    return rho.total(-k * torch.exp(-2 * rho.charges))
+
+
+@cgdft.term(local=True)
+def falling_locally(rho, k=0.0):
+    return rho.total(-k * torch.exp(-2 * rho.charges))
+
+
+@pytest.mark.parametrize("k", [0.02, 0.5, 50.0])
+@pytest.mark.parametrize("term", [falling, falling_locally])
+def test_an_energy_that_falls_without_end_is_told_of_its_structure_alone(term, k):
+    """Long before it overflows; that its exponential does is not the parameters' fault."""
+    water, hcl = (Structure.from_ase(molecule(name)) for name in ("H2O", "HCl"))
+    found = (QEq() + term(k={"H": 0.0, "O": 0.0, "Cl": k}))(Structure.batch([water, hcl]), throw=False)
+    assert found.status == [Status.CONVERGED, Status.UNBOUNDED]
+    assert found.charges[:3].tolist() == pytest.approx(QEq()(water).charges.tolist(), abs=1e-9)
+    shallow = (QEq() + term(k={"H": 0.0, "Cl": 0.005}))(hcl)  # a minimum beside the abyss
+    assert shallow.status == [Status.CONVERGED]
+
+
+def test_a_hessian_that_leaves_no_digits_is_told():
+    grid = 1.5 * torch.cartesian_prod(*[torch.arange(4.0, dtype=torch.float64)] * 3)
+    wide, narrow = (Model(Hartree() + Electronegativity(0.1), Multipoles(width=width)) for width in (4.0, 1.5))
+    with pytest.warns(UserWarning, match="nearly flat: its Hessian in structure 0 has a condition number of 1e"):
+        wide(Structure([3] * 64, grid))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        narrow(Structure([3] * 64, grid))

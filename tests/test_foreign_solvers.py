@@ -1,5 +1,6 @@
 """What a user's solver returns is looked at: charges, gradient, potentials, the linear problem, starts."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -18,6 +19,11 @@ class Soft(cgdft.GrandPotential):
     def forward(self, structure, v):
         chi = torch.where(structure.numbers == 8, 0.32, 0.26)
         return -structure.total((v[:, 0] + chi) ** 2 / 1.2)
+
+
+@cgdft.term
+def overflowing(rho, k=1.0):
+    return rho.total(k * torch.exp(rho.charges))
 
 
 class Wrong(cgdft.Solver):
@@ -106,8 +112,11 @@ def value(solution, ask):
 
 
 def test_a_solver_that_runs_away_is_not_blamed_on_a_term(structures):
+    problem, far = QEq().problem(structures["water"]), torch.tensor([1e160, -1e160, 0.0], dtype=torch.float64)
+    assert problem.objective(far).tolist() == [math.inf]
+    rough = (QEq() + overflowing(k=1.0)).problem(structures["water"])
     with pytest.raises(ValueError, match="the solver must not leave all bounds"):
-        QEq().problem(structures["water"]).objective(torch.tensor([1e160, -1e160, 0.0], dtype=torch.float64))
+        rough.gradient(far)
 
 
 def test_failures_without_numbers_are_those_of_their_structures(structures):

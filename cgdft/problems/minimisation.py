@@ -16,7 +16,7 @@ from cgdft.finite import finite
 from cgdft.functional import Functional
 from cgdft.problems.problem import Problem, Residual
 from cgdft.slopes import slope, slopes
-from cgdft.terms import Term, require_bounded
+from cgdft.terms import Term, require_bounded, stated_energy
 
 if TYPE_CHECKING:
     from cgdft.derivatives.probe import Probe
@@ -29,6 +29,8 @@ DIRECT = 3000
 LARGE_TOLERANCE = 1e-10
 #: A coefficient beyond this (e, e bohr, ...) means that the energy has no minimum.
 RUNAWAY = 1e4
+#: So does an energy that falls by more than this (hartree per atom) from where a solver began.
+FALLEN = 1e4
 
 
 class Minimisation(Problem):
@@ -49,9 +51,11 @@ class Minimisation(Problem):
         return Direct() if matrix and self.side <= DIRECT else CG(tolerance=LARGE_TOLERANCE)
 
     def objective(self, x: Float[Tensor, " n_x"]) -> Float[Tensor, " n_structures"]:
-        """What is minimised: E, less the work of the batteries."""
+        """What is minimised: E, less the work of the batteries; infinite where E is no number: a step there went too far."""
         rho = self.density(x)
-        return self.functional.energy(rho) + self.space.energy(x, self.n) - self.work(rho)
+        energy = sum((stated_energy(term, rho) for term in self.functional), x.new_zeros(self.n))
+        energy = energy + self.space.energy(x, self.n) - self.work(rho)
+        return energy if finite(energy) else torch.where(energy.isfinite(), energy, torch.inf)
 
     def lagrangian(
         self, x: Float[Tensor, " n_x"], multipliers: Float[Tensor, "n_structures n_rows"]
