@@ -5,8 +5,9 @@ import torch
 from ase.build import molecule
 
 import cgdft
-from cgdft import GrandPotential, Model, Multipoles, Response, ResponseLaw, Structure, Term
+from cgdft import Density, GrandPotential, Model, Multipoles, Response, ResponseLaw, Structure, Term
 from cgdft.ase import CGDFT
+from cgdft.checks.declared import lacks
 from cgdft.electrostatics.coulomb import Coulomb, Sites
 from cgdft.functionals import Electronegativity, Hartree, QEq
 
@@ -131,3 +132,42 @@ def test_sites_of_a_structure_adjoin():
     sites = Sites(torch.cat([both.positions, both.positions + 0.3]), torch.cat([both.index] * 2), torch.ones(8, dtype=D), 0)
     with pytest.raises(ValueError, match="`sources` must have the sites of each structure beside each other"):
         Coulomb(both, sites)
+
+
+LACKING = {
+    "dipoles": (lambda rho, k: (rho.dipoles**2).sum(1), Multipoles(1, width=1.0)),
+    "dipoles and quadrupoles": (lambda rho, k: rho.dipoles.sum(1) ** 2 * rho.quadrupoles[:, 0], Multipoles(2, width=1.0)),
+    "spin": (lambda rho, k: rho.spin_moments**2, Multipoles(0, width=1.0, spin=True)),
+}
+
+
+@pytest.mark.parametrize("name", LACKING)
+@pytest.mark.parametrize("flags", [{}, {"local": True}, {"local": True, "quadratic": True, "convex": True}])
+def test_terms_of_multipoles_that_a_basis_has_not(name, flags):
+    """They are silent zeros there; beside those that it has they may be."""
+    part, basis = LACKING[name]
+
+    @cgdft.term(**flags)
+    def bent(rho, k=0.5):
+        return rho.total(k * part(rho, k))
+
+    @cgdft.term
+    def both(rho, k=0.5):
+        return rho.total(k * (part(rho, k) + rho.charges**2))
+
+    with pytest.raises(
+        ValueError, match=rf"`bent` must be of multipoles that the basis has, got one of {name} alone.*lmax=0\) has"
+    ):
+        (QEq() + bent())(WATER)
+    (QEq() + both())(WATER)
+    known = basis.prepare(WATER)
+    assert not lacks(bent(), Density(WATER, known, torch.zeros(3, known.size, dtype=D)))
+
+
+def test_terms_of_the_structure_alone_ask_for_nothing():
+    @cgdft.term
+    def repulsion(rho, k=0.5):
+        i, j = torch.triu_indices(3, 3, 1)
+        return rho.total(k) + torch.exp(-(rho.structure.positions[i] - rho.structure.positions[j]).norm(dim=1)).sum()
+
+    assert float((QEq() + repulsion())(WATER).energy) > float(QEq()(WATER).energy)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Coefficients of a structure up to which the whole Hessian of a term is looked at.
 FEW = 100
+#: By l.
+SHELLS = ("charges", "dipoles", "quadrupoles")
 
 
 def check_declared(problem: Problem, x: Tensor) -> None:
@@ -29,6 +31,13 @@ def check_declared(problem: Problem, x: Tensor) -> None:
     wrong = problem.harmonic.misses(rho)
     if wrong is not None:
         raise ValueError(_not_local(wrong) if couples_atoms(wrong, rho) else _not_quadratic(wrong))
+    for term in (*problem.functional, *(problem.readout or ())):
+        if is_foreign(term) and (lacking := lacks(term, rho)):
+            raise ValueError(
+                f"`{term.name}` must be of multipoles that the basis has, got one of {' and '.join(lacking)} alone, which "
+                f"Multipoles(lmax={rho.basis.lmax}{', spin=True' if rho.basis.spin else ''}) has not: give the model a basis "
+                "with them, or leave the term out"
+            )
     for term in problem.readout or ():
         if type(term).gradient is Term.gradient and hides(term, rho):
             raise ValueError(_hidden(term))
@@ -45,13 +54,42 @@ def check_declared(problem: Problem, x: Tensor) -> None:
             )
 
 
+class Asked(Density):
+    """A density that knows what was asked of it that its basis has not."""
+
+    def shell(self, l: int) -> Tensor:  # noqa: E741
+        """As that of any density."""
+        if self.basis.lmax < l:
+            vars(self).setdefault("lacking", {})[SHELLS[l]] = None
+        return super().shell(l)
+
+    @property
+    def magnetisation(self) -> Tensor:
+        """As that of any density."""
+        if not self.basis.spin:
+            vars(self).setdefault("lacking", {})["spin"] = None
+        return super().magnetisation
+
+
+def lacks(term: Term, rho: Density) -> list[str]:
+    """What the basis has not, of a term that asks for it and, so far as autograd sees, depends on nothing else."""
+    with torch.enable_grad():
+        asked = Asked(rho.structure, rho.basis, rho.coefficients.detach().clone().requires_grad_(), rho.crossed)
+        unseen = _unseen(term.energy(asked).sum(), asked.coefficients)
+    return list(vars(asked).get("lacking", ())) if unseen else []
+
+
+def _unseen(energy: Tensor, p: Tensor) -> bool:
+    return not energy.requires_grad or torch.autograd.grad(energy, p, allow_unused=True)[0] is None
+
+
 def hides(term: Term, rho: Density) -> bool:
     """Whether a term's energy changes with the density where autograd sees no dependence."""
     p = rho.coefficients.detach()
     with torch.enable_grad():
         seen = p.clone().requires_grad_()
         energy = term.energy(rho.at(seen)).sum()
-        if energy.requires_grad and torch.autograd.grad(energy, seen, allow_unused=True)[0] is not None:
+        if not _unseen(energy, seen):
             return False
     moved = p + 0.1 * askew(p)
     change = term.energy(rho.at(moved)).sum() - energy.detach()
