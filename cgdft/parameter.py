@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from cgdft.structure import Structure
 
+#: In the name that a state_dict has for a number of a table, before that of its kind.
+NUMBERS = "numbers"
 #: What a parameter may be given as.
 ParameterLike = Union[
     float, Mapping[str, "float | Tensor"], Tensor, "Sequence[float]", "NDArray[Any]", "Callable[[Structure], Tensor]"
@@ -102,6 +104,31 @@ class Parameter(nn.Module, ABC):
     def literal(self, name: str) -> str:
         """How a kind is written in a table."""
         return repr(name)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """With the numbers of the table, of which torch knows nothing."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for kind, one in self.elements.items():
+            destination[f"{prefix}{NUMBERS}.{kind}"] = as_number(one, self.name).detach()
+
+    def _load_from_state_dict(
+        self,
+        state: Mapping[str, Any],
+        prefix: str,
+        metadata: Any,
+        strict: bool,
+        missing: list[str],
+        unexpected: list[str],
+        errors: list[str],
+    ) -> None:
+        found = len(unexpected)
+        super()._load_from_state_dict(state, prefix, metadata, strict, missing, unexpected, errors)
+        names = {f"{prefix}{NUMBERS}.{kind}": kind for kind in self.elements}
+        unexpected[found:] = [name for name in unexpected[found:] if name not in names]
+        missing += [name for name in names if strict and name not in state]
+        for name in names.keys() & state.keys():
+            self._check(state[name], f"`{self.name}` of {names[name]}")
+            self.elements[names[name]] = float(state[name])
 
     def _check(self, value: Tensor, what: str) -> None:
         check_range(value, what, self.positive, self.non_negative)

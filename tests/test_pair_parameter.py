@@ -4,7 +4,8 @@ import pytest
 import torch
 from ase.build import molecule
 
-from cgdft import PairParameter, Structure
+from cgdft import AtomParameter, PairParameter, Structure, Term
+from cgdft.functionals import QEq
 
 D = torch.float64
 METHANOL = Structure.from_ase(molecule("CH3OH"))  # C O H H H H
@@ -77,3 +78,32 @@ def test_what_is_refused_at_the_call():
         PairParameter(lambda structure, pairs: 1.0, "k")(METHANOL, PAIRS)
     with pytest.raises(ValueError, match="`k` must be greater than zero"):
         PairParameter(lambda structure, pairs: -pairwise(structure, pairs), "k", positive=True)(METHANOL, PAIRS)
+
+
+def test_numbers_of_tables_are_part_of_the_state():
+    """Of elements and of pairs; those that are missing or too many are told, and no number that must not be gets in."""
+
+    class Both(Term):
+        def __init__(self, eta, k):
+            super().__init__()
+            self.eta, self.k = AtomParameter(eta, "eta", positive=True), PairParameter(k, "k")
+
+        def energy(self, rho):
+            i, j = torch.triu_indices(3, 3, 1)
+            pairs = self.k(rho.structure, torch.stack([i, j], 1)) * rho.charges[i] * rho.charges[j]
+            return rho.total(self.eta(rho.structure) * rho.charges**2) + pairs.sum()
+
+    water = Structure.from_ase(molecule("H2O"))
+    one, two = (QEq() + Both({"O": k, "H": 2 * k}, {("O", "H"): k, ("H", "H"): 0.1}) for k in (0.1, 0.3))
+    energies = [float(model(water).energy) for model in (one, two)]
+    assert energies[0] != pytest.approx(energies[1])
+    state = one.state_dict()
+    assert not two.load_state_dict(state).missing_keys
+    assert float(two(water).energy) == pytest.approx(energies[0], abs=1e-12)
+    name = [name for name in state if name.endswith("eta.numbers.O")][-1]  # QEq has some, too
+    with pytest.raises(RuntimeError, match="Missing key.*eta.numbers.O"):
+        two.load_state_dict({key: value for key, value in state.items() if key != name})
+    with pytest.raises(RuntimeError, match="Unexpected key.*eta.numbers.C"):
+        two.load_state_dict({**state, name.replace(".O", ".C"): state[name]})
+    with pytest.raises(ValueError, match="`eta` of O must be greater than zero"):
+        two.load_state_dict({**state, name: -state[name]})

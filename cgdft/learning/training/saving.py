@@ -25,6 +25,7 @@ from cgdft.learning.training.architecture import build, code_of
 from cgdft.learning.training.domain import Guard, Ranges
 from cgdft.learning.training.untrained import numbers_of_elements
 from cgdft.model import Model
+from cgdft.parameter import NUMBERS
 from cgdft.structure import Structure
 from cgdft.writing import write_whole
 
@@ -257,10 +258,10 @@ def constructor(environment: MessagePassing) -> dict[str, Any]:
 
 
 def _distinct(model: nn.Module) -> dict[str, Tensor]:
-    """Weights and buffers that are not empty, each once, though an environment is part of many heads."""
+    """Weights and buffers that are not empty, each once, though an environment is part of many heads; no numbers of tables."""
     found: dict[tuple[int, torch.Size], tuple[str, Tensor]] = {}
     for name, tensor in model.state_dict().items():
-        if tensor.numel():
+        if tensor.numel() and NUMBERS not in name.split("."):
             found.setdefault((tensor.data_ptr(), tensor.shape), (name, tensor))
     return dict(found.values())
 
