@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cgdft.ansatz import Ansatz, CoefficientsLike, Free, coefficients_of
 from cgdft.basis import Multipoles
-from cgdft.checks.declared import check_declared
+from cgdft.checks.declared import check_charge, check_declared
 from cgdft.checks.registered import check_registered
 from cgdft.checks.returned import accepted
 from cgdft.checks.stated import check_stated
@@ -189,6 +189,7 @@ class Model(nn.Module):
                 minimum = accepted(minimum, problem, solver)
             if finite(minimum.x):
                 check_declared(problem, minimum.x)
+                check_charge(self.functional, problem, minimum.x)
                 check_stated(problem, minimum)
         failed = [s for s, status in enumerate(minimum.status) if status is not Status.CONVERGED]
         if failed and throw:

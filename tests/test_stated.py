@@ -171,3 +171,23 @@ def test_terms_of_the_structure_alone_ask_for_nothing():
         return rho.total(k) + torch.exp(-(rho.structure.positions[i] - rho.structure.positions[j]).norm(dim=1)).sum()
 
     assert float((QEq() + repulsion())(WATER).energy) > float(QEq()(WATER).energy)
+
+
+def test_a_term_of_the_total_charge_where_that_is_found():
+    class Charged(Term):
+        def energy(self, rho):
+            return rho.structure.charge**2 * rho.total(rho.charges**2)
+
+    class Found(Term):
+        def energy(self, rho):
+            return rho.total(rho.charges) ** 2 * rho.total(rho.charges**2)
+
+    (QEq() + Charged())(WATER)
+    with pytest.raises(
+        ValueError, match="`Charged` must not depend on structure.charge where charges are at a given potential"
+    ):
+        (QEq() + Charged()).at_potential(0.2)(WATER)
+    at = (QEq() + Found()).at_potential(0.2)(WATER)
+    total = float(at.charges.sum())
+    same = (QEq() + Charged())(WATER.charged(torch.tensor([total], dtype=D)))
+    assert at.charges.tolist() == pytest.approx(same.charges.tolist(), abs=1e-9)

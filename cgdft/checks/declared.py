@@ -13,6 +13,7 @@ from cgdft.slopes import askew, slope
 from cgdft.terms import Term
 
 if TYPE_CHECKING:
+    from cgdft.functional import Functional
     from cgdft.problems.minimisation import Minimisation
     from cgdft.problems.problem import Problem
 
@@ -104,6 +105,29 @@ def bends_down(term: Term, rho: Density) -> bool:
     v = askew(rho.coefficients)
     bent = term.curvature(rho)(v)
     return bool((v * bent).sum() < -1e-8 * (1e-6 + v.norm() * bent.norm()))
+
+
+def check_charge(functional: Functional, problem: Problem, x: Tensor) -> None:
+    """Raise a ValueError that names a user's term of the structure's total charge where a potential is given instead.
+
+    It would see another charge than the one that is found.
+    """
+    if not problem.held:
+        return
+    with torch.enable_grad():
+        charge = (problem.structure.charge.detach() + 0.1).requires_grad_()
+        structure = problem.structure.charged(charge)
+        for term in functional:
+            if not is_foreign(term):
+                continue
+            energy = term.prepare(structure, problem.basis).energy(
+                Density(structure, problem.basis, problem.density(x).coefficients)
+            )
+            if slope(energy, charge).any():
+                raise ValueError(
+                    f"`{term.name}` must not depend on structure.charge where charges are at a given potential, which finds "
+                    "their sum: take rho.total(rho.charges)"
+                )
 
 
 def check_quadratic(problem: Minimisation, x: Tensor) -> None:
