@@ -102,6 +102,8 @@ class Model(nn.Module):
         readout = None if self.readout is None else self.readout + term
         return self.replace(functional=functional, readout=readout, name=f"{self.name} + {_names(term)}")
 
+    __radd__ = __add__
+
     def replace(self, **changes: Any) -> Model:
         """The same model with some of its constructor's arguments changed."""
         kept = {

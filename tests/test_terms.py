@@ -321,7 +321,9 @@ def test_what_a_check_says(structures):
     assert check_term(logarithm(), structures["water"])
 
 
-def test_terms_are_added_as_numbers_are():
+def test_terms_are_added_as_numbers_are(structures):
     assert [one.name for one in sum([Hartree(), Hardness(1.0)])] == ["Hartree", "Hardness"]
+    before, after = (one(structures["water"]).energy.tolist() for one in (Hardness(0.1) + QEq(), QEq() + Hardness(0.1)))
+    assert before == after
     with pytest.raises(TypeError, match="what is added must be a cgdft.Term or Functional, got 1"):
         1 + Hartree()
