@@ -310,15 +310,83 @@ def logarithm(rho):
     return rho.total(torch.log(rho.charges + 0.5) ** 2)
 
 
+@cgdft.term(local=True)
+def of_the_total(rho, k=0.1):
+    """Which couples all atoms."""
+    return rho.total(k * rho.charges) ** 2
+
+
+@cgdft.term
+def detached(rho):
+    """Not seen by torch."""
+    return rho.total(rho.charges.detach() ** 2)
+
+
+@cgdft.term
+def half_detached(rho):
+    return rho.total(rho.charges * rho.charges.detach())
+
+
+@cgdft.term
+def through_numpy(rho):
+    return torch.tensor([float((rho.charges.detach().numpy() ** 2).sum())], dtype=torch.float64)
+
+
+@cgdft.term
+def of_one_structure(rho):
+    """However many there are."""
+    return (rho.charges**2).sum()[None]
+
+
+@cgdft.term(convex=True)
+def far_from_convex(rho):
+    """Near no density it is."""
+    return rho.total(1 - rho.charges.cos())
+
+
+class AboveItself(cgdft.Term):
+    def energy(self, rho):
+        return 0.1 * rho.total(rho.charges) ** 2
+
+    def lower_bound(self, rho, neutral):
+        return torch.ones_like(rho.coefficients)
+
+
 def test_what_a_check_says(structures):
+    unseen = "first derivative by the density: .* no numpy, no detach"
     for term, match in (
         (step(), "continuity of the density"),
         (within_reach(), "nothing to check: its energy is zero"),
         (noise(), "repetition"),
+        (of_the_total(), "its second derivatives couple atoms: leave local=True out"),
+        (detached(), unseen),
+        (half_detached(), unseen),
+        (through_numpy(), unseen),
+        (far_from_convex(), "bends downwards at some density: leave convex=True out"),
+        (AboveItself(), "stated least: .* leave a lower_bound of its own out"),
     ):
         with pytest.raises(AssertionError, match=match):
             check_term(term, structures["water"])
+    with pytest.raises(ValueError, match=r"must be \(n_structures,\) = \(2,\), got shape \(1,\)"):
+        check_term(of_one_structure(), structures["water"])
     assert check_term(logarithm(), structures["water"])
+
+
+def test_parameters_per_pair_go_with_the_order(structures):
+    """As those per atom do: `PairParameter` of one number a pair."""
+
+    class Paired(cgdft.Term):
+        def __init__(self):
+            super().__init__()
+            self.k = cgdft.PairParameter(torch.tensor([0.1, 0.2, 0.3]), "k")
+
+        def energy(self, rho):
+            pairs = torch.tensor([[0, 1], [0, 2], [1, 2]])
+            i, j = pairs.T
+            each = self.k(rho.structure, pairs) * rho.charges[i] * rho.charges[j]
+            return each.new_zeros(1).index_add(0, rho.structure.index[i], each)
+
+    check_term(Paired(), structures["water"])
 
 
 def test_terms_are_added_as_numbers_are(structures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from cgdft.structure import Structure
 
@@ -15,6 +16,12 @@ TURN = torch.linalg.matrix_exp(torch.tensor([[0.0, -0.7, 0.4], [0.7, 0.0, -1.1],
 def inversion(structure: Structure) -> Structure:
     """Its image at the origin: the cell is its own."""
     return structure.holding(positions=-structure.positions)
+
+
+def stretched(structure: Structure, part: Tensor) -> Structure:
+    """All distances, and the cell, longer by a part of them, ()."""
+    strain = part * torch.eye(3, dtype=torch.float64).to(structure.cell)
+    return structure.deformed(torch.zeros_like(structure.positions), strain.expand(len(structure), 3, 3))
 
 
 def beside(structure: Structure, other: Structure, away: Sequence[float]) -> Structure:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,12 +12,15 @@ from cgdft.basis import Multipoles
 from cgdft.density import Density
 from cgdft.electrostatics.multipole import rotation
 from cgdft.finite import finite
-from cgdft.parameter import AtomParameter
-from cgdft.slopes import slope
+from cgdft.slopes import askew, slope
 from cgdft.structure import Structure, require_structure
 from cgdft.terms import MADE, Term, checked_energy
-from cgdft.testing.structures import TURN, doubled, inversion
+from cgdft.testing.causes import cause, per_atom, told
+from cgdft.testing.jumps import largest_jump
+from cgdft.testing.structures import TURN, doubled, inversion, stretched
 
+#: Of differences of energies, a part of what is random.
+STEP = 1e-3
 #: What to do where a check of this name, or one that begins so, fails.
 REMEDIES = {
     "repetition": "a term must give the same each time; draw random numbers once, in its __init__",
@@ -31,10 +33,14 @@ REMEDIES = {
     "gradient": "leave a gradient of its own out, or make it the derivative of the energy",
     "curvature": "leave a curvature of its own out, or make it the second derivative of the energy",
     "first derivative": "torch must see all of the energy: no numpy, no detach, no operation in place",
+    "second derivative": "torch must see all of the energy and of its derivative: no numpy, no detach, no operation in place",
     "kink": "the energy must be smooth where there is no density",
     "continuity of the density": "what begins or ends at a density must do so smoothly",
     "continuity": "what ends at a distance must go to zero there",
-    "declared": "leave the declaration out",
+    "declared quadratic": "its second derivatives change with the density: leave quadratic=True out",
+    "declared local": "its second derivatives couple atoms: leave local=True out",
+    "declared convex": "it bends downwards at some density: leave convex=True out",
+    "stated least": "leave a lower_bound of its own out, or make it nowhere above the second derivative of the energy",
 }
 
 
@@ -81,15 +87,15 @@ def check_term(
         error = float((got - expected).detach().abs().max()) / scale if expected.numel() else 0.0
         errors[what] = error
         if not error <= allowed:
-            remedy = next((f"; {text}" for name, text in REMEDIES.items() if what.startswith(name)), "")
-            remedy = remedy if finite(got) else "; there is a root or norm at zero, or an angle of a line: make it smooth there"
-            raise AssertionError(
-                f"{term.name}: {what}: expected {_few(expected)}, got {_few(got)} (relative error {error:.2e}){remedy}"
-            )
+            why = cause(what, got, error, term, REMEDIES)
+            raise AssertionError(f"{term.name}: {what}: {told(got, expected)} (relative error {error:.2e}){why}")
 
     energy = checked_energy(term, rho)
     compare("repetition", term.energy(rho), energy, 1e-12)
-    per_atom = any(isinstance(m, AtomParameter) and m.value is not None and m.value.ndim == 1 for m in term.modules())
+    gradient, way = Term.gradient(term, rho), extent * askew(p)
+    sides = [term.energy(rho.at(p + k * STEP * way)).sum() for k in (-2, -1, 0, 1, 2)]
+    compare("first derivative by the density", (gradient * way).sum(), _first(sides))
+    numbered = per_atom(term) or per_atom(basis)
     if not term.external:
         moved = structure.deformed(torch.full_like(structure.positions, 1.7), torch.zeros_like(structure.cell))
         compare("translation", term.energy(Density(moved, basis, p)), energy)
@@ -108,11 +114,11 @@ def check_term(
         away = (cells[:, None].to(structure.cell) @ structure.cell[structure.index])[:, 0]
         elsewhere = structure.deformed(away, torch.zeros_like(structure.cell))
         compare("atoms in other cells", term.energy(Density(elsewhere, basis, p)), energy)
-        if term.extensive and not (term.external or per_atom) and len(structure) == 1:
+        if term.extensive and not (term.external or numbered) and len(structure) == 1:
             for axis in torch.nonzero(structure.pbc[0]).flatten().tolist():
                 larger = Density(doubled(structure, axis), basis, p.repeat(2, 1))
                 compare(f"supercell along axis {axis}", term.energy(larger), 2 * energy)
-    if not per_atom and len(structure) == 1:
+    if not numbered and len(structure) == 1:
         order = torch.randperm(structure.n_atoms, generator=generator)
         permuted = structure.holding(numbers=structure.numbers[order], positions=structure.positions[order])
         compare("permutation", term.energy(Density(permuted, basis, p[order])), energy)
@@ -120,9 +126,8 @@ def check_term(
         for what, more in (("batch", other), ("batch of unlike structures", doubled(other))):
             both, q = Structure.batch([structure, more]), extent * random(more.n_atoms, basis.size)
             alone = torch.cat([energy, term.energy(Density(more, basis, q))])
-            compare(what, term.energy(Density(both, basis, torch.cat([p, q]))), alone)
+            compare(what, checked_energy(term, Density(both, basis, torch.cat([p, q]))), alone)
 
-    gradient = Term.gradient(term, rho)
     if not energy.any() and not gradient.any():
         raise AssertionError(
             f"{term.name}: nothing to check: its energy is zero on {structure!r}, whatever the density; try a structure where "
@@ -130,12 +135,16 @@ def check_term(
         )
     prepared = term.prepare(structure, rho.basis)
     compare("prepared energy", prepared.energy(rho), energy)
+    whole = Term.hessian(_by_autograd(term), rho)
+    if term.local:
+        atom = torch.arange(whole.shape[1], device=p.device) // basis.size
+        compare("declared local", whole, whole * (atom[:, None] == atom))
     for name, one in (("term", term), ("prepared term", prepared)):
         compare(f"gradient of the {name}", one.gradient(rho), gradient)
         v = random(*p.shape)
         compare(f"curvature of the {name}", one.curvature(rho)(v), Term.curvature(_by_autograd(term), rho)(v))
     hessian = prepared.hessian(rho)
-    compare("hessian", hessian, Term.hessian(_by_autograd(term), rho))
+    compare("hessian", hessian, whole)
     compare("symmetry of the hessian", hessian, hessian.transpose(1, 2))
 
     # where solvers begin: with no density at all
@@ -159,25 +168,26 @@ def check_term(
         there = basis.prepare(at)
         return term.prepare(at, there).energy(Density(at, there, p + t * dp)).sum()
 
-    jump = _largest_jump(lambda t: term.energy(Density(structure, basis, (1 + t) * p)).sum(), reach=0.95, points=41)
+    def scaled(t: Tensor) -> Tensor:
+        return term.energy(Density(structure, basis, (1 + t) * p)).sum()
+
+    def in_reach(t: Tensor) -> Tensor:
+        return term.energy(Density(stretched(structure, t), basis, p)).sum()
+
+    enough = 1e-4 * tolerance
+    jump = largest_jump(scaled, reach=0.95, points=41, enough=enough)
     compare("continuity of the density", energy.sum() + jump, energy.sum())
-    _check_line("term", along, compare)
-    _check_line("prepared term", prepared_along, compare)
-    if not per_atom and not term.external:
-        stretch = torch.eye(3, dtype=p.dtype).expand(len(structure), 3, 3)
-        still = torch.zeros_like(structure.positions)
-        jump = _largest_jump(lambda t: term.energy(Density(structure.deformed(still, t * stretch), basis, p)).sum())
+    _check_line("term", along, compare, tolerance)
+    _check_line("prepared term", prepared_along, compare, tolerance)
+    if not numbered and not term.external:
+        jump = largest_jump(in_reach, enough=enough)
         compare("continuity", energy.sum() + jump, energy.sum())
 
     if term.quadratic:
         compare("declared quadratic", prepared.hessian(Density(structure, rho.basis, extent * random(*p.shape))), hessian)
-    if term.local:
-        blocks = hessian.reshape(len(structure), -1, basis.size, hessian.shape[1] // basis.size, basis.size)
-        whole = Term.hessian(_by_autograd(term), rho).reshape(blocks.shape)
-        compare("declared local", whole, blocks)
     if prepared.convex or (term.convex and bool((structure.pbc.all(1) | ~structure.pbc.any(1)).all())):
-        for _ in range(3):
-            values = torch.linalg.eigvalsh(prepared.hessian(Density(structure, rho.basis, extent * random(*p.shape))))
+        for some in (p, nothing, -p, 2 * p, -2 * p, *(extent * random(*p.shape) for _ in range(3))):
+            values = torch.linalg.eigvalsh(prepared.hessian(rho.at(some)))
             compare("declared convex", values.clamp(max=0.0), torch.zeros_like(values))
     for neutral in () if term.local else (False, True):
         least = prepared.lower_bound(rho, neutral)
@@ -204,36 +214,23 @@ def _within(term: Term, structure: Structure, basis: Multipoles, p: Tensor) -> T
     return p
 
 
-def _largest_jump(along: Callable[[Tensor], Tensor], reach: float = 0.15, points: int = 13) -> float:
-    """What of a function's change its derivative does not explain, where most is unexplained, in ever smaller steps."""
-
-    def at(t: float) -> tuple[float, float, float]:
-        x = torch.tensor(t, dtype=torch.float64, requires_grad=True)
-        value = along(x)
-        return t, float(value.detach()), float(slope(value, x))
-
-    def unexplained(one: tuple[float, float, float], two: tuple[float, float, float]) -> float:
-        return two[1] - one[1] - 0.5 * (two[0] - one[0]) * (one[2] + two[2])
-
-    line = [at(-reach + 2 * reach * k / (points - 1)) for k in range(points)]
-    one, two = max(pairwise(line), key=lambda pair: abs(unexplained(*pair)))
-    for _ in range(12):
-        middle = at(0.5 * (one[0] + two[0]))
-        one, two = max(((one, middle), (middle, two)), key=lambda pair: abs(unexplained(*pair)))
-    return unexplained(one, two)
-
-
-def _check_line(name: str, along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None]) -> None:
+def _check_line(
+    name: str, along: Callable[[Tensor], Tensor], compare: Callable[[str, Tensor, Tensor, float], None], tolerance: float
+) -> None:
     t = torch.zeros((), dtype=torch.float64, requires_grad=True)
     value = along(t)
     first = slope(value, t, graph=True)
     curvature = slope(first, t)
     with torch.no_grad():
-        h = 1e-3
-        e = [along(torch.tensor(k * h, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]
-        compare(f"first derivative of the {name}", first, (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * h), 1e-6)
-        bent = (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * h**2)
-        compare(f"second derivative of the {name}", curvature, bent, 1e-5)
+        e = [along(torch.tensor(k * STEP, dtype=torch.float64)) for k in (-2, -1, 0, 1, 2)]
+        compare(f"first derivative of the {name}", first, _first(e), tolerance)
+        bent = (-e[0] + 16 * e[1] - 30 * e[2] + 16 * e[3] - e[4]) / (12 * STEP**2)
+        compare(f"second derivative of the {name}", curvature, bent, 10 * tolerance)
+
+
+def _first(e: Sequence[Tensor]) -> Tensor:
+    """The derivative by energies two steps before, one before, there, one and two after."""
+    return (e[0] - 8 * e[1] + 8 * e[3] - e[4]) / (12 * STEP)
 
 
 def _by_autograd(term: Term) -> Term:
@@ -241,8 +238,3 @@ def _by_autograd(term: Term) -> Term:
     plain = copy.copy(term)
     plain.local = False
     return plain
-
-
-def _few(value: Tensor) -> str:
-    flat = value.detach().flatten()[:4].tolist()
-    return "[" + ", ".join(f"{v:.8g}" for v in flat) + (", ...]" if value.numel() > 4 else "]")
