@@ -27,7 +27,13 @@ CoefficientsLike = Union[ParameterLike, "Callable[[Structure], Tensor]"]
 
 
 class Ansatz(nn.Module, ABC):
-    """Which densities are allowed. A subclass says it for a structure by a `Space`."""
+    """Which densities are allowed. A subclass says it for a structure by a `Space`.
+
+    Attributes:
+        continuous: what is allowed does not jump where atoms move.
+    """
+
+    continuous: bool = True
 
     @abstractmethod
     def prepare(self, structure: Structure, basis: Multipoles) -> Space:
@@ -156,6 +162,7 @@ class SplitCharges(Ansatz):
     ) -> None:
         super().__init__()
         self.bonds = None if bonds is None else torch.as_tensor(bonds, dtype=torch.int64).reshape(-1, 2)
+        self.continuous = bonds is not None
         self.hardness, self.reach = PairParameter(hardness, "hardness", non_negative=True), reach
         self.p0 = _registered(p0)
 

@@ -10,10 +10,11 @@ import torch
 from ase.build import bulk, molecule
 
 import cgdft
-from cgdft import Model, Multipoles, Structure, check_model
+from cgdft import FragmentCharge, Free, Model, Multipoles, PotentialDifference, Structure, TotalCharge, check_model
 from cgdft.ase import CGDFT, annotated
 from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
+from cgdft.electrostatics.pairs import fading, near_pairs
 from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.testing.model import FAR
 from cgdft.testing.structures import beside
@@ -168,8 +169,63 @@ def test_a_model_may_solve_another():
     assert not model(structure).forces().requires_grad
 
 
+PER_ATOM = torch.linspace(-0.1, 0.2, 6, dtype=torch.float64)
+#: Of models that hold to atoms, places, directions or charges of their own, what is left out of the check and what is not.
+HELD = {
+    "a charge of numbered atoms": (QEq().replace(constraints=[TotalCharge(), FragmentCharge([0], charge=-0.3)]), "permutation"),
+    "a battery": (QEq().replace(constraints=[PotentialDifference([0], [1], 0.1), FragmentCharge([2, 3, 4, 5], 0.0)]), "batch"),
+    "some that relax": (QEq().replace(ansatz=Free([0, 1, 2])), "permutation"),
+    "given bonds": (SQE(0.3, bonds=[[0, 1], [0, 2], [0, 3], [0, 4], [1, 5]]), "batch"),
+    "parameters per atom": (QEq() + Electronegativity(PER_ATOM), "permutation"),
+    "a field": (QEq() + UniformField([0.0, 0.0, 0.01]), "rotation"),
+    "a field in a readout": (QEq().replace(readout=Hartree() + UniformField([0.0, 0.0, 0.01])), "translation"),
+    "a total charge": (QEq().replace(constraints=[TotalCharge(1.0)]), "supercell"),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_a_model_holds_to_is_left_out(name):
+    model, left = HELD[name]
+    for where in ("open",) if name.startswith("a field") else ("open", "cell"):
+        found = check_model(model, structures()[where])
+        assert not any(what.startswith(left) for what in found)
+        assert {"forces", "virial"} <= set(found)
+
+
+def test_batches_are_checked():
+    some = structures()
+    found = check_model(QEq(), Structure.batch([some["open"], some["crystal"]]))
+    assert {"rotation of forces", "permutation of charges", "batch", "forces", "virial", "continuity"} <= set(found)
+
+
+class Narrow(torch.nn.Module):
+    """Electronegativities of the surroundings by weights in single precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, s):
+        i, j, apart = near_pairs(s, 8.0)
+        near = torch.zeros_like(s.positions[:, 0]).index_add(0, i, fading(apart, 8.0) * s.numbers[j])
+        return (0.3 + torch.tanh(self.weight * near.to(self.weight.dtype))).double()
+
+
+NARROW = Narrow()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("chi", [Narrow(), lambda s: NARROW(s)], ids=["a module", "a function"])
+def test_single_precision_is_named(chi):
+    model = Model(Hartree() + Electronegativity(chi) + Hardness(0.5), Multipoles(width=1.0))
+    for check, one in ((cgdft.check_term, Electronegativity(chi)), (check_model, model)):
+        with pytest.raises(AssertionError, match=r"weight` is float32, .* in double precision, by .double\(\)"):
+            check(one, structures()["open"])
+    if isinstance(chi, Narrow):
+        check_model(model.double(), structures()["open"])
+
+
 def test_mistakes_are_found():
-    structure = structures()["open"]
 
     def crooked(s):
         return 0.3 + 0.01 * s.positions[:, 0]  # a place of its own
@@ -179,12 +235,23 @@ def test_mistakes_are_found():
         return 0.3 + 0.1 * near.sum(1).detach()  # a derivative that is lost
 
     basis = Multipoles(width=1.0)
-    for chi, message in ((crooked, "rotation|translation"), (frozen, "forces")):
+
+    def numbered(s):
+        return 0.3 + 0.1 * s.local  # the same for every structure
+
+    def cut(s):
+        i, _, _ = near_pairs(s, 6.0)
+        return 0.3 + 0.01 * s.numbers * torch.bincount(i, minlength=s.n_atoms)
+
+    for chi, where, message in (
+        (crooked, "open", "(rotation|translation).*external = True"),
+        (frozen, "open", "forces.*no detach"),
+        (numbered, "open", "permutation.*not within a function"),
+        (cut, "crystal", "continuity: .* must go to zero there"),
+    ):
         model = Model(Hartree() + Electronegativity(chi) + Hardness(0.5), basis)
         with pytest.raises(AssertionError, match=message):
-            check_model(model, structure)
-    with pytest.raises(ValueError, match="`structure` must be a single one"):
-        check_model(QEq(), Structure.batch([structure, structure]))
+            check_model(model, structures()[where])
     assert cgdft.check_model is check_model
     assert torch.is_grad_enabled()
 
