@@ -23,7 +23,8 @@ Each is one file that combines the words of the package. `python -m cgdft.design
 
 Solved: whether the density answers to itself. Energy: what is minimised, the dual of it, or another one that is read out.
 Driven by: what the density follows. Response: what answers before Coulomb's law couples it. Charge: how the total is kept.
-Far apart: whether water, and an oxygen atom 400 bohr away, are what each is alone, but for Coulomb's law between net charges.
+Far apart: whether water (or another molecule, of elements that the model has), and an atom of its first element 400 bohr away,
+are what each is alone, but for Coulomb's law between net charges.
 Models with one chemical potential exchange charge at any distance. Others share an ion's charge: `p0`, the example or the
 excess divides it among all atoms, near and far; a `p0` that says where the charge is ends that. Copies of a neutral molecule
 far apart have twice its energy in every model; the molecules of `les` are charged, and repel.
@@ -123,12 +124,13 @@ def far_apart(model: Model, structure: Structure) -> str:
 
 
 def places() -> list[tuple[ModelRecord, Place, str]]:
-    """Every named model with its place, and whether its charges are latent or labelled; read off water."""
+    """Every named model with its place, and whether its charges are latent or labelled; read off water, or what it knows."""
     from ase.build import molecule
+    from ase.collections import g2
 
     from cgdft.structure import Structure
+    from cgdft.testing.structures import lacking
 
-    water = Structure.from_ase(molecule("H2O"))
     found = []
     for record in models():
         module = import_module(record.module)
@@ -136,13 +138,19 @@ def places() -> list[tuple[ModelRecord, Place, str]]:
             raise ValueError(
                 f"{module.__file__} must have example(structure), since {record.maker} needs {', '.join(record.needs)}"
             )
-        model = module.example(water) if record.needs else getattr(module, record.maker)()
+        for name in ("H2O", *g2.names):
+            structure = Structure.from_ase(molecule(name))
+            model = module.example(structure) if record.needs else getattr(module, record.maker)()
+            if not lacking(model, structure):
+                break
+        else:
+            raise ValueError(f"{module.__file__} must have parameters for the elements of some molecule of ase.collections.g2")
         if module.__doc__ is None and sys.flags.optimize > 1:
             raise RuntimeError("models say in docstrings what they are, which `python -OO` strips: run without -OO")
         said = re.search(r"^Charges: (latent|labelled)\.$", module.__doc__ or "", re.MULTILINE)
         if said is None:
             raise ValueError(f"{module.__file__} must have a line 'Charges: latent.' or 'Charges: labelled.' in its docstring")
-        found.append((record, place(model, water), said.group(1)))
+        found.append((record, place(model, structure), said.group(1)))
     return found
 
 

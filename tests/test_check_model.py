@@ -8,34 +8,29 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk, molecule
+from named import MODELS, known, made
 
 import cgdft
 from cgdft import FragmentCharge, Free, Model, Multipoles, PotentialDifference, Structure, TotalCharge, check_model
 from cgdft.ase import CGDFT, annotated
-from cgdft.citations import models
 from cgdft.design_space import far_apart, markdown, places
 from cgdft.electrostatics.pairs import fading, near_pairs
 from cgdft.functionals import SQE, Electronegativity, Hardness, Hartree, QEq, UniformField
 from cgdft.testing.model import FAR
-from cgdft.testing.structures import beside
+from cgdft.testing.structures import beside, lacking
 from cgdft.units import angstrom, eV
 
-MODELS = {record.name: record for record in models()}
+#: A molecule, and a crystal of two atoms that are bonded to images of each other, for models that have other elements too.
+OF_ELEMENTS = [("CH3OH", "CO"), ("H2O2", "OH"), ("NaCl", "NaCl")]
 
 
-def made(record, structure):
-    """The model itself where it needs nothing, else the example in its file."""
-    module = import_module(record.module)
-    return module.example(structure) if record.needs else getattr(module, record.maker)()
-
-
-def structures():
-    atoms = molecule("CH3OH")
+def structures(name="CH3OH", crystal="CO"):
+    atoms = molecule(name)
     atoms.rattle(0.1, seed=1)
     cell = atoms.copy()
     cell.set_cell([[7.0, 0, 0], [0.8, 7.5, 0], [0.2, -0.3, 8.0]])
     cell.pbc = True
-    crystal = bulk("CO", "zincblende", 3.6)  # two atoms, bonded to images of each other
+    crystal = bulk(crystal, "zincblende", 3.6)
     crystal.rattle(0.1, seed=1)
     return {
         "open": Structure.from_ase(atoms),
@@ -58,16 +53,16 @@ def cases():
 
 @pytest.mark.parametrize(("name", "where"), list(cases()))
 def test_named_models(name, where):
-    structure = structures()[where]
-    model = made(MODELS[name], structure)
-    found = check_model(model, structure, tolerance=1e-5)
+    structure = known(MODELS[name], [structures(*of)[where] for of in OF_ELEMENTS])[0]
+    found = check_model(made(MODELS[name], structure), structure, tolerance=1e-5)
     assert len(found) > 10
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_named_models_in_ase(name):
     """Energy and forces of the calculator are those of the solution; stress in a cell; a batch in a field."""
-    atoms = molecule("CH3OH")
+    molecules = known(MODELS[name], [Structure.from_ase(molecule(one)) for one, _ in OF_ELEMENTS])
+    atoms = molecules[0].to_ase()
     atoms.rattle(0.1, seed=1)
     cell = atoms.copy()
     cell.set_cell([7.0, 7.5, 8.0])
@@ -81,7 +76,7 @@ def test_named_models_in_ase(name):
         assert np.allclose(one.get_forces() * eV / angstrom, solution.forces().numpy(), atol=1e-9)
         if one.pbc.all():
             assert np.isfinite(one.get_stress()).all()
-    structure = Structure.batch([Structure.from_ase(molecule("CH3OH"))] * 2)
+    structure = Structure.batch([molecules[0]] * 2)
     batch = (made(MODELS[name], structure) + UniformField([0.0, 0.0, 1e-3]))(structure)
     assert torch.allclose(batch.energy[0], batch.energy[1], atol=1e-10)
 
@@ -91,6 +86,21 @@ def test_every_model_can_be_made():
         module = import_module(record.module)
         assert inspect.isfunction(getattr(module, record.maker)) or inspect.isclass(getattr(module, record.maker))
         assert not record.needs or hasattr(module, "example"), f"{record.name} needs {record.needs}: give its file an example()"
+
+
+def test_models_of_few_elements(monkeypatch):
+    """Structures are of elements that all tables of a model have; where there are none, nothing is tried."""
+    some = [structures(*of)["crystal"] for of in OF_ELEMENTS]
+    pairs = SQE({("C", "O"): 0.3, ("O", "O"): 0.3})
+    few = Model(
+        Hartree() + Electronegativity({"H": 0.1, "O": 0.3}) + Hardness(0.5), Multipoles(width={"O": 1.0, "H": 1.0, "C": 1.0})
+    )
+    assert [sorted(lacking(few, one)) for one in some] == [["C"], [], ["Cl", "Na"]]
+    assert [sorted(lacking(pairs, one)) for one in some] == [[], ["H"], ["Cl", "Na"]]
+    monkeypatch.setattr("named.made", lambda record, structure: few)
+    assert known(MODELS["qeq"], some) == some[1:2]
+    with pytest.raises(pytest.skip.Exception, match="qeq has no parameters for C or Cl, Na"):
+        known(MODELS["qeq"], [some[0], some[2]])
 
 
 def test_every_example_goes_to_other_processes():
@@ -151,7 +161,7 @@ def test_a_cure_for_sharing_an_ions_charge():
 @pytest.mark.parametrize("name", MODELS)
 def test_two_copies_far_apart(name):
     """Twice the energy in every model but for Coulomb's law between net charges, which only those of LES have."""
-    water = Structure.from_ase(molecule("H2O"))
+    water = known(MODELS[name], [Structure.from_ase(molecule(one)) for one in ("H2O", "CH4", "NaCl")])[0]
     two = beside(water, water, [FAR, 0.0, 0.0])
     one, both = made(MODELS[name], water)(water), made(MODELS[name], two)(two)
     charge = float(one.total_charge.detach())

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read, write
 from command import error, run
+from named import known
 
 import cgdft
 from cgdft import Structure, citations
@@ -112,36 +113,38 @@ def test_solve_latent_charges_takes_those_of_the_file(capsys, tmp_path, water_fi
         assert json.loads(out)["charges"] == pytest.approx(charges)
 
 
+MOLECULES = ("H2O", "NH3", "CH4", "NaCl")
 ILLUSTRATED = [one for one in citations.models() if one.needs and one.needs != ("p0",)]
 
 
 @pytest.mark.parametrize("record", ILLUSTRATED, ids=lambda one: one.name)
-def test_solve_with_the_example_of_a_model(capsys, trajectory_file, record):
+def test_solve_with_the_example_of_a_model(capsys, tmp_path, record):
     """A model without parameters for general use is that of its file's example, and one line says so."""
     example = import_module(record.module).example
-    structures = [Structure.from_ase(atoms) for atoms in read(trajectory_file, ":")]
+    structures = known(record, [Structure.from_ase(molecule(name)) for name in MOLECULES])
+    write(tmp_path / "some.extxyz", [one.to_ase() for one in structures])
     expected = [example(one)(one) for one in structures]
-    code, out, err = run(capsys, "solve", trajectory_file, "--index", "0", "--model", record.name)
+    code, out, err = run(capsys, "solve", tmp_path / "some.extxyz", "--index", "0", "--model", record.name)
     assert code == 0
     assert out.startswith(f"{expected[0].model.name} (example) on ")
     assert err == (
         f"cgdft: there are no parameters of {record.name} for general use; these are illustrative: "
         f"{example.__doc__.splitlines()[0]}\n"
     )
-    code, out, again = run(capsys, "solve", trajectory_file, "--index", ":", "--model", record.name)
+    code, out, again = run(capsys, "solve", tmp_path / "some.extxyz", "--index", ":", "--model", record.name)
     assert (code, again) == (0, err)
-    assert out.startswith(f"{record.maker} (example) on 3 structures")
+    assert out.startswith(f"{record.maker} (example) on {len(structures)} structures")
     energies = [float(one.energy.detach()) for one in expected]
     assert [float(line.split()[3]) for line in out.splitlines()[2:]] == pytest.approx(energies, abs=2e-8)
 
 
-def test_named_models_with_parameters_say_nothing(capsys, water_file):
-    for record in citations.models():
-        if not record.needs:
-            code, out, err = run(capsys, "solve", water_file, "--model", record.name, "--json")
-            assert code == 0
-            assert ("other minima" in err) if record.name == "integer-charges" else err == ""
-            assert "(example)" not in json.loads(out)["model"]
+@pytest.mark.parametrize("record", [one for one in citations.models() if not one.needs], ids=lambda one: one.name)
+def test_named_models_with_parameters_say_nothing(capsys, tmp_path, record):
+    write(tmp_path / "one.xyz", known(record, [Structure.from_ase(molecule(name)) for name in MOLECULES])[0].to_ase())
+    code, out, err = run(capsys, "solve", tmp_path / "one.xyz", "--model", record.name, "--json")
+    assert code == 0
+    assert ("other minima" in err) if record.name == "integer-charges" else err == ""
+    assert "(example)" not in json.loads(out)["model"]
 
 
 PROGRAM = """

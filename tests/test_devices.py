@@ -2,17 +2,16 @@
 
 import copy
 from contextlib import contextmanager
-from importlib import import_module
 
 import pytest
 import torch
 from ase.build import bulk, molecule
 from elsewhere import elsewhere
 from every_solver import SOLVERS
+from named import MODELS, known, made
 from test_terms import TERMS, WIDTHS
 
 from cgdft import Density, Minimisation, Model, Multipoles, Structure
-from cgdft.citations import models
 from cgdft.functionals import Electronegativity, Hardness, Hartree, Operator, QEq
 from cgdft.learning import Batch, Frame, MessagePassing, Settings, Trainer
 from cgdft.learning.architectures import make, names
@@ -155,7 +154,12 @@ def test_long_waves(matrix, kind, monkeypatch):
         assert there.iterations <= here.iterations + 1
 
 
-MODELS = {record.name: record for record in models()}
+def of_elements(periodic):
+    """Water or cells of rock salt; of other elements for models without these."""
+    some = [molecule(one) for one in ("CH3OH", "NaCl")] if not periodic else [bulk("CO", "zincblende", 3.6, cubic=True)]
+    for atoms in some:
+        atoms.rattle(0.05, seed=0)
+    return [frames(periodic, 1)[0].structure, *map(Structure.from_ase, some)]
 
 
 @pytest.mark.slow
@@ -164,13 +168,11 @@ MODELS = {record.name: record for record in models()}
 @pytest.mark.parametrize("name", MODELS)
 def test_named_models(name, periodic, kind):
     """Charges, energy, forces, responses, the density at points, and what is written."""
-    record = MODELS[name]
-    module = import_module(record.module)
-    structure = frames(periodic, 1)[0].structure
+    structure = known(MODELS[name], of_elements(periodic))[0]
 
     def found(device):
         there = structure.to(device)
-        model = (module.example(there) if record.needs else getattr(module, record.maker)()).to(device)
+        model = made(MODELS[name], there).to(device)
         solution = model(there)
         responses = [solution.stress()] if periodic else [solution.polarizability(), solution.born_charges()]
         values = [solution.charges, solution.energy, solution.forces(), *responses]

@@ -1,12 +1,13 @@
-"""What is tried beside a structure: it turned, inverted or doubled, and two side by side."""
+"""What is tried beside a structure: it turned, inverted or doubled, and two side by side; and what a model lacks of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from cgdft.parameter import Parameter
 from cgdft.structure import Structure
 
 #: A turn about no particular axis.
@@ -46,3 +47,13 @@ def doubled(structure: Structure, axis: int | None = None) -> Structure:
     return Structure(
         structure.numbers.repeat(2), positions, cell, structure.pbc[0], charge=2 * structure.charge, spin=2 * structure.spin
     )
+
+
+def lacking(model: nn.Module, structure: Structure) -> set[str]:
+    """Elements of a structure that some table of a model's parameters does not have."""
+    found: set[str] = set()
+    for one in model.modules():
+        kinds = [*one.elements, *(one.table or ())] if isinstance(one, Parameter) else []
+        if kinds:
+            found |= set(structure.symbols) - {symbol for kind in kinds for symbol in kind.split("-")}
+    return found
