@@ -80,7 +80,10 @@ def bibtex(keys: Iterable[str]) -> str:
     wanted = list(dict.fromkeys(keys))
     for key in wanted:
         if key not in known:
-            raise ValueError(f"`keys` must be among {', '.join(known)}, got {key!r}{_hint(key, known)}")
+            raise ValueError(
+                f"`keys` must be among {', '.join(known)}, got {key!r}{_hint(key, known)}; a new source is an entry of "
+                f"{HERE / 'references.bib'}"
+            )
     return "\n\n".join(known[key] for key in wanted)
 
 

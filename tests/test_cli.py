@@ -212,6 +212,11 @@ def test_models_can_be_made_and_their_sources_are_known():
             assert set(maker().references) == set(record.keys)
 
 
+def test_a_source_that_is_missing_is_named_with_its_file():
+    with pytest.raises(ValueError, match=r"got 'nobody1900'.*references\.bib"):
+        citations.bibtex(["nobody1900"])
+
+
 def test_cite(capsys, tmp_path):
     _, out, _ = run(capsys, "cite")
     assert out.count("@") == 1

@@ -32,13 +32,15 @@ FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 @pytest.mark.parametrize("page", [p for p in PAGES if FENCE.search(p.read_text())], ids=lambda p: p.stem)
 def test_code_blocks_of_a_page(page, tmp_path, monkeypatch):
-    """The blocks of a page share their names, as a reader's session does."""
+    """The blocks of a page share their names, as a reader's session does; where a page says so those of a section."""
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    if page.stem == "quickstart":  # begins by including the README's blocks
-        names["__name__"] = "quickstart"
-    for block in FENCE.findall(page.read_text()):
-        exec(compile(block, str(page), "exec"), names)
+    text = page.read_text()
+    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE) if "Each section runs on its own." in text else [text]:
+        names: dict[str, object] = {}
+        if page.stem == "quickstart":  # begins by including the README's blocks
+            names["__name__"] = "quickstart"
+        for block in FENCE.findall(section):
+            exec(compile(block, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize(
