@@ -118,8 +118,11 @@ class Model(nn.Module):
         """The same model with its total charge replaced by a potential V = dE/dq, hartree / e: grand canonical.
 
         Raises:
+            TypeError: no potential.
             ValueError: a model without a constraint on its total charge, or with an infinite potential.
         """
+        if potential is None:
+            raise TypeError("`potential` must be a number in hartree / e, got None: leave at_potential out for a fixed charge")
         if not any(isinstance(one, TotalCharge) for one in self.constraints):
             names = ", ".join(type(one).__name__ for one in self.constraints) or "none"
             raise ValueError(f"`potential` needs a model with a TotalCharge constraint to replace, got constraints: {names}")

@@ -127,6 +127,11 @@ def test_a_charge_that_cannot_change_is_held_at_no_potential():
         SQE(0.3).at_potential(0.1)(Structure.from_ase(Atoms("OH2", [[0, 0, 0], [0, 0, 0.96], [0.93, 0, -0.24]])))
 
 
+def test_no_potential_is_not_a_fixed_charge():
+    with pytest.raises(TypeError, match="`potential` must be a number in hartree / e, got None: leave at_potential out"):
+        QEq().at_potential(None)
+
+
 @pytest.fixture
 def frames(tmp_path):
     """Four of them, of which the third has two atoms in one place."""
