@@ -226,28 +226,27 @@ class Solution:
         self._require_volume("stress", "; `virial` is its product with the volume")
         return self.virial() / self.structure.volume[:, None, None]
 
-    # Response: derivatives of the density and of the chemical potential; NaN where the solve failed.
+    # Response: derivatives of the density and of the chemical potential; NaN where the solve failed or there is none.
 
     def polarizability(self) -> Float[Tensor, "n_structures 3 3"]:
         """alpha = dD/dF at fixed charges or potentials, (n_structures, 3, 3), bohr^3, of a cell where there is one.
 
         Along open axes F is the applied field, along periodic ones the macroscopic one. There D is known where charges are
         fixed or move along bonds (`SplitCharges`, modes that say what they carry); else alpha is zero along those of slabs and
-        wires.
+        wires, and NaN of bulk beside structures of a batch that have one.
 
         Raises:
-            ValueError: a structure periodic along all axes whose charges move freely, as in a conductor.
+            ValueError: no structure but bulk whose charges move freely, as in a conductor.
         """
         response = self._derivatives.by("field")
         with self._derivatives.graph:
             return self._found(response.polarizability())
 
     def born_charges(self) -> Float[Tensor, "n_atoms 3 3"]:
-        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; along periodic axes as for `polarizability`.
+        """Z_iab = dD_a/dR_ib, (n_atoms, 3, 3), e; along periodic axes as for `polarizability`, and NaN as there.
 
         Raises:
-            ValueError: a structure periodic along all axes whose charges move freely, or whose reference charges change with
-                the positions.
+            ValueError: no structure but bulk whose charges move freely, or whose reference charges change with the positions.
         """
         response = self._derivatives.by("displacement")
         with self._derivatives.graph:
@@ -257,7 +256,7 @@ class Solution:
         """epsilon = 1 + 4 pi alpha / V of bulk at fixed nuclei, (n_structures, 3, 3).
 
         Raises:
-            ValueError: a structure with an open axis, or one that `polarizability` refuses.
+            ValueError: a structure with an open axis, or what `polarizability` refuses.
         """
         if not self.structure.pbc.all():
             raise ValueError(f"`dielectric_tensor` needs bulk, got pbc {self.structure.pbc.tolist()[:3]}; see `polarizability`")

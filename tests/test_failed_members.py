@@ -1,4 +1,4 @@
-"""A structure of a batch whose solve fails: it is named, and the others have all that they have without it."""
+"""A structure of a batch whose solve fails, or that lacks a quantity: the others have all that they have without it."""
 
 import warnings
 
@@ -8,6 +8,7 @@ from ase.build import molecule
 
 import cgdft
 from cgdft import Model, Multipoles, SolverError, Status, Structure
+from cgdft.derivatives.observables import Undefined
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
 from cgdft.solvers import CG, Newton
 
@@ -75,3 +76,21 @@ def test_a_hessian_that_leaves_no_digits_is_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         narrow(Structure([3] * 64, grid))
+
+
+@pytest.mark.parametrize("name", ["polarizability", "born_charges"])
+def test_bulk_without_a_dipole_leaves_the_others_theirs(name):
+    """Also by what is learnt; refused where no member has one."""
+    salt = Structure([17, 11], [[0.0, 0, 0], [0.3, 0, 4.5]])
+    bulk = Structure(salt.numbers, salt.positions, 9 * torch.eye(3), True)
+    hardness = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    functional = Hartree() + Electronegativity({"Na": 0.1, "Cl": 0.3}) + Hardness(hardness)
+    model = Model(functional, Multipoles(width=1.0))
+    alone, both = (getattr(model(one), name)() for one in (salt, Structure.batch([salt, bulk])))
+    torch.testing.assert_close(both[: len(alone)], alone)
+    assert float(alone.detach().abs().max()) > 0.1
+    assert bool(both[len(alone) :].isnan().all())
+    slopes = [torch.autograd.grad(one.square().sum(), hardness)[0] for one in (alone, both[: len(alone)])]
+    torch.testing.assert_close(*slopes)
+    with pytest.raises(Undefined, match=f"`{name}` of bulk needs charges that are fixed"):
+        getattr(model(Structure.batch([bulk, bulk])), name)()

@@ -73,27 +73,29 @@ class Observables:
         return {}
 
     def polarizability(self, which: Tensor | None = None) -> Float[Tensor, "n_structures 3 3"]:
-        """dD/dF, (n_structures, 3, 3), bohr^3, D that of `Problem.dipole`.
+        """dD/dF, (n_structures, 3, 3), bohr^3, D that of `Problem.dipole`; NaN of bulk in which charges move freely.
 
         Raises:
-            Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely.
+            Undefined: such bulk among the structures `which` are asked for; default: if all are.
         """
-        self._require_known_ways("polarizability", which, self.problem.space.says_ways(self.problem.n))
-        return self._slopes_of_dipole("field")
+        structure = self.density.structure
+        defined = self._defined("polarizability", which, self.problem.space.says_ways(len(structure)))
+        return torch.where(defined[:, None, None], self._slopes_of_dipole("field"), torch.nan)
 
     def born_charges(self, which: Tensor | None = None) -> Float[Tensor, "n_atoms 3 3"]:
-        """dD_a/dR_ib, (n_atoms, 3, 3), e, D that of `Problem.dipole`.
+        """dD_a/dR_ib, (n_atoms, 3, 3), e, D that of `Problem.dipole`; NaN of bulk in which charges move freely, or reference
+        charges change with the positions.
 
         Raises:
-            Undefined: among the structures `which` are asked for, default all, bulk in which charges move freely, or reference
-                charges change with the positions.
+            Undefined: such bulk among the structures `which` are asked for; default: if all are.
         """
         structure, found = self.density.structure, self._slopes_of_dipole("displacement")
         if not structure.pbc.any():
             return found
         known = self.problem.knows_ways
-        self._require_known_ways("born_charges", which, known)
-        return torch.where(known[structure.index, None, None], found, structure.open_projector[structure.index] @ found)
+        defined = self._defined("born_charges", which, known)
+        found = torch.where(known[structure.index, None, None], found, structure.open_projector[structure.index] @ found)
+        return torch.where(defined[structure.index, None, None], found, torch.nan)
 
     def susceptibility(self) -> Float[Tensor, "n_structures n n"]:
         """dp_a/dv_b, (n_structures, n, n), e^2 / hartree; padded with zeros, coefficients of an atom adjoin."""
@@ -145,10 +147,12 @@ class Observables:
             "zero, or an angle of a line; make it smooth there"
         )
 
-    def _require_known_ways(self, what: str, which: Tensor | None, known: Tensor) -> None:
-        bulk = self.problem.structure.pbc.all(1)
-        if (bulk & ~known)[slice(None) if which is None else which].any():
+    def _defined(self, what: str, which: Tensor | None, known: Tensor) -> Tensor:
+        """Which structures are not bulk whose charges come by unknown ways, (n_structures,)."""
+        missing = self.problem.structure.pbc.all(1) & ~known
+        if missing.all() if which is None else missing[which].any():
             raise Undefined(f"`{what}` of bulk {KNOWN_WAYS}")
+        return ~missing
 
     def _slopes_of_dipole(self, by: str) -> Tensor:
         with torch.enable_grad():
