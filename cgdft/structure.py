@@ -75,7 +75,9 @@ class Structure:
         def per_structure(value: Any, shape: tuple[int, ...], dtype: torch.dtype, name: str) -> Tensor:
             tensor = numbers_of(name, value, dtype, device)
             if tensor.shape not in ((n, *shape), shape) and not (name == "pbc" and tensor.ndim == 0):
-                raise ValueError(f"`{name}` must be {(n, *shape)} or {shape}, got {tuple(tensor.shape)}")
+                rows = ", lattice vectors as rows" if name == "cell" else ""
+                lengths = "; of three lengths take np.diag(cell)" if rows and tensor.shape == (3,) else ""
+                raise ValueError(f"`{name}` must be {(n, *shape)} or {shape}{rows}, got {tuple(tensor.shape)}{lengths}")
             return tensor.expand(n, *shape)
 
         cell = torch.zeros(3, 3) if self.cell is None else self.cell
@@ -100,9 +102,13 @@ class Structure:
     def _check(self) -> None:
         from cgdft.electrostatics.boundary import reduction
 
-        bad = self.numbers[(self.numbers < 1) | (self.numbers >= len(chemical_symbols))]
-        if len(bad):
-            raise ValueError(f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {int(bad[0])}")
+        bad = torch.nonzero((self.numbers < 1) | (self.numbers >= len(chemical_symbols))).flatten().tolist()
+        if bad:
+            number = int(self.numbers[bad[0]])
+            ghost = "; a ghost atom X is no element: leave it out" if number == 0 else ""
+            raise ValueError(
+                f"`numbers` must be atomic numbers from 1 to {len(chemical_symbols) - 1}, got {number} of atom {bad[0]}{ghost}"
+            )
         for name in ("positions", "cell", "charge", "spin"):
             value = getattr(self, name).detach()
             if not finite(value):

@@ -232,7 +232,9 @@ def test_answers_with_their_sign_turned_do_not_pass():
 
 def test_shapes_are_those_of_one_structure_or_of_each():
     """Three lengths are no cell, though they can be spread to one."""
-    with pytest.raises(ValueError, match=r"`cell` must be \(1, 3, 3\) or \(3, 3\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"`cell` must be \(1, 3, 3\) or \(3, 3\), .* as rows, got \(3,\); .* take np.diag\(cell\)"
+    ):
         Structure([8], [[0.0, 0, 0]], cell=[10.0, 20.0, 20.0], pbc=[True, False, False])
     with pytest.raises(ValueError, match=r"`charge` must be \(1,\) or \(\), got \(3,\)"):
         Structure([8], [[0.0, 0, 0]], charge=[0.0, 0.0, 0.0])

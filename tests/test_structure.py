@@ -54,7 +54,10 @@ BAD = {
     ),
     "NaN spin": (dict(numbers=[8], positions=[[0.0, 0, 0]], spin=float("nan")), "`spin` must be finite"),
     "unknown element": (dict(numbers=[8, 150], positions=[[0.0, 0, 0], [0, 0, 2]]), "`numbers` must be atomic numbers"),
-    "no element": (dict(numbers=[0], positions=[[0.0, 0, 0]]), "`numbers` must be atomic numbers"),
+    "no element": (
+        dict(numbers=[8, 0, 1], positions=WATER),
+        "got 0 of atom 1; a ghost atom X is no element: leave it out",
+    ),
     "shape": (dict(numbers=[8], positions=[0.0, 0, 0]), r"`positions` must be \(n_atoms, 3\)"),
     "too few numbers": (dict(numbers=[8], positions=[[0.0, 0, 0], [0, 0, 2]]), r"`numbers` must be \(2,\)"),
     "no atoms": (dict(numbers=[], positions=np.zeros((0, 3))), "at least one atom"),
