@@ -64,7 +64,8 @@ class Hartree(Term):
             in compiled loops above; in torch where a GPU holds the structure or widths are learned, and in cells of few widths.
 
     Raises:
-        ValueError: an accuracy out of range; at the call, an operator that cannot treat the structure.
+        ValueError: an accuracy out of range, or out of reach of float32; at the call, an operator that cannot treat the
+            structure.
     """
 
     quadratic = True
@@ -85,6 +86,8 @@ class Hartree(Term):
             raise TypeError(f"`dtype` must be torch.float64 or torch.float32, got {dtype!r}")
         if dtype == torch.float32 and operator in (Operator.DENSE, Operator.EWALD):
             raise ValueError(f"`operator` must be one with a mesh in float32, got {operator}")
+        if dtype == torch.float32 and accuracy is not None and accuracy < IN_FLOAT32:
+            raise ValueError(f"`accuracy` must be at least 1e-5 in float32, got {accuracy!r}; use float64")
         self.self_interaction, self.accuracy, self.operator, self.dtype = self_interaction, accuracy, operator, dtype
         self.convex = self_interaction
 

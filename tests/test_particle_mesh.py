@@ -208,7 +208,7 @@ def test_float32_says_what_it_reaches():
         assert float(term.energy(density)) == pytest.approx(float(Hartree().energy(density)), rel=1e-5)
     for refused in (
         lambda: CompiledCoulomb(structure, sites, accuracy=1e-6, dtype=np.float32),
-        lambda: Hartree(accuracy=1e-6, dtype=torch.float32, operator=Operator.MESH).energy(density),
+        lambda: Hartree(accuracy=1e-6, dtype=torch.float32),
     ):
         with pytest.raises(ValueError, match="`accuracy` must be at least 1e-5 in float32"):
             refused()
