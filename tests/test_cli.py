@@ -176,11 +176,14 @@ def test_solve_with_a_file(capsys, water_file, trajectory_file, tmp_path):
     [
         ("", "must define model"),
         ("model = 3", "must be a cgdft.Model or a function structure -> cgdft.Model, got int 3"),
+        (
+            "from cgdft.functionals import QEq as model",
+            "got QEq, which does not take a structure alone; write model = QEq(",
+        ),
         ("model = (", "SyntaxError"),
         ("1 / 0", "ZeroDivisionError"),
         ("raise SystemExit(3)", "SystemExit"),
         ("import no_such_package", "ModuleNotFoundError"),
-        ("from cgdft.functionals import QEq as model", "model(structure) failed (TypeError"),
         ("def model(structure): return structure", "must return a cgdft.Model, got Structure"),
         ("def model(structure): raise KeyError('two\\nlines')", "model(structure) failed (KeyError"),
     ],

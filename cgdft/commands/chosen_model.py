@@ -203,7 +203,24 @@ def _run(path: Path) -> Model | Callable[[Structure], Model]:
     model: Model | Callable[[Structure], Model] = names["model"]
     if not isinstance(model, Model) and not callable(model):
         raise TypeError(f"{path}: model must be a cgdft.Model or a function structure -> cgdft.Model, got {_kind(model)}")
+    if not (isinstance(model, Model) or _takes_one(model)):
+        name = getattr(model, "__name__", "it")
+        raise TypeError(
+            f"{path}: model must be a cgdft.Model or a function structure -> cgdft.Model, got {name}, which does not take a "
+            f"structure alone; write model = {name}(...) where that makes a model"
+        )
     return model
+
+
+def _takes_one(function: Callable[..., Any]) -> bool:
+    """Whether a function can be called with one argument, as far as its signature says."""
+    try:
+        signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # no signature to be seen
+        return True
+    return True
 
 
 def _kind(value: object) -> str:
