@@ -118,6 +118,15 @@ def test_elements_that_are_not_known():
         make("none", environment(), ATOMS)
 
 
+def test_scalars_begin_at_values_per_element():
+    heads, s, start = environment(), structure("CH3OH"), {"H": 0.5, "C": 0.3, "O": 0.4}
+    for positive in (True, False):
+        found = Scalar(heads, start, scale=0.0, positive=positive)(s)
+        assert found.tolist() == pytest.approx([start[symbol] for symbol in s.symbols])
+    with pytest.raises(ValueError, match="`start` of H must be"):
+        Scalar(heads, {"H": -0.5}, positive=True)
+
+
 @pytest.mark.parametrize("lmax", [0, 1])
 def test_columns_of_the_susceptibility(lmax):
     """Sites take up charge of either sign, bonds conserve it, dipoles carry none; together they are one after the other."""

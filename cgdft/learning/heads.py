@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from e3nn import o3
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cgdft.electrostatics.pairs import fading
 from cgdft.learning.environment import Environment
 from cgdft.learning.message_passing import BESSEL, bessel
+from cgdft.parameter import AtomParameter
 from cgdft.structure import Structure
 
 #: Width of the perceptrons on features.
@@ -28,7 +29,7 @@ class Scalar(nn.Module):
 
     Args:
         environment: of the atoms.
-        start: a number, or per element a function structure -> (n_atoms,), such as an `AtomParameter`: around which x
+        start: a number, one per element ({"H": 0.5, "O": 0.4}), or a function structure -> (n_atoms,): around which x
             varies, before training by a part of `scale`.
         scale: of the variation, in the parameter's unit; of a positive one relative to `start`.
         positive: whether x > 0 by construction.
@@ -37,12 +38,15 @@ class Scalar(nn.Module):
     def __init__(
         self,
         environment: Environment,
-        start: float | Callable[[Structure], Tensor] = 0.0,
+        start: float | Mapping[str, float | Tensor] | Callable[[Structure], Tensor] = 0.0,
         scale: float = 0.1,
         positive: bool = False,
     ) -> None:
         super().__init__()
-        self.environment, self.start, self.scale, self.positive = environment, start, scale, positive
+        self.environment, self.scale, self.positive = environment, scale, positive
+        self.start: float | Callable[[Structure], Tensor] = (
+            AtomParameter(start, "start", positive=positive) if isinstance(start, Mapping) else start
+        )
         self.readout = Perceptron(environment, 1)
 
     def forward(self, structure: Structure) -> Float[Tensor, " n_atoms"]:
