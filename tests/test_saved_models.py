@@ -13,6 +13,7 @@ from waters import Crowding, config, frames, process, stretched, written_model
 import cgdft
 from cgdft import Structure
 from cgdft.cli import main
+from cgdft.functionals import QEq
 from cgdft.learning import MessagePassing
 from cgdft.learning.architectures import make
 from cgdft.learning.training.config import Config, Settings
@@ -93,6 +94,15 @@ def test_models_on_environments_of_ones_own_are_saved(tmp_path):
     for other in (None, Crowding(["H", "C"]), Crowding(["H", "O"], 5.0)):
         with pytest.raises(ValueError, match="`environment` must be like that of .*Crowding"):
             load(path, environment=other)
+
+
+def test_only_models_with_a_network_are_saved(saved, tmp_path):
+    path = tmp_path / "none.safetensors"
+    with pytest.raises(ValueError, match=r"got QEq without one: keep it as a Python file .* torch.save\(model.state_dict\(\)"):
+        save(QEq(), path)
+    with pytest.raises(TypeError, match="`architecture` and `atoms` must be what the model was made with, got None and None"):
+        save(saved[0], path)
+    assert not path.exists()
 
 
 def test_an_environment_is_given_only_where_it_is_needed(saved):

@@ -40,8 +40,8 @@ def save(
     model: Model,
     path: str | Path,
     *,
-    architecture: str,
-    atoms: Mapping[str, float],
+    architecture: str | None = None,
+    atoms: Mapping[str, float] | None = None,
     ranges: Ranges | None = None,
     provenance: Mapping[str, Any] | None = None,
 ) -> None:
@@ -54,9 +54,20 @@ def save(
         provenance: what else is known of it: data, seed, config, errors; anything that JSON holds.
 
     Raises:
+        TypeError: no architecture, or no E0.
         ValueError: a model without an environment, or with several; one that is not of this architecture, or has other E0.
         OSError: the file cannot be written.
     """
+    if not any(isinstance(module, Environment) for module in model.modules()):
+        raise ValueError(
+            f"`model` must have a network of an architecture, got {model.name} without one: keep it as a Python file that "
+            "defines model, and what it has learnt by torch.save(model.state_dict(), ...)"
+        )
+    if architecture is None or atoms is None:
+        raise TypeError(
+            f"`architecture` and `atoms` must be what the model was made with, got {architecture} and {atoms}; for example "
+            "architecture='response', atoms={'H': -0.5, 'O': -75.0} (hartree)"
+        )
     environment = environment_of(model)
     again = build(architecture, environment, atoms)
     weights, expected = _distinct(model), _distinct(again)
