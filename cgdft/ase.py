@@ -45,6 +45,9 @@ class CGDFT(Calculator):
         spin: number of unpaired electrons; default: `atoms.info["spin"]`, else the size of the sum of the initial magnetic
             moments.
 
+    A uniform field, external potential or the like is a term: `CGDFT(model + UniformField([0, 0, 0.1 * volt_per_angstrom]))`,
+    with the unit from `cgdft.units`.
+
     These may be changed later, as attributes or by `set`, and so may the model's tensors (weights, potentials) and parts, and
     settings of its terms, ansatz and basis that are plain numbers; what follows is computed anew. Arrays of numpy, and plain
     numbers of parts of parts, are not watched: make another model of them.

@@ -199,6 +199,12 @@ def test_properties_that_have_no_meaning():
         atoms.get_dipole_moment()
 
 
+def test_a_field_is_a_term():
+    """In V/angstrom it is ASE's force on a charge in eV/angstrom; on all of an ion."""
+    atoms = molecule("OH", calculator=CGDFT(QEq() + UniformField([0, 0, 0.1 * volt_per_angstrom]), charge=-1))
+    assert atoms.get_forces().sum(0) == pytest.approx([0, 0, -0.1], abs=1e-9)
+
+
 def test_errors_are_those_of_ase():
     with pytest.raises(CalculatorSetupError, match=r"charge.*potential"):
         CGDFT(QEq(), charge=0.0, potential=1.0)
