@@ -91,7 +91,7 @@ class Model(nn.Module):
             if not isinstance(one, Constraint):
                 raise TypeError(f"`constraints` must be Constraint objects, got {one!r}")
         if solver is not None and not isinstance(solver, Solver):
-            raise TypeError(f"`solver` must be a Solver, got {solver!r}")
+            raise TypeError(f"`solver` must be a Solver, such as cgdft.solvers.Newton(), got {solver!r}")
         self.functional, self.basis, self.ansatz, self.readout = functional, basis, ansatz, readout
         self.constraints, self.solver = constraints, solver
         self.name, self.references = name or type(self).__name__, tuple(references)

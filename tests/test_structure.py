@@ -267,7 +267,7 @@ def test_model_refuses_what_it_is_not():
         Model(Hartree(), basis=1.0)
     with pytest.raises(TypeError, match="`constraints` must be Constraint objects"):
         Model(Hartree(), Multipoles(width=1.0), constraints=[0.0])
-    with pytest.raises(TypeError, match="`solver` must be a Solver"):
+    with pytest.raises(TypeError, match="`solver` must be a Solver, such as cgdft.solvers.Newton"):
         Model(Hartree(), Multipoles(width=1.0), solver="cg")
     with pytest.raises(TypeError, match="`terms` must be cgdft.Term objects"):
         from cgdft import Functional
