@@ -7,7 +7,7 @@ import torch
 from ase.build import molecule
 from ase.io import write
 from springs import water, written
-from waters import ATOMS, Crowding, config, frames, written_model
+from waters import ATOMS, Crowding, config, frames, network, stubborn, written_model
 
 from cgdft import Structure, units
 from cgdft.cli import main
@@ -230,6 +230,18 @@ def test_evaluation_tells_what_was_left_out(saved, tmp_path, capsys):
     told = " ".join(capsys.readouterr().err.split())
     assert "1 of 3 frames are in a uniform field and left out" in told
     assert "labels are not read from my_energy" in told
+
+
+def test_a_model_that_solves_nothing_is_an_error(tmp_path):
+    """Each reason once, whatever number of frames; that some are not solved is none."""
+    near, far = water(0), [water(seed) for seed in (1, 2)]
+    for atoms in far:
+        atoms.positions[1] *= 3.0
+        atoms.calc.results = {"energy": -76.0 / units.eV}
+    path = written(tmp_path / "far.xyz", far)
+    with pytest.raises(ValueError, match="must have a minimum for a frame at least, got none for all 2: far-0, far-1: the"):
+        evaluate_files(stubborn(network()), [path])
+    assert evaluate_files(stubborn(network()), [path, written(tmp_path / "near.xyz", [near])]).left_out == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*surroundings that the model:UserWarning", "ignore:not evaluated of some:UserWarning")

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 import torch
 from ase.build import bulk
-from waters import ATOMS, config, frames, network, process, stretched, trainer
+from waters import ATOMS, config, frames, network, process, stretched, stubborn, trainer
 
-from cgdft import Model, Structure
+from cgdft import Structure
 from cgdft.ansatz import SplitCharges
 from cgdft.cli import main
 from cgdft.learning import Frame, MessagePassing
@@ -28,7 +28,6 @@ from cgdft.learning.training.run import train
 from cgdft.learning.training.saving import load, metadata
 from cgdft.learning.training.step import TrainingError
 from cgdft.learning.training.trainer import Trainer
-from cgdft.solver import Status
 from cgdft.validation.suites import stored
 from cgdft.writing import alone
 
@@ -331,23 +330,6 @@ def test_a_start_must_know_the_elements(tmp_path):
 # Failures.
 
 
-class Stubborn(Model):
-    """Finds no minimum of structures that are stretched."""
-
-    def solve(self, problem, start=None, throw=True):
-        solver, minimum = super().solve(problem, start, throw)
-        for s, one in enumerate(problem.structure):
-            if float((one.positions[1] - one.positions[0]).detach().norm()) > 3.0:
-                minimum.status[s] = Status.UNBOUNDED
-        return solver, minimum
-
-
-def stubborn(environment):
-    model = make("qeq", environment, ATOMS)
-    model.__class__ = Stubborn
-    return model
-
-
 def test_a_frame_that_is_not_solved_is_named_and_counted(tmp_path):
     train = frames(4)
     train.append(stretched(train[0], "far apart"))
@@ -359,6 +341,24 @@ def test_a_frame_that_is_not_solved_is_named_and_counted(tmp_path):
     train.append(stretched(train[1], "farther apart"))
     with pytest.raises(TrainingError, match="2 of 6 frames have no minimum, more than 1 %"):
         trainer(train=train, model=stubborn).run()
+
+
+def test_a_training_without_minima_for_validation_is_no_success(tmp_path):
+    """Direct epochs solve nothing, and may so end in a functional without a minimum: no model, and an error that says why."""
+    kept, train = [], frames(2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(TrainingError) as stopped:
+            far = [stretched(frame, f"far {k}") for k, frame in enumerate(frames(3, 10))]
+            model, settings = stubborn(network()), Settings(schedule={"direct": 2}, batch_size=2)
+            Trainer(model, network(), train, far, settings, tmp_path, on_best=lambda *_: kept.append(1)).run()
+    told = str(stopped.value)
+    assert "epoch 1, the best of 2: 3 of 3 frames of validation have no minimum" in told
+    assert told.count("the energy has no minimum") == 1
+    assert "far 0, far 1, far 2: the energy" in told
+    assert not kept
+    log = (tmp_path / "train.log").read_text().splitlines()
+    assert all(line.count("the energy has no minimum") == 1 for line in log if "left out" in line)
 
 
 def test_a_loss_that_is_no_number_stops(tmp_path):

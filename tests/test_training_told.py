@@ -1,6 +1,7 @@
 """What a training cannot do is said before or where it happens, and nothing that it had is lost."""
 
 import logging
+import math
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from waters import frames, trainer
 from cgdft import Model, Multipoles, TotalCharge
 from cgdft.functionals import Electronegativity, Hardness, Hartree
 from cgdft.learning import Scalar
-from cgdft.learning.training.curves import parity_figure
+from cgdft.learning.training.curves import loss_figure, parity_figure
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.step import TrainingError
 
@@ -52,6 +53,9 @@ def test_the_best_model_is_kept_before_figures_are_drawn(tmp_path, monkeypatch):
     evaluation.errors["energy"].labels.clear()
     evaluation.errors["energy"].wrong.clear()
     assert len(parity_figure(evaluation).axes) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        loss_figure([{"epoch": 1, "way": "direct", "loss": 1.0, "validation_loss": math.inf}])
 
 
 def test_a_full_disk_in_the_midst_of_an_epoch(tmp_path, monkeypatch, capsys):

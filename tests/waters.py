@@ -8,7 +8,7 @@ import torch
 from ase.build import molecule
 from e3nn import o3
 
-from cgdft import Structure
+from cgdft import Model, Structure
 from cgdft.electrostatics.pairs import near_pairs
 from cgdft.functionals import QEq
 from cgdft.learning import Environment, Frame, MessagePassing
@@ -17,6 +17,7 @@ from cgdft.learning.training.config import Settings
 from cgdft.learning.training.domain import ranges
 from cgdft.learning.training.saving import save
 from cgdft.learning.training.trainer import Trainer
+from cgdft.solver import Status
 from cgdft.validation.suites import stored
 
 ATOMS = {"H": -0.5, "O": -75.0}
@@ -72,6 +73,23 @@ def config(tmp_path, name, epochs=4):
 def stretched(frame, name):
     structure = Structure(frame.structure.numbers, 1.8 * frame.structure.positions)
     return Frame(name, structure, frame.labels)
+
+
+class Stubborn(Model):
+    """Finds no minimum of structures that are stretched."""
+
+    def solve(self, problem, start=None, throw=True):
+        solver, minimum = super().solve(problem, start, throw)
+        for s, one in enumerate(problem.structure):
+            if float((one.positions[1] - one.positions[0]).detach().norm()) > 3.0:
+                minimum.status[s] = Status.UNBOUNDED
+        return solver, minimum
+
+
+def stubborn(environment):
+    model = make("qeq", environment, ATOMS)
+    model.__class__ = Stubborn
+    return model
 
 
 def process(*arguments):

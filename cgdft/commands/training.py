@@ -40,8 +40,10 @@ def train(
             raise ValueError(f"{stated.architecture}: {told(error, Path(stated.architecture))}") from error
     if not _speaks():
         return
-    failed, path = sum(row["failed"] for row in trained.history), stated.output / "model.safetensors"
-    print(f"{path}: best of {len(trained.history)} epochs is {trained.epoch}; {failed} failed solves")
+    failed, validated = (sum(row[name] for row in trained.history) for name in ("failed", "validation_failed"))
+    path = stated.output / "model.safetensors"
+    solves = f"{failed} failed solves, {validated} in validation"
+    print(f"{path}: best of {len(trained.history)} epochs is {trained.epoch}; {solves}")
     print(trained.evaluation.table())
 
 

@@ -32,7 +32,8 @@ def loss_figure(history: Sequence[Mapping[str, Any]]) -> Figure:
         for k in range(1, len(history)):
             if history[k]["way"] != history[k - 1]["way"]:
                 axes.axvline(epochs[k] - 0.5, color="0.7", lw=0.8)
-        axes.legend(fontsize=7, frameon=False)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(fontsize=7, frameon=False)
     return figure
 
 

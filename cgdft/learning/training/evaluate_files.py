@@ -17,6 +17,7 @@ from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
 from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.loss import EXTRA
+from cgdft.learning.training.prediction import reasons
 from cgdft.learning.training.saving import environment_of, load, metadata
 from cgdft.model import Model
 
@@ -47,7 +48,7 @@ def evaluate_files(
 
     Raises:
         ValueError, FileNotFoundError: as `load`, `FrameSet.read` and `check_set`, units that look wrong among them; no frame
-            whose elements it knows, or no label.
+            whose elements it knows, or none that it has a minimum for, or no label.
     """
     facts: dict[str, Any] = {"provenance": {}, "atoms": None} if isinstance(model, Model) else metadata(model)
     made = model if isinstance(model, Model) else load(model, architecture, environment)
@@ -68,7 +69,11 @@ def evaluate_files(
         if note != UNREFERENCED:  # nothing is learnt here
             warnings.warn(note, stacklevel=2)
     found = evaluate(made, batches(frames, BATCH, cutoff, World(), shuffle=False))
-    if not found.errors and not found.failed:
+    if found.left_out == found.frames:
+        raise ValueError(
+            f"`model` must have a minimum for a frame at least, got none for all {len(frames)}: {reasons(found.failed)}"
+        )
+    if not found.errors:
         files = ", ".join(map(str, paths))
         raise ValueError(f"`data` must have labels, got none in {files}: say their names by `keys` (--key LABEL=NAME)")
     shown = found.errors.keys() - WITHOUT_CHARGES

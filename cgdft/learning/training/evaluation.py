@@ -74,14 +74,17 @@ class Evaluation:
     Attributes:
         errors: by quantity; multipoles apart as charges, dipoles and quadrupoles of atoms.
         frames: that were evaluated or failed.
-        failed: frames without a minimum, and why; of this process.
-        left_out: number of frames without a minimum, of all processes.
+        failed: frames without a minimum, and why; of all processes.
     """
 
     errors: dict[str, Errors]
     frames: int
     failed: dict[str, str]
-    left_out: int
+
+    @property
+    def left_out(self) -> int:
+        """Number of frames without a minimum."""
+        return len(self.failed)
 
     def loss(self, weights: Mapping[str, float]) -> float:
         """What training minimises, here: the weighted sum of mean penalties; infinite where nothing was solved."""
@@ -162,10 +165,11 @@ def evaluate(
         for module in training:
             module.training = True
     numbers = torch.tensor([[one.n, one.squares, one.sizes, one.penalties] for one in found.values()], dtype=torch.float64)
-    counts = world.sum(torch.tensor([frames, len(failed)], dtype=torch.float64))
+    everywhere = {name: why for one in world.gathered(failed) for name, why in one.items()}
+    count = int(world.sum(torch.tensor(frames)))
     for one, row in zip(found.values(), world.sum(numbers).tolist(), strict=True):
         one.n, one.squares, one.sizes, one.penalties = row
-    return Evaluation({k: v for k, v in found.items() if v.n}, int(counts[0]), failed, int(counts[1]))
+    return Evaluation({k: v for k, v in found.items() if v.n}, count, everywhere)
 
 
 def _add(

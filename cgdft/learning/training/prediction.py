@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,11 +16,27 @@ from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.model import Model
+from cgdft.naming import few
 from cgdft.problems.minimisation import DIRECT, Minimisation
 from cgdft.problems.problem import Problem
-from cgdft.solver import SolverError, Status
+from cgdft.solver import Minimum, SolverError, Status
 from cgdft.solvers import Direct
 from cgdft.structure import Structure
+
+
+class Unsolved(SolverError):
+    """No frame of a batch has a minimum; `failed` says of each by its name why."""
+
+    def __init__(self, failed: dict[str, str], minimum: Minimum) -> None:
+        super().__init__(f"no frame of a batch has a minimum: {reasons(failed)}", minimum.status, minimum.history)
+        self.failed = failed
+
+
+def reasons(failed: Mapping[str, str]) -> str:
+    """Why frames have no minimum, each reason once."""
+    return "; ".join(
+        f"{few([name for name in failed if failed[name] == why])}: {why}" for why in dict.fromkeys(failed.values())
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +122,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
     Frames whose minimum is not found are left out and named.
 
     Raises:
-        SolverError: no frame has one.
+        Unsolved: no frame has one.
     """
     failed: dict[str, str] = {}
     while True:
@@ -135,7 +151,7 @@ def minimised(model: Model, batch: Batch, wanted: Sequence[str], start: Tensor |
                 return Prediction(batch, response, x, failed, shared(model, structure))
         failed |= {batch.frames[s].name: minimum.status[s].value for s in bad}
         if len(bad) == len(batch):
-            raise SolverError(f"no frame of a batch has a minimum: {failed}", minimum.status, minimum.history)
+            raise Unsolved(failed, minimum)
         batch, start = batch.without(bad), None
 
 

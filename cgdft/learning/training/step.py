@@ -13,7 +13,7 @@ from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import parts_of
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.loss import measured, wanted
-from cgdft.learning.training.prediction import Prediction
+from cgdft.learning.training.prediction import Prediction, Unsolved
 from cgdft.learning.training.schedules import Way
 from cgdft.learning.training.starts import Starts
 from cgdft.model import Model
@@ -54,6 +54,8 @@ def attempt(way: Callable[[], Prediction], batch: Batch) -> tuple[Prediction | N
     """A prediction, and why frames are missing from it; None without any."""
     try:
         prediction = way()
+    except Unsolved as error:
+        return None, error.failed
     except SolverError as error:
         return None, {frame.name: str(error) for frame in batch.frames}
     return prediction, prediction.failed

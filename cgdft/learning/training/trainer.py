@@ -28,6 +28,7 @@ from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.output import Output
+from cgdft.learning.training.prediction import reasons
 from cgdft.learning.training.saving import described
 from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
 from cgdft.learning.training.starts import Starts
@@ -41,7 +42,7 @@ WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": u
 AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
 #: Labels that are functions of the density alone, which is given in direct epochs.
 OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
-#: Share of an epoch's frames that may fail; one frame always may.
+#: Share of an epoch's frames that may fail; one of several always may.
 FAILURES = 0.01
 #: The learning rate ends at this part of the first.
 LAST_RATE = 0.01
@@ -77,7 +78,8 @@ class Trainer:
         output: folder of checkpoint.pt, log.csv, train.log, loss.png and parity.png; nothing is written without.
         origin: what `model` was made of, by name, beyond what is seen of it; a run that goes on must have begun with the same.
         world: the processes that train together.
-        on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end.
+        on_best: called with the average model, its evaluation and its epoch when it is the best so far, and at the end; not
+            while more than 1 % of the frames of validation have no minimum.
 
     Raises:
         ValueError: no frames, names twice, a model whose weights require no gradient (those of `load` do not), or no label
@@ -131,8 +133,8 @@ class Trainer:
         """Train to the end of the schedule, or until the validation loss gets no better.
 
         Raises:
-            TrainingError: a loss that is no number, or more than 1 % of an epoch's frames without a minimum, or
-                no label that has a weight.
+            TrainingError: a loss that is no number, or more than 1 % of an epoch's frames without a minimum, or at the end of
+                those of validation, or no label that has a weight.
             OSError: the disk is full; the last checkpoint is intact.
             ValueError: a checkpoint in `output` that is of another training.
         """
@@ -147,6 +149,12 @@ class Trainer:
         self.average.model.load_state_dict(self.best["weights"])
         self.average.model.eval()
         evaluation = self._validate()
+        if _too_many(evaluation.left_out, evaluation.frames):
+            raise TrainingError(
+                f"epoch {self.best['epoch']}, the best of {len(self.history)}: {evaluation.left_out} of {evaluation.frames} "
+                f"frames of validation have no minimum, more than 1 %: {reasons(evaluation.failed)}; train implicitly, or a "
+                "functional that has a minimum whatever its weights"
+            )
         if self.on_best is not None and self.world.writes:  # again: an earlier run may have ended before it
             self.on_best(self.average.model, evaluation, self.best["epoch"])
         if self.output is not None and self.world.writes:
@@ -212,7 +220,7 @@ class Trainer:
         for batch in self.batches:
             self._step(way, batch.beside(self.model), sums, number)
         failed = self._told(sums.failed, f"epoch {number}: frame")
-        if failed > max(1.0, FAILURES * sums.frames):
+        if _too_many(failed, sums.frames):
             raise TrainingError(
                 f"epoch {number}: {failed} of {sums.frames} frames have no minimum, more than 1 %; see the log for their "
                 f"names and why; lower `learning_rate`, or train directly for longer"
@@ -257,9 +265,7 @@ class Trainer:
             found = evaluate(
                 self.average.model, self.checked, list(self.weights), self.world, self.validated, self.settings.huber
             )
-        what = f"{epoch}: frame"
-        self._log(found.failed, what)
-        self._told(found.failed, what)
+        self._log(found.failed, f"{epoch}: frame")
         return found
 
     def _log(self, failed: Mapping[str, str], what: str) -> None:
@@ -284,7 +290,8 @@ class Trainer:
             return
         if self.output is not None:
             self.output.checkpoint({**self._same(), **self._state(), "own": states})
-        if self.on_best is not None and self.best["epoch"] == row["epoch"]:
+        solved = not _too_many(evaluation.left_out, evaluation.frames)
+        if self.on_best is not None and self.best["epoch"] == row["epoch"] and solved:
             self.on_best(self.average.model, evaluation, row["epoch"])
         if self.output is not None:
             self.output.line(self.history, evaluation)
@@ -334,6 +341,11 @@ class Trainer:
         self.starts.known, self.validated.known = own["starts"], own["validated"]
         torch.set_rng_state(own["random"])
         log.info("goes on after epoch %d", len(self.history))
+
+
+def _too_many(failed: int, frames: int) -> bool:
+    """More than one and than a share of `FAILURES`, or all."""
+    return failed > max(1.0, FAILURES * frames) or failed == frames
 
 
 @contextmanager
