@@ -199,7 +199,7 @@ def test_a_training_goes_on_elsewhere(tmp_path, kind):
         environment = network(["H", "O"]).double()
         model = make("nonlinear", environment, {"H": 0.0, "O": 0.0}).to(device)
         settings = Settings(schedule={"direct": 1, "implicit": 2}, batch_size=2)
-        trainer = Trainer(model, environment, some[:2], some[2:], settings, tmp_path / folder)
+        trainer = Trainer(model, some[:2], some[2:], settings, tmp_path / folder)
         if epochs:
             trainer._finished = lambda: len(trainer.history) >= epochs
         return trainer.run()

@@ -116,7 +116,7 @@ def test_what_is_told_of_a_trained_model_is_of_the_model_that_is_returned(tmp_pa
     environment = Normalised(["H", "O"])
     model = make("nonlinear", environment, ATOMS)
     settings = Settings(schedule={"implicit": 2}, batch_size=2, ema=0.0)
-    trained = Trainer(model, environment, frames(), frames(2, 10), settings).run()
+    trained = Trainer(model, frames(), frames(2, 10), settings).run()
     assert model.training
     assert not trained.model.training
     again = evaluate(trained.model, [Batch.of(frames(2, 10))])

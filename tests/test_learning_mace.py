@@ -213,7 +213,7 @@ def test_functionals_on_them_are_trained(trainable):
     before = copy.deepcopy(environment.state_dict())
     model = make("qeq", environment, {"H": 0.0, "O": 0.0})
     settings = Settings(schedule={"implicit": 3}, batch_size=2, learning_rate=0.01)
-    history = Trainer(model, environment, frames[:2], frames[2:], settings).run().history
+    history = Trainer(model, frames[:2], frames[2:], settings).run().history
     assert history[-1]["loss"] < history[0]["loss"]
     moved = [name for name, x in environment.state_dict().items() if not torch.equal(x, before[name])]
     assert bool(moved) == trainable

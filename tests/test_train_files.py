@@ -12,7 +12,7 @@ from cgdft.learning.architectures import make
 from cgdft.learning.data.checks import check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.training.config import Config, Settings
-from cgdft.learning.training.saving import environment_of, load, metadata, save
+from cgdft.learning.training.saving import load, metadata, save
 from cgdft.learning.training.trainer import Trainer
 
 
@@ -92,6 +92,6 @@ def test_weights_of_a_saved_model_wait_to_be_asked(tmp_path):
     path = written(tmp_path / "set.xyz", [water(k) for k in range(4)])
     frames, settings = FrameSet.read(path), Settings(schedule={"implicit": 1})
     with pytest.raises(ValueError, match=r"weights that require a gradient, got none in QEq.*requires_grad_\(\)"):
-        Trainer(model, environment_of(model), frames, frames, settings)
-    trained = Trainer(model.requires_grad_(), environment_of(model), frames, frames, settings).run()
+        Trainer(model, frames, frames, settings)
+    trained = Trainer(model.requires_grad_(), frames, frames, settings).run()
     assert len(trained.history) == 1

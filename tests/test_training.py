@@ -154,7 +154,7 @@ def test_the_loss_of_stresses_does_not_depend_on_batches():
         torch.manual_seed(0)
         model = make("local", environment, dict.fromkeys(environment.elements, 0.0))
         settings = Settings(schedule={"implicit": 1}, batch_size=size, learning_rate=1e-12, weights={"stress": 1.0})
-        trained = Trainer(model, environment, found, found, settings).run()
+        trained = Trainer(model, found, found, settings).run()
         losses += [trained.history[0]["loss"], trained.history[0]["validation_loss"]]
     assert losses == pytest.approx([losses[0]] * 8, rel=1e-6)
 
@@ -351,7 +351,7 @@ def test_a_training_without_minima_for_validation_is_no_success(tmp_path):
         with pytest.raises(TrainingError) as stopped:
             far = [stretched(frame, f"far {k}") for k, frame in enumerate(frames(3, 10))]
             model, settings = stubborn(network()), Settings(schedule={"direct": 2}, batch_size=2)
-            Trainer(model, network(), train, far, settings, tmp_path, on_best=lambda *_: kept.append(1)).run()
+            Trainer(model, train, far, settings, tmp_path, on_best=lambda *_: kept.append(1)).run()
     told = str(stopped.value)
     assert "epoch 1, the best of 2: 3 of 3 frames of validation have no minimum" in told
     assert told.count("the energy has no minimum") == 1
@@ -376,7 +376,7 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
 
 def test_bad_frames():
     with pytest.raises(ValueError, match="`validation` must hold at least one frame, got none"):
-        Trainer(make("qeq", network(), ATOMS), network(), frames(1), [])
+        Trainer(make("qeq", network(), ATOMS), frames(1), [])
     with pytest.raises(ValueError, match="2 called 'water 0'"):
         trainer(train=[*frames(1), *frames(1)])
     with pytest.raises(TrainingError, match="`weights` must be of labels that frames have, got stress"):

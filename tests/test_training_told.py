@@ -3,14 +3,15 @@
 import logging
 import math
 import warnings
+from dataclasses import replace
 
 import pytest
 import torch
-from waters import frames, trainer
+from waters import frames, network, trainer
 
 from cgdft import Model, Multipoles, TotalCharge
-from cgdft.functionals import Electronegativity, Hardness, Hartree
-from cgdft.learning import Scalar
+from cgdft.functionals import Electronegativity, Hardness, Hartree, SpinHardness
+from cgdft.learning import Frame, Scalar
 from cgdft.learning.training.curves import loss_figure, parity_figure
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.step import TrainingError
@@ -39,6 +40,30 @@ def test_a_head_without_a_bound_stops_the_training_with_names():
     weights = {"energy": 1.0, "multipoles": 1.0}
     with pytest.raises(TrainingError, match=r"epoch \d, frames water \d.*: `eta` must be at least zero, got .*positive=True"):
         trainer(model=unbound, schedule={"implicit": 8}, weights=weights, learning_rate=1.0).run()
+
+
+def test_a_model_has_one_environment():
+    """Which is that of the training: of another one there is nothing to say."""
+    with pytest.raises(ValueError, match="`model` must have one environment, .*, got MessagePassing, MessagePassing"):
+        trainer(
+            model=lambda environment: Model(
+                Electronegativity(Scalar(environment)) + Hardness(Scalar(network(1), positive=True)), Multipoles(0, width=1.5)
+            )
+        )
+
+
+def test_a_spin_that_the_electrons_cannot_have_is_refused():
+    def with_spins(environment):
+        functional = Hartree() + Hardness(Scalar(environment, 0.5, positive=True)) + SpinHardness({"H": 0.3, "O": 0.3})
+        return Model(functional, Multipoles(0, width=1.5, spin=True))
+
+    neutral = frames(2)
+    ion = [Frame(one.name, replace(one.structure, charge=one.structure.charge + 1), one.labels) for one in neutral]
+    weights = {"energy": 1.0}
+    trainer(model=with_spins, train=neutral, weights=weights)
+    with pytest.raises(ValueError, match="`spin` must be .* that 9 electrons can have, got 0 of frame water 0"):
+        trainer(model=with_spins, train=ion, weights=weights)
+    trainer(train=ion, weights=weights)
 
 
 def test_the_best_model_is_kept_before_figures_are_drawn(tmp_path, monkeypatch):

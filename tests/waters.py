@@ -47,7 +47,7 @@ def trainer(name="qeq", train=None, output=None, model=None, on_best=None, **cha
     environment = network()
     settings = Settings(**{"schedule": {"implicit": 3}, "batch_size": 2, "ema": 0.5, **changes})
     model = make(name, environment, ATOMS) if model is None else model(environment)
-    return Trainer(model, environment, train or frames(), frames(2, 10), settings, output, on_best=on_best)
+    return Trainer(model, train or frames(), frames(2, 10), settings, output, on_best=on_best)
 
 
 CONFIG = """

@@ -93,7 +93,7 @@ def learnt(frames: Sequence[Frame], architecture: str, epochs: int, seed: int = 
         seed=seed,
     )
     start = time.perf_counter()
-    trained = Trainer(model, environment, train, validation, settings).run()
+    trained = Trainer(model, train, validation, settings).run()
     seconds = time.perf_counter() - start
     wanted = ["energy", "forces"] if latent else ["energy", "forces", "multipoles", "dipole"]
     found = evaluate(trained.model, [Batch.of(test[k : k + 16]) for k in range(0, len(test), 16)], wanted).to_dict()

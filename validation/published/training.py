@@ -46,4 +46,4 @@ def _model(one: PublishedSet[D], part: D, architecture: str, epochs: int, seed: 
         patience=epochs,
         seed=seed,
     )
-    return Trainer(model, environment, part.train, part.validation, settings).run().model
+    return Trainer(model, part.train, part.validation, settings).run().model

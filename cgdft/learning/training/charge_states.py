@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ase.data import chemical_symbols
 from ase.formula import Formula
 
+from cgdft.constraint import TotalSpin
+from cgdft.learning.data.frames import Frame
+from cgdft.model import Model
 from cgdft.structure import Structure
 
 #: "charge": least and most total charge, e; "unpaired": least and most unpaired electrons; "formulas": formula -> the least and
@@ -39,6 +42,27 @@ def outside(structure: Structure, seen: ChargeStates) -> Iterator[tuple[str, str
             yield "unpaired", f"{name} has unpaired electrons, {unpaired:g} or more, in the training {_between(low, high)}"
 
 
+def check_spins(model: Model, frames: Iterable[Frame]) -> None:
+    """Raise a ValueError of a molecule whose number of electrons cannot have its spin, where a model fixes that.
+
+    So of radicals that state none. Of crystals half-filled bands may have any.
+    """
+    if not any(isinstance(one, TotalSpin) and one.spin is None and one.potential is None for one in model.constraints):
+        return
+    for frame in frames:
+        s = frame.structure
+        spin, electrons = float(s.spin), float(s.numbers.sum() - s.charge)
+        if not s.pbc.any() and _whole(spin) and _whole(electrons) and round(electrons - spin) % 2:
+            raise ValueError(
+                f"`spin` must be a number of unpaired electrons that {electrons:g} electrons can have, got {spin:g} of frame "
+                f"{frame.name}, as where none is stated; write spin= into its comment line, for {model.name} knows spins"
+            )
+
+
+def _whole(value: float) -> bool:
+    return abs(value - round(value)) < ALIKE
+
+
 def _states(structure: Structure) -> Iterator[tuple[float, float, str]]:
     """Total charge, unpaired electrons that are stated, or that an odd number of them has at least, and the formula."""
     electrons = (structure.total(structure.numbers) - structure.charge.detach()).tolist()
@@ -46,8 +70,7 @@ def _states(structure: Structure) -> Iterator[tuple[float, float, str]]:
     for charge, spin, left, own in zip(structure.charge.tolist(), structure.spin.tolist(), electrons, numbers, strict=True):
         elements, counts = own.unique(return_counts=True)
         composed = dict(zip([chemical_symbols[z] for z in elements.tolist()], counts.tolist(), strict=True))
-        whole = abs(left - round(left)) < ALIKE
-        if whole and (round(left) - spin) % 2:  # which they cannot have, as where moments are those of another charge
+        if _whole(left) and (round(left) - spin) % 2:  # which they cannot have, as where moments are those of another charge
             spin = float(round(left) % 2)
         yield charge, spin, Formula.from_dict(composed).format("hill")
 

@@ -12,6 +12,7 @@ from cgdft.learning.data.checks import UNREFERENCED, check_set
 from cgdft.learning.data.sets import FrameSet
 from cgdft.learning.environment import Environment
 from cgdft.learning.training.batches import batches
+from cgdft.learning.training.charge_states import check_spins
 from cgdft.learning.training.config import WEIGHTS
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.domain import OutsideTraining
@@ -68,6 +69,7 @@ def evaluate_files(
     for note in check_set(frames, atomic_energies=facts["atoms"]):
         if note != UNREFERENCED:  # nothing is learnt here
             warnings.warn(note, stacklevel=2)
+    check_spins(made, frames)
     found = evaluate(made, batches(frames, BATCH, cutoff, World(), shuffle=False))
     if found.left_out == found.frames:
         raise ValueError(

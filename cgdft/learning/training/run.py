@@ -81,7 +81,6 @@ def _train(config: Config, processes: World) -> Trained:
 
     return Trainer(
         model,
-        environment,
         frames,
         validation,
         config.settings,

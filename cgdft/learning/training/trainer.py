@@ -21,15 +21,15 @@ from cgdft.functionals.models.local_multipoles import SharedExcess
 from cgdft.learning.data.frames import Batch
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.data.units import SHOWN
-from cgdft.learning.environment import Environment
 from cgdft.learning.training.averaging import Average
 from cgdft.learning.training.batches import Frames, as_set, batches
+from cgdft.learning.training.charge_states import check_spins
 from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.prediction import reasons
-from cgdft.learning.training.saving import described
+from cgdft.learning.training.saving import described, environment_of
 from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
 from cgdft.learning.training.starts import Starts
 from cgdft.learning.training.step import Sums, TrainingError, backward
@@ -72,7 +72,6 @@ class Trainer:
 
     Args:
         model: trained in place, by the weights that require a gradient, on the device where they are.
-        environment: of its atoms.
         train, validation: frames, each with a name of its own; labels may be missing.
         settings: see `Settings`.
         output: folder of checkpoint.pt, log.csv, train.log, loss.png and parity.png; nothing is written without.
@@ -82,14 +81,14 @@ class Trainer:
             while more than 1 % of the frames of validation have no minimum.
 
     Raises:
-        ValueError: no frames, names twice, a model whose weights require no gradient (those of `load` do not), or no label
-            that the schedule can train.
+        ValueError: no frames, names twice, a model of no environment or of several, or whose weights require no gradient (those
+            of `load` do not), or no label that the schedule can train; of a model with spins a molecule whose spin its
+            electrons cannot have.
     """
 
     def __init__(
         self,
         model: Model,
-        environment: Environment,
         train: Frames,
         validation: Frames,
         settings: Settings | None = None,
@@ -99,17 +98,19 @@ class Trainer:
         world: World | None = None,
         on_best: Callable[[Model, Evaluation, int], None] | None = None,
     ) -> None:
-        self.model, self.environment, self.origin = model, environment, dict(origin or {})
+        self.model, self.environment, self.origin = model, environment_of(model), dict(origin or {})
         self.settings, self.world, self.on_best = settings or Settings(), world or World(), on_best
         self.train, self.validation = as_set(train, "train"), as_set(validation, "validation")
         self.weights = {name: weight for name, weight in self.settings.weights.items() if weight}
         size, workers = self.settings.batch_size, self.settings.workers
         if "excess" in self.weights and not any(isinstance(module, SharedExcess) for module in model.modules()):
             raise ValueError(f"`weights` must have excess for models with `SharedExcess` alone, got {model.name}; leave it out")
+        for frames in (self.train, self.validation):
+            check_spins(model, (frames[k] for k in range(len(frames))))
         self.batches = batches(
-            self.train, size, environment.cutoff, self.world, shuffle=True, seed=self.settings.seed, workers=workers
+            self.train, size, self.environment.cutoff, self.world, shuffle=True, seed=self.settings.seed, workers=workers
         )
-        self.checked = batches(self.validation, size, environment.cutoff, self.world, shuffle=False, workers=workers)
+        self.checked = batches(self.validation, size, self.environment.cutoff, self.world, shuffle=False, workers=workers)
         self.phases = self._phases()
         self.world.equalise(model)
         self.average = Average(model, self.settings.ema)
