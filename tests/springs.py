@@ -12,11 +12,12 @@ STIFF = 0.4  # hartree/bohr^2
 
 
 def water(seed, **info):
-    """Energies of a spring to every place of the unmoved molecule, with its forces and a dipole, in ASE's units."""
+    """Energies of springs to the places of the unmoved molecule, forces and a dipole, in ASE's units; it may be shifted."""
     atoms = molecule("H2O")
     start = atoms.positions * units.angstrom
     atoms.rattle(0.03, seed=seed)
     moved = atoms.positions * units.angstrom - start
+    moved -= moved.mean(0)
     energy = FREE["O"] + 2 * FREE["H"] - 0.3 + 0.5 * STIFF * (moved**2).sum()
     charges = np.array([-0.6, 0.3, 0.3])
     results = {

@@ -124,14 +124,49 @@ def test_energies_of_atoms_of_another_unit(trajectory):
         check_set(frames, atomic_energies={symbol: one / units.eV for symbol, one in FREE.items()})
     (told,) = check_set(frames, atomic_energies={"H": -0.5, "O": -77.5})
     assert told.startswith("`atomic_energies` must be of the energies' method, got energies 0.7")
-    wrong = FrameSet.read(trajectory, units={"energy": "hartree"})
-    with pytest.warns(UserWarning, match="compositions do not determine the atomic energies"):
-        fitted = atomic_energies(wrong)
-    alone = [Frame(f.name, f.structure, {"energy": f.labels["energy"]}) for f in wrong]
-    assert check_set(alone, atomic_energies=fitted) == []
-    (told,) = check_set(alone, atomic_energies=fitted, fitted=True)
-    assert told.startswith("`energy` must be in hartree, got numbers that look like eV")
+
+
+@pytest.mark.filterwarnings("ignore:compositions do not determine the atomic energies")
+def test_the_unit_of_energies_that_atoms_were_fitted_to(tmp_path):
+    """For certain where nothing is bound so much, be it of all electrons; with fewer electrons numbers may be smaller."""
+
+    def read(factor, unit):
+        atoms = [water(seed) for seed in range(6)]
+        for one in atoms:
+            one.calc.results = {"energy": factor * one.calc.results["energy"]}
+        frames = FrameSet.read(written(tmp_path / "a.xyz", atoms), units={"energy": unit})
+        return {"train": frames, "atomic_energies": atomic_energies(frames)}
+
+    deep = read(1.0, "hartree")
+    assert check_set(**deep) == []
+    with pytest.raises(ValueError, match="`energy` must be in hartree, got numbers that look like eV; .*{energy: eV}$"):
+        check_set(**deep, fitted=True)
+    (told,) = check_set(**read(units.eV, "eV"), fitted=True)
+    assert told.startswith("`energy` must be in eV, got numbers that look like hartree; set `units`")
     assert told.endswith("if they are of all electrons")
+
+
+def test_labels_of_single_frames_that_cannot_be(trajectory):
+    """Energies far from all others, forces and Born charges that do not add up, a polarizability that is not symmetric."""
+    frames = list(FrameSet.read(trajectory))
+
+    def with_one(name, value):
+        return [*frames[:3], Frame("odd", frames[3].structure, {**frames[3].labels, name: value(frames[3])}), *frames[4:]]
+
+    (told,) = check_set(with_one("energy", lambda f: f.labels["energy"] + 1), atomic_energies=FREE)
+    assert told.startswith("energies of odd are up to 1 hartree from what fits the others")
+    assert told.endswith("as far as nine in ten: a mistake, or another state")
+    with pytest.raises(ValueError, match=r"`energy` must be that of its atoms, got 1e\+300 hartree in odd"):
+        check_set(with_one("energy", lambda f: 1e300 + 0 * f.labels["energy"]), atomic_energies=FREE)
+    (told,) = check_set(with_one("forces", lambda f: f.labels["forces"] + 0.05), atomic_energies=FREE)
+    assert told.startswith("forces of odd add up to as much as 13.4 eV/angstrom")
+    eye = torch.eye(3, dtype=torch.float64)
+    born = with_one("born_charges", lambda f: torch.stack([0 * eye, eye, eye]))
+    with pytest.raises(ValueError, match="`born_charges` must add up to the total charge, .* 0.667 e per atom in odd"):
+        check_set(born, atomic_energies=FREE)
+    skew = torch.tensor([[0.0, 1, 0], [-1, 0, 0], [0, 0, 0]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="frame odd: `polarizability` must be symmetric"):
+        check_set(with_one("polarizability", lambda f: 10 * eye + skew), atomic_energies=FREE)
 
 
 def test_single_frames_of_another_unit(tmp_path):
@@ -154,7 +189,7 @@ def test_single_frames_of_another_unit(tmp_path):
     pressed[3].labels["energy"] = torch.tensor(4.0, dtype=torch.float64)  # no unit is told by energies less those of atoms
     (told,) = check_set(pressed, atomic_energies={"H": 0.0, "O": -1e-3})
     assert told.startswith(("energies of water-3 are", "energies of bound-3 are"))
-    (told,) = check_set(read("forces", 51.4, (3, 4, 5, 6)), atomic_energies=FREE)
+    (told,) = check_set(read("forces", 100.0, (3, 4, 5, 6)), atomic_energies=FREE)
     assert told.startswith("forces of water-3, water-4, water-5 and 1 more are more than 30 times those of other frames")
     (told,) = check_set(read("forces", 1e30, (3,)), atomic_energies=FREE)
     assert told.startswith("forces of water-3 are more than 30 times those of other frames")

@@ -1,5 +1,6 @@
 """Labels that look like others: multiplicities, rounded charges, stresses in two places, bulk of one atom, units and signs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,12 @@ def test_dipoles_of_atoms_and_born_charges_against_dipoles(trajectory):
     assert check_set(rigid) == []
     with pytest.raises(ValueError, match="`born_charges` must be dD_a/dR_c, got the opposite of what the dipoles say"):
         check_set(changed(rigid, born_charges=lambda f: -f.labels["born_charges"]))
+    bare = [replace(f, labels={k: v for k, v in f.labels.items() if k != "multipoles"}) for f in frames]
+    opposite = changed(bare, dipole=lambda f: -q @ f.structure.positions, born_charges=lambda f: q[:, None, None] * eye)
+    with pytest.raises(ValueError, match="change the sign of those that are wrong"):  # nothing tells which
+        check_set(opposite)
+    with pytest.raises(ValueError, match="`dipole` must point towards positive charge"):
+        check_set(changed(frames, dipole=lambda f: -f.labels["dipole"], born_charges=lambda f: q[:, None, None] * eye))
     noise = torch.Generator().manual_seed(0)
     for _ in range(100):  # what vanishes by symmetry has no sign
         nitrogen = Structure.from_ase(molecule("N2"))

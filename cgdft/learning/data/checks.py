@@ -15,7 +15,14 @@ from cgdft.learning.data.frames import Frame
 from cgdft.learning.data.labels import check_labels
 from cgdft.learning.data.polarizability_scales import check_polarizabilities
 from cgdft.learning.data.quantities import QUANTITIES, UNITS
-from cgdft.learning.data.scales import check_chemical_potentials, check_energies, check_forces, check_lengths, check_stress
+from cgdft.learning.data.scales import (
+    check_chemical_potentials,
+    check_energies,
+    check_far,
+    check_forces,
+    check_lengths,
+    check_stress,
+)
 from cgdft.learning.data.sets import FrameSet
 from cgdft.naming import few
 
@@ -41,6 +48,7 @@ class _Survey:
     sample: list[Frame] = field(default_factory=list)
     compositions: list[Counter[str]] = field(default_factory=list)
     energies: list[float] = field(default_factory=list)
+    charges: list[float] = field(default_factory=list)
     with_energy: list[str] = field(default_factory=list)
     elements: set[str] = field(default_factory=set)
     off: list[float] = field(default_factory=list)
@@ -95,12 +103,8 @@ def check_set(
                 f"`atomic_energies` must have every element, got none of {', '.join(sorted(lacking))}; add it, in hartree"
             )
         energies, unit = np.array(survey.energies), survey.unit("energy")
-        told += check_energies(survey.compositions, energies, unit, atomic_energies, survey.with_energy)
-        if fitted:
-            try:
-                check_energies(survey.compositions, energies, unit, None, survey.with_energy)
-            except ValueError as error:
-                told.append(f"{error}, if they are of all electrons")
+        notes = check_energies(survey.compositions, energies, unit, atomic_energies, survey.with_energy, fitted)
+        told += notes or check_far(survey.compositions, survey.charges, energies, survey.with_energy)
         told += check_forces(survey.sample, survey.unit("energy"), survey.unit("forces"))
         told += _check_charges(survey)
         told += check_dipoles(survey.sample, survey.unit("dipole"), survey.unit("multipoles"))
@@ -135,6 +139,7 @@ def _survey(frames: Frames, elements: Collection[str] | None) -> _Survey:
         if "energy" in frame.labels:
             survey.compositions.append(symbols)
             survey.energies.append(float(frame.labels["energy"]))
+            survey.charges.append(float(frame.structure.charge[0]))
             survey.with_energy.append(frame.name)
         has = "multipoles" in frame.labels
         missed = float(frame.labels["multipoles"][:, 0].sum() - frame.structure.charge[0]) if has else 0.0

@@ -17,6 +17,8 @@ from cgdft.naming import few
 OTHERS, SAME = 0.3, 0.1
 #: Smaller ones, e bohr, may be zero but for rounding.
 SMALL = 0.1
+#: Born charges that miss the total charge by more, e per atom, are others; acoustic sums are off by a tenth of it at most.
+BORN_OFF = 0.3
 #: Clusters of more atoms may have more than one electron's.
 MANY = 20
 
@@ -32,12 +34,13 @@ def check_dipoles(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> lis
     Raises:
         ValueError: another unit, sign, origin or order of components.
     """
-    _check_born(frames)
     known = [f for f in frames if "dipole" in f.labels and "multipoles" in f.labels and not f.structure.pbc.any()]
-    whole = [frame for frame in known if frame.labels["multipoles"].shape[1] >= 4]
-    if whole:
-        return _check_whole(whole, unit, unit_of_atoms)
-    return _check_charges(known) if known else _check_sizes(frames, unit)
+    if whole := [frame for frame in known if frame.labels["multipoles"].shape[1] >= 4]:
+        told = _check_whole(whole, unit, unit_of_atoms)
+    else:
+        told = _check_charges(known) if known else _check_sizes(frames, unit)
+    _check_born(frames, sure=bool(known) and not told)
+    return told
 
 
 def _check_whole(frames: Sequence[Frame], unit: str, unit_of_atoms: str) -> list[str]:
@@ -176,8 +179,26 @@ def _centre(frame: Frame, of: str) -> NDArray[np.float64]:
     return np.average(frame.structure.positions.numpy(), axis=0, weights=weight)
 
 
-def _check_born(frames: Sequence[Frame]) -> None:
-    """Turning a molecule turns its dipole: sum_n Z_n (w x R_n) = w x D. Raises ValueError where that is not so."""
+def _check_born_sums(frames: Sequence[Frame]) -> None:
+    """Moving all atoms moves the charge: sum_n Z_n = Q. Raises ValueError where that is not so."""
+    known = [f for f in frames if "born_charges" in f.labels]
+    eye = torch.eye(3, dtype=torch.float64)
+    off = [(f.labels["born_charges"].sum(0) - f.structure.charge * eye) / f.structure.n_atoms for f in known]
+    if odd := [k for k, one in enumerate(off) if float(one.abs().max()) > BORN_OFF]:
+        most = max(float(off[k].abs().max()) for k in odd)
+        raise ValueError(
+            f"`born_charges` must add up to the total charge, got those that miss it by {most:.3g} e per atom in "
+            f"{few([known[k].name for k in odd])}; look for nuclei or atoms that are left out, another sign, or `charge`"
+        )
+
+
+def _check_born(frames: Sequence[Frame], sure: bool) -> None:
+    """Turning a molecule turns its dipole: sum_n Z_n (w x R_n) = w x D. Raises ValueError where that is not so.
+
+    Args:
+        sure: whether the dipoles are known to be right.
+    """
+    _check_born_sums(frames)
     off, known = np.zeros(3), [f for f in frames if {"born_charges", "dipole"} <= set(f.labels) and not f.structure.pbc.any()]
     for frame in known:
         z, d = frame.labels["born_charges"].numpy(), frame.labels["dipole"].numpy()
@@ -192,4 +213,5 @@ def _check_born(frames: Sequence[Frame]) -> None:
             "`keys` of the data to {born_charges: bec.T}"
         )
     if off[2] < 0.5 * off[0]:
-        raise ValueError("`born_charges` must be dD_a/dR_c, got the opposite of what the dipoles say; change their sign")
+        which = "their sign" if sure else "the sign of those that are wrong"
+        raise ValueError(f"`born_charges` must be dD_a/dR_c, got the opposite of what the dipoles say; change {which}")

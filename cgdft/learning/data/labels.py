@@ -30,6 +30,8 @@ SPEAKING = (
 )
 SHORT = frozenset({"bec", "born", "esp", "mu"})
 OTHERS = frozenset({"initial_charges", "energies", "stresses"})
+#: What of a polarizability may be antisymmetric, by steps of finite fields.
+SKEW = 0.05
 #: Arrays of multipoles that do not say by which definition.
 UNNAMED = ("multipoles", "charges")
 
@@ -227,7 +229,7 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
 
     Raises:
         ValueError: an unknown name, a wrong shape, NaN or infinity, a quadrupole with a trace, a polarizability that is not
-            positive, a potential without points.
+            symmetric and positive, a potential without points.
     """
     for name, value in labels.items():
         if name == "points":
@@ -247,6 +249,10 @@ def check_labels(labels: Mapping[str, Tensor], n: int) -> None:
             raise ValueError(f"`{name}` must be finite, got {float(bad)}; remove the label or the frame")
     if (p := labels.get("multipoles")) is not None and math.isqrt(p.shape[1]) ** 2 != p.shape[1]:
         raise ValueError(f"`multipoles` must be whole up to their highest l, 1, 4 or 9 of an atom, got {p.shape[1]}")
+    if (alpha := labels.get("polarizability")) is not None and float((alpha - alpha.T).abs().max()) > SKEW * float(
+        alpha.abs().max()
+    ):
+        raise ValueError(f"`polarizability` must be symmetric, dD_a/dF_b = dD_b/dF_a, got {alpha.tolist()}; look at its order")
     if (alpha := labels.get("polarizability")) is not None and _negative(alpha):
         raise ValueError(f"`polarizability` must be dD/dF, which is positive, got {alpha.tolist()}; change its sign")
     if "potential" in labels and labels.get("points", torch.empty(0)).shape != (*labels["potential"].shape, 3):

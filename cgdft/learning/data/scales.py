@@ -36,6 +36,13 @@ BOUND, FAR = 0.5, 3.0
 ODD, STRONG = 1.0, 30.0
 #: Energies of the same atoms that differ by less, relatively, may be in one unit.
 ALIKE = 0.02
+#: No unit that is mistaken for another makes energies so many times those of all electrons.
+LARGEST = 1e4
+#: A total energy further from what fits all, hartree, and by so many times what nine in ten are, is odd; of this many frames,
+#: at least.
+APART, BEYOND, ENOUGH = 0.5, 6.0, 10
+#: Forces that add up to more, hartree/bohr and relative to their sizes, have another origin than the atoms.
+NET = 0.05, 0.05
 #: Fewest steps between close frames that tell a sign or a unit, and the least correlation.
 STEPS, EXPLAINED = 5, 0.9
 #: Neighbours are this many sums of covalent radii apart, wherever there is a bond; they are sought within so many bohr.
@@ -62,33 +69,50 @@ def check_energies(
     unit: str,
     atomic: Mapping[str, float] | None,
     names: Sequence[str],
+    fitted: bool = False,
 ) -> list[str]:
     """Total energies (hartree) of frames against those of their atoms; without given ones, against all-electron atoms.
+
+    Args:
+        compositions, energies, names: of the frames.
+        unit: in which the energies were read.
+        atomic: element -> hartree.
+        fitted: whether these were fitted to the energies, whose unit they then do not tell.
 
     Raises:
         ValueError: energies, of all or of single frames, look like another unit, or have nothing to do with the atoms.
     """
     if not len(energies):
         return []
+    electrons = np.array([sum(n * all_electron(symbol) for symbol, n in one.items()) for one in compositions])
+    if wild := np.flatnonzero(np.abs(energies) > LARGEST * np.abs(electrons)).tolist():
+        told = few([names[k] for k in wild])
+        raise ValueError(f"`energy` must be that of its atoms, got {energies[wild[0]]:.3g} hartree in {told}; remove the label")
     _check_alike(compositions, energies, unit, names)
     sizes = np.array([sum(one.values()) for one in compositions])
 
     def factors() -> Iterable[tuple[str, float]]:
         return ((one, larger("energy", one, unit)) for one in MISTAKEN["energy"])
 
-    if atomic is None:
-        whole = np.array([sum(n * all_electron(symbol) for symbol, n in one.items()) for one in compositions])
-        found = [one for one, factor in factors() if abs(np.median(energies * factor / whole) - 1) < 0.15]
+    if atomic is None or fitted:
+        found = [one for one, factor in factors() if abs(np.median(energies * factor / electrons) - 1) < 0.15]
         if found and unit not in found:
-            raise ValueError(
+            told = (
                 f"`energy` must be in {unit}, got numbers that look like {found[0]}; set `units` of the data to "
                 f"{{energy: {found[0]}}}"
             )
+            if atomic is None or larger("energy", found[0], unit) < 1:  # nothing is bound more than all electrons
+                raise ValueError(told)
+            return [f"{told}, if they are of all electrons"]
+    if atomic is None:
         return []
     whole = np.array([sum(n * atomic[symbol] for symbol, n in one.items()) for one in compositions])
     off = float(np.median(np.abs(energies - whole) / sizes))
     if off <= BOUND:
         return _check_single(np.array(energies), whole, sizes, unit, names)
+    if fitted:
+        told = f"energies are {off:.3g} hartree per atom from the sum of atoms that fits them best (median)"
+        return [f"{told}: are they of one method, and in one unit?"]
     for one, factor in factors():
         if one != unit and float(np.median(np.abs(energies * factor - whole) / sizes)) < min(BOUND, off / 3):
             raise ValueError(
@@ -147,6 +171,28 @@ def _check_single(
     ]
 
 
+def check_far(
+    compositions: Sequence[Mapping[str, int]], charges: ArrayLike, energies: NDArray[np.float64], names: Sequence[str]
+) -> list[str]:
+    """Total energies of single frames against what fits all, a number for each element and each total charge."""
+    if len(energies) < ENOUGH:
+        return []
+    elements = sorted(set().union(*compositions))
+    counts = np.array([[one.get(symbol, 0) for symbol in elements] for one in compositions])
+    states = np.asarray(charges)[:, None] == np.unique(charges)
+    terms = np.concatenate([counts, states], axis=1)
+    near = np.full(len(energies), True)
+    for _ in range(2):  # again without what is far, which draws what fits
+        found, _, rank, _ = np.linalg.lstsq(terms[near], energies[near])
+        away = np.abs(energies - terms @ found)
+        near &= away <= APART
+    odd = np.flatnonzero(away > max(APART, BEYOND * float(np.quantile(away, 0.9)))).tolist()
+    if not odd or rank < np.linalg.matrix_rank(terms):
+        return []
+    told = f"energies of {few([names[k] for k in odd])} are up to {away.max():.3g} hartree from what fits the others"
+    return [f"{told}, more than {BEYOND:g} times as far as nine in ten: a mistake, or another state"]
+
+
 def all_electron(symbol: str) -> float:
     """Energy of a free atom, hartree, to 8 % for hydrogen and 1 % from neon on.
 
@@ -178,15 +224,31 @@ def check_forces(frames: Sequence[Frame], energy_unit: str, force_unit: str) -> 
             f"`forces` must be in {force_unit}, got a root mean square of {size:.3g} hartree/bohr (median): they look like "
             f"{' or '.join(told) or 'those of overlapping atoms'}; see `units`"
         )
+    told = _check_net(known)
     odd = np.flatnonzero(sizes > max(STRONG * float(np.median(sizes)), 0.1)).tolist()
     if odd:
         return [
+            *told,
             f"forces of {few([known[k].name for k in odd])} are more than {STRONG:g} times those of other frames: another "
-            "unit, a mistake, or atoms on top of each other"
+            "unit, a mistake, or atoms on top of each other",
         ]
     if sizes.max() < 1e-4 and len(known) > 1:
         return [f"forces are at most {sizes.max():.2g} hartree/bohr: all frames are relaxed, or the unit is wrong"]
-    return []
+    return told
+
+
+def _check_net(frames: Sequence[Frame]) -> list[str]:
+    """Nothing moves by its own forces."""
+    net = np.array([float(frame.labels["forces"].sum(0).norm()) for frame in frames])
+    odd = np.flatnonzero(net > np.maximum(NET[0], NET[1] * np.array([_total(frame) for frame in frames]))).tolist()
+    if not odd:
+        return []
+    told = f"forces of {few([frames[k].name for k in odd])} add up to as much as {net.max() * angstrom / eV:.3g} eV/angstrom"
+    return [f"{told}, without a field they add up to zero: a mistake, or forces of fixed atoms set to zero"]
+
+
+def _total(frame: Frame) -> float:
+    return float(frame.labels["forces"].norm(dim=1).sum())
 
 
 def check_chemical_potentials(frames: Sequence[Frame], unit: str) -> list[str]:
