@@ -110,6 +110,13 @@ def test_what_was_computed_in_a_field_is_left_out(tmp_path):
     assert len(FrameSet.read(written(tmp_path / "e.xyz", atoms))) == 1
     with pytest.raises(ValueError, match="at least one frame, got none in .*: 2 of 2 frames are in a uniform field"):
         FrameSet.read(written(tmp_path / "f.xyz", atoms[1:]))
+    with pytest.raises(
+        ValueError, match=r"at least one of 1 frames, got \[0.9, 0.1\]; .*: 2 of 3 frames are in a uniform field"
+    ):
+        FrameSet.read(tmp_path / "e.xyz").split([0.9, 0.1])
+    for atoms, told in ((water(1, field_raw=[0, 0, 1e-3]), True), (water(1, field_raw=[0, 0, 0], force_field="amber"), False)):
+        notes = FrameSet.read(written(tmp_path / "g.xyz", [atoms])).notes
+        assert any("frames with field_raw are kept, as without a field" in note for note in notes) == told
 
 
 def test_ase_units_and_labels_in_atomic_units(trajectory):

@@ -31,7 +31,11 @@ from cgdft.learning.training.trainer import Trainer
 from cgdft.validation.suites import stored
 from cgdft.writing import alone
 
-pytestmark = pytest.mark.filterwarnings("ignore:labels that do not count", "ignore:not trained. polarizability")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:labels that do not count",
+    "ignore:not trained. polarizability",
+    "ignore:not learnt. charges, which no weight of local",
+)
 #: In the usual run.
 QUICK = ("les", "qeq", "shared-response")
 
@@ -181,6 +185,17 @@ def test_molecules_far_apart_keep_their_charge(way):
 def test_labels_that_nothing_can_learn_stop_the_training():
     with pytest.raises(TrainingError, match="labels that the model's own weights change, got charges of local"):
         trainer("local", weights={"multipoles": 1.0}, schedule={"implicit": 2}).run()
+
+
+def test_labels_that_an_architecture_cannot_learn_are_told_once():
+    told = [replace(frame, labels={**frame.labels, "dipole": torch.ones(3).double()}) for frame in frames()]
+    weights = {"energy": 1.0, "multipoles": 1.0, "dipole": 1.0}
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        trainer("local", train=told, weights=weights, schedule={"implicit": 2}).run()
+        trainer("qeq", train=told, weights=weights, schedule={"direct": 1, "implicit": 1}).run()
+    notes = [str(one.message) for one in found if "not learnt" in str(one.message)]
+    assert notes == ["not learnt: charges, dipole, which no weight of local changes"]
 
 
 def test_labels_of_the_minimum_wait_for_it():

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from waters import frames, network, trainer
+from waters import config, frames, network, trainer
 
 from cgdft import Model, Multipoles, TotalCharge
 from cgdft.functionals import Electronegativity, Hardness, Hartree, SpinHardness
 from cgdft.learning import Frame, Scalar
 from cgdft.learning.training.curves import loss_figure, parity_figure
 from cgdft.learning.training.output import Output
+from cgdft.learning.training.read_config import read_config
+from cgdft.learning.training.run import train
 from cgdft.learning.training.step import TrainingError
 
 
@@ -64,6 +66,18 @@ def test_a_spin_that_the_electrons_cannot_have_is_refused():
     with pytest.raises(ValueError, match="`spin` must be .* that 9 electrons can have, got 0 of frame water 0"):
         trainer(model=with_spins, train=ion, weights=weights)
     trainer(train=ion, weights=weights)
+
+
+@pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning", "ignore:labels that do not count")
+def test_settings_of_a_file_that_cannot_be_meant(tmp_path):
+    path = config(tmp_path, "run", 1)
+    text = path.read_text()
+    path.write_text(text.replace(f"output: {tmp_path / 'run'}", 'output: ""'))
+    with pytest.raises(ValueError, match="output: must be a folder, got an empty name"):
+        read_config(path)
+    path.write_text(text.replace("layers: 1", "layers: 1, cutoff: 0.3"))
+    with pytest.warns(UserWarning, match="`environment.cutoff` must be in angstrom, got 0.3, within which no atom"):
+        train(path)
 
 
 def test_the_best_model_is_kept_before_figures_are_drawn(tmp_path, monkeypatch):

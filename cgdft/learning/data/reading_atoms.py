@@ -47,13 +47,18 @@ class AtomsFile:
         names: dict[str, None] = {}
         places: list[tuple[int, int]] = []
         self._format = _format(path)
-        self.facts, self.kinds = table(self._facts(names, places))
+        unknown: dict[str, None] = {}
+        self.facts, self.kinds = table(self._facts(names, places, unknown))
         self._places = np.asarray(places, dtype=np.int64).reshape(-1, 2)
         self.names, self.definitions = frozenset(names), tuple(definitions_in(names))
         left = self._found - len(places)
         cut = note_on_end(path) if self._format == "extxyz" else None
         fields = f"{path}: {left} of {self._found} frames are in a uniform field and left out" if left else None
-        self.notes: tuple[str, ...] = tuple(note for note in (cut, fields) if note)
+        odd = ", ".join(unknown)
+        kept = (
+            f"{path}: frames with {odd} are kept, as without a field; if that is a uniform one, call it field" if odd else None
+        )
+        self.notes: tuple[str, ...] = tuple(note for note in (cut, fields, kept) if note)
 
     def frame(self, k: int, definition: str | None) -> Frame:
         """Read frame k, with the multipoles of this definition."""
@@ -80,14 +85,15 @@ class AtomsFile:
         default = f"{self.label}-{k}"
         return default if atoms is None else str(atoms.info.get("name", default))
 
-    def _facts(self, names: dict[str, None], places: list[tuple[int, int]]) -> Iterator[Fact]:
-        """Facts of the frames, while their places and the names of what they hold are noted."""
+    def _facts(self, names: dict[str, None], places: list[tuple[int, int]], unknown: dict[str, None]) -> Iterator[Fact]:
+        """Facts of the frames, while their places, the names of what they hold, and those of what may be a field are noted."""
         self._found = 0
         for place, info, columns, atoms in self._walk():
             number, self._found = self._found, self._found + 1
             fields = [value for name, value in info.items() if name.lower().removeprefix("ref_") in FIELDS]
             if any(np.any(np.asarray(value) != 0) for value in fields):
                 continue
+            unknown.update(dict.fromkeys(name for name, value in info.items() if "field" in name.lower() and _counts(value)))
             names.update(dict.fromkeys([*columns, *info]))
             places.append((place, number))
             yield self._fact(atoms, number)
@@ -167,6 +173,12 @@ class AtomsFile:
         atoms = Atoms(numbers, info={key: value for key, value in info.items() if key not in ("Lattice", "pbc")})
         atoms.pbc = info.get("pbc", "Lattice" in info)
         return info, columns, atoms
+
+
+def _counts(value: Any) -> bool:
+    """Whether it is numbers, not all zero."""
+    array = np.asarray(value)
+    return array.dtype.kind in "iuf" and bool(array.any())
 
 
 def _format(path: Path) -> str:

@@ -199,7 +199,8 @@ class FrameSet(Dataset[Frame]):
         order = order[np.argsort(~alone, kind="stable")]
         ends = np.rint(np.cumsum([0.0, *fractions]) * len(self)).astype(int)
         if (np.diff(ends) < 1).any():
-            raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}")
+            left = "".join(f"; {note}" for source in self._sources for note in source.notes)
+            raise ValueError(f"`fractions` must each give at least one of {len(self)} frames, got {list(fractions)}{left}")
         return [self.subset(np.sort(order[start:end])) for start, end in pairwise(ends)]
 
     def _at(self, k: int) -> tuple[Source, int]:

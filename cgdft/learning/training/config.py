@@ -228,6 +228,15 @@ class Config(Settings):
             raise ValueError("must be left out, it is that of `start`")
         return environment
 
+    @field_validator("output", mode="before")
+    @classmethod
+    def _named(cls, output: object) -> object:
+        if output == "":
+            raise ValueError(
+                "must be a folder, got an empty name; leave it out for `run`, or write . for the one of the command"
+            )
+        return output
+
     @field_validator("output")
     @classmethod
     def _not_over_start(cls, output: Path, told: ValidationInfo) -> Path:

@@ -128,13 +128,17 @@ def _environment(network: Network, frames: FrameSet) -> Environment:
 
         return MACEFeatures(network.mace, network.trainable, dtype)
     cutoff = network.cutoff * angstrom
-    near = [surroundings(frames[k].structure, cutoff)[0].double() for k in range(min(len(frames), SAMPLE))]
+    counts = [surroundings(frames[k].structure, cutoff)[0].double() for k in range(min(len(frames), SAMPLE))]
+    neighbours = torch.cat(counts)
+    if not neighbours.any():
+        told = f"got {network.cutoff:g}, within which no atom of the frames has a neighbour"
+        warnings.warn(f"`environment.cutoff` must be in angstrom, {told}", stacklevel=5)
     return MessagePassing(
         frames.elements,
         network.channels,
         network.lmax,
         network.layers,
         cutoff,
-        max(1.0, float(torch.cat(near).mean())),
+        max(1.0, float(neighbours.mean())),
         dtype or torch.float32,
     )

@@ -27,12 +27,20 @@ class TrainingError(RuntimeError):
 
 @dataclass
 class Sums:
-    """Squared errors of an epoch, summed with the numbers of their entries, and which frames were not solved, and why."""
+    """Squared errors of an epoch, summed with the numbers of their entries.
+
+    Attributes:
+        totals, counts: by name.
+        frames: of the epoch.
+        failed: names of frames that were not solved, and why.
+        learnt: names of errors that weights of the model are known to change.
+    """
 
     totals: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     frames: int = 0
     failed: dict[str, str] = field(default_factory=dict)
+    learnt: set[str] = field(default_factory=set)
 
     @property
     def means(self) -> dict[str, float]:
@@ -98,6 +106,7 @@ def backward(
         loss: Tensor = torch.stack(terms).sum()
         if loss.requires_grad:
             try:
+                sums.learnt |= _changed(model, {name: one for name, (one, _) in means.items() if name not in sums.learnt})
                 loss.backward(inputs=[w for w in model.parameters() if w.requires_grad])  # not by positions: they stay
             except SolverError as error:  # of the adjoint: all of these frames' gradients are lost
                 failed = {**failed, **{frame.name: str(error) for frame in prediction.batch.frames}}
@@ -107,6 +116,16 @@ def backward(
         if together[1, k]:
             sums.add(name, float(together[0, k]), float(together[1, k]))
     return failed
+
+
+def _changed(model: Model, means: Mapping[str, Tensor]) -> set[str]:
+    """Which of the means weights of the model change."""
+    weights, found = [w for w in model.parameters() if w.requires_grad], set()
+    for name, mean in means.items():
+        if mean.requires_grad:
+            slopes = torch.autograd.grad(mean, weights, retain_graph=True, allow_unused=True)
+            found |= {name} if any(one is not None and one.any() for one in slopes) else set()
+    return found
 
 
 def _bad(names: list[str], together: Tensor) -> list[str]:

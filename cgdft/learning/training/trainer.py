@@ -125,7 +125,7 @@ class Trainer:
             self.optimiser, self.epochs, LAST_RATE * self.settings.learning_rate
         )
         self.starts, self.validated = Starts(), Starts()
-        self.stepped = False
+        self.stepped, self.learnt = False, set[str]()
         self.history: list[dict[str, Any]] = []
         self.best: dict[str, Any] = {"epoch": 0, "failed": math.inf, "loss": math.inf, "weights": {}}
         self.output = Output(Path(output), self.world.writes) if output is not None else None
@@ -216,7 +216,7 @@ class Trainer:
         """One pass over the frames."""
         way, number = self._way, len(self.history) + 1
         rate = self.optimiser.param_groups[0]["lr"]
-        sums = Sums(frames=len(self.train))
+        sums = Sums(frames=len(self.train), learnt=self.learnt)
         self.batches.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
         for batch in self.batches:
             self._step(way, batch.beside(self.model), sums, number)
@@ -233,6 +233,8 @@ class Trainer:
                 f"`weights` must be of labels that the model's own weights change, got {', '.join(sums.means)} of "
                 f"{self.model.name}; train another architecture, or other labels"
             )
+        if way != "direct":
+            self._tell_of_idle([name for name, mean in sums.means.items() if mean])
         self.scheduler.step()
         evaluation = self._validate()
         found = evaluation.loss(self.weights)
@@ -241,6 +243,13 @@ class Trainer:
         row |= {f"loss_{name}": value for name, value in sums.means.items()}
         row |= {f"rmse_{name}": one.rmse * SHOWN[name][1] for name, one in evaluation.errors.items()}
         return row, evaluation
+
+    def _tell_of_idle(self, names: list[str]) -> None:
+        """Once, of errors that no weight changes, such as those of charges of a model that has none."""
+        self.learnt.update(*self.world.gathered(self.learnt))
+        if idle := [name for name in names if name not in self.learnt]:
+            warnings.warn(f"not learnt: {', '.join(idle)}, which no weight of {self.model.name} changes", stacklevel=5)
+            self.learnt.update(idle)
 
     def _step(self, way: str, batch: Batch, sums: Sums, number: int) -> None:
         self.model.zero_grad(set_to_none=True)
