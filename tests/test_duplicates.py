@@ -25,6 +25,8 @@ def test_duplicates(tmp_path, trajectory):
     assert check_set(frames, others.subset([1]), atomic_energies=FREE) == []
     both = [*frames, *others]
     assert "1 frames are there twice: water-5 = b-0" in check_set(both)
+    copies = [Frame(f"copy {k}", frames[5].structure, {}) for k in range(3)]
+    assert check_set(copies)[-1] == "2 frames are there twice: copy 0 = copy 1, copy 0 = copy 2"  # not the 3 pairs of them
     with pytest.raises(ValueError, match="`train` must have one energy for one structure"):
         check_set([*frames, *(Frame(f.name, f.structure, {"energy": f.labels["energy"] + 0.1}) for f in others)])
     rounded = (frames[3].structure.positions / units.angstrom).round(decimals=5) * units.angstrom

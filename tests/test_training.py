@@ -212,7 +212,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, monkeypatch):
     trainer(output=tmp_path).run()
     path = tmp_path / "checkpoint.pt"
     good = path.read_bytes()
-    with pytest.raises(ValueError, match="`model` of its architecture is QEq, here LES"):
+    with pytest.raises(ValueError, match="`model` of its architecture is QEq, here LES; give another `output`, or remove it"):
         trainer("les", output=tmp_path).run()
     with pytest.raises(ValueError, match="`learning_rate` of its settings is 0.005, here 0.1"):
         trainer(output=tmp_path, learning_rate=0.1).run()

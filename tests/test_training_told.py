@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import warnings
 from dataclasses import replace
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 from waters import config, frames, network, trainer
 
-from cgdft import Model, Multipoles, TotalCharge
+from cgdft import Model, Multipoles, Structure, TotalCharge
 from cgdft.functionals import Electronegativity, Hardness, Hartree, SpinHardness
 from cgdft.learning import Frame, Scalar
+from cgdft.learning.training.config import Settings
 from cgdft.learning.training.curves import loss_figure, parity_figure
+from cgdft.learning.training.domain import Guard, OutsideTraining, ranges
 from cgdft.learning.training.output import Output
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.run import train
@@ -40,6 +43,10 @@ def test_a_head_without_a_bound_stops_the_training_with_names():
         return Model(functional, Multipoles(0, width=1.5), constraints=[TotalCharge()])
 
     weights = {"energy": 1.0, "multipoles": 1.0}
+    with pytest.raises(TrainingError, match="must be a number, got inf; frames water .*; lower `learning_rate`"):
+        steep = trainer()
+        steep.parameters[0].register_hook(lambda slope: slope * math.inf)
+        steep.run()
     with pytest.raises(TrainingError, match=r"epoch \d, frames water \d.*: `eta` must be at least zero, got .*positive=True"):
         trainer(model=unbound, schedule={"implicit": 8}, weights=weights, learning_rate=1.0).run()
 
@@ -78,6 +85,48 @@ def test_settings_of_a_file_that_cannot_be_meant(tmp_path):
     path.write_text(text.replace("layers: 1", "layers: 1, cutoff: 0.3"))
     with pytest.warns(UserWarning, match="`environment.cutoff` must be in angstrom, got 0.3, within which no atom"):
         train(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"schedul": {"implicit": 3}}, r"^schedul: is no key; did you mean schedule\?$"),
+        ({"learning_rate": -1.0, "clip": "x"}, "^learning_rate: must be greater than 0, got -1.0; clip: must be .*, got 'x'$"),
+        ({"weights": {"stationarity": 1.0}}, "^weights: must have a label, by whose errors .*, got stationarity alone$"),
+    ],
+)
+def test_settings_in_python_are_told_as_those_of_files(given, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**given)
+
+
+def test_an_output_that_cannot_be_written_to_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="`output` must be a folder that can be written to, got .*file/run .*; choose another"):
+        trainer(output=tmp_path / "file" / "run")
+    path = config(tmp_path, "file", 1)
+    path.write_text(path.read_text().replace(f"output: {tmp_path / 'file'}", f"output: {tmp_path / 'file' / 'run'}"))
+    with pytest.raises(OSError, match="`output` must be a folder that can be written to"):
+        train(path)
+
+
+@pytest.mark.filterwarnings("ignore:.*uniform field:UserWarning")
+def test_an_architecture_that_needs_more_of_the_environment(tmp_path):
+    path = config(tmp_path, "run", 1)
+    path.write_text(path.read_text().replace("layers: 1", "layers: 1, lmax: 0").replace("nonlinear", "response"))
+    with pytest.raises(ValueError, match="`environment.lmax` must be at least 1 for response, got 0"):
+        train(path)
+
+
+def test_distances_that_differ_are_told_with_digits_that_do():
+    environment, (frame,) = network(), frames(1)
+    guard = Guard(ranges([frame], environment.cutoff), environment.cutoff)
+    near = Structure(frame.structure.numbers, (1 - 1e-5) * frame.structure.positions)
+    with pytest.warns(OutsideTraining, match="angstrom") as told:
+        guard(environment, (near,))
+    here, there = re.findall(r"\d\.\d+", str(told[0].message).partition("H ")[2])
+    assert float(here) < float(there)
+    assert len(here) > len("0.967")
 
 
 def test_the_best_model_is_kept_before_figures_are_drawn(tmp_path, monkeypatch):

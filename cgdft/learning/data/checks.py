@@ -200,7 +200,7 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
     def frame(k: int) -> Frame:
         return surveys[0].frames[k] if k < first else surveys[1].frames[k - first]
 
-    twice = []
+    twice: dict[int, str] = {}
     for a, b in candidates(marks):
         one, other = frame(a), frame(b)
         if not (as_it_is := same(one, other)) and not turned(one, other):
@@ -219,5 +219,5 @@ def _check_duplicates(surveys: Sequence[_Survey]) -> list[str]:
                 f"`train` must have one energy for one structure, got {energies[0]:.8g} and {energies[1]:.8g} hartree in "
                 f"frames {one.name} and {other.name}; are they of other fields, methods or states? leave one out"
             )
-        twice.append(f"{one.name} = {other.name}{how}")
-    return [f"{len(twice)} frames are there twice: {few(twice)}"] if twice else []
+        twice.setdefault(b, f"{one.name} = {other.name}{how}")
+    return [f"{len(twice)} frames are there twice: {few(list(twice.values()))}"] if twice else []

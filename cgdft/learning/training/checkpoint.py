@@ -71,10 +71,9 @@ def read(path: Path, same: Mapping[str, Any]) -> dict[str, Any]:
         )
     for name, value in same.items():
         if state[name] != value:
-            raise ValueError(
-                f"{path} is of another training: {_difference(name, value, state[name])}; give another `output` (and there, to "
-                f"begin with what was learnt, `start` its model.safetensors), or remove it to begin anew"
-            )
+            start = " (and there, to begin with what was learnt, `start` its model.safetensors)" * (name != "architecture")
+            told = f"{_difference(name, value, state[name])}; give another `output`{start}, or remove it to begin anew"
+            raise ValueError(f"{path} is of another training: {told}")
     return state
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Mapping
 from os import PathLike
 from os.path import isfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from ase.data import chemical_symbols
@@ -17,6 +19,7 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -26,6 +29,7 @@ from cgdft import pretrained
 from cgdft.learning.architectures import learnt_from, names
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.training.loss import EXTRA
+from cgdft.naming import shortened
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -97,7 +101,18 @@ Held = Annotated[
 
 
 class _Strict(BaseModel):
+    """What has no other keys, and says in a line what is wrong with those that are given."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            told = [(".".join(map(str, one["loc"])), mistake(one, type(self).model_fields)) for one in error.errors()]
+            raise ValueError("; ".join(f"{name}: {what}{got}" for name, (what, got) in told)) from error
+
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # called alone, not by those that it is a part of
 
     @field_validator("*", mode="before")
     @classmethod
@@ -105,6 +120,17 @@ class _Strict(BaseModel):
         if isinstance(given, bool) and cls.model_fields[str(told.field_name)].annotation is not bool:
             raise ValueError(f"must not be true or false, got {given}")
         return given
+
+
+def mistake(one: Mapping[str, Any], known: Collection[str]) -> tuple[str, str]:
+    """What one of pydantic's errors says, and what was got where it does not say that; of a key what is like it."""
+    if one["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(one["loc"][-1]), known, 1)
+        return "is no key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"), ""
+    if one["type"] == "missing":
+        return "must be given, got nothing", ""
+    what: str = one["msg"].replace("Value error, ", "").replace("Input should", "must")
+    return what, "" if "got" in what else f", got {shortened(repr(one['input']))}"
 
 
 class Settings(_Strict):
@@ -140,6 +166,9 @@ class Settings(_Strict):
     def _one(cls, weights: dict[str, float]) -> dict[str, float]:
         if not any(weights.values()):
             raise ValueError("must have one above zero, got none")
+        if not any(weights.get(name) for name in QUANTITIES):
+            got = ", ".join(name for name, weight in weights.items() if weight)
+            raise ValueError(f"must have a label, by whose errors the best epoch is chosen, above zero, got {got} alone")
         return weights
 
     @field_validator("schedule")

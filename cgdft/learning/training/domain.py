@@ -105,17 +105,21 @@ class Guard:
             if least is None:
                 return other, f"{other} within {self.cutoff / angstrom:.3g} angstrom, none in training"
             if distance < least - 1e-6:
-                return (
-                    other,
-                    f"{other} {distance / angstrom:.3f} angstrom away, {least / angstrom:.3f} at the least in training",
-                )
+                here, there = _rounded(distance, least)
+                return other, f"{other} {here} angstrom away, {there} at the least in training"
         if near and seen["nearest"]:
             nearest = min(near, key=near.__getitem__)
             most = seen["nearest"].get(nearest, max(seen["nearest"].values()))
             if near[nearest] > most + 1e-6:
-                away = f"{nearest} {near[nearest] / angstrom:.3f} angstrom away"
-                return "nearest", f"its nearest neighbour, {away}, {most / angstrom:.3f} at the most in training"
+                here, there = _rounded(near[nearest], most)
+                return "nearest", f"its nearest neighbour, {nearest} {here} angstrom away, {there} at the most in training"
         return "", ""
+
+
+def _rounded(one: float, other: float) -> list[str]:
+    """Two distances (bohr) in angstrom, with as many digits as tell them apart, three at least."""
+    digits = next((n for n in range(3, 8) if f"{one / angstrom:.{n}f}" != f"{other / angstrom:.{n}f}"), 8)
+    return [f"{length / angstrom:.{digits}f}" for length in (one, other)]
 
 
 def _of_the_caller() -> int:

@@ -6,7 +6,8 @@ import csv
 import io
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from cgdft.writing import write_whole
 
 #: Figures are drawn after so many epochs.
 EVERY = 10
+
+
+@contextmanager
+def told_of(folder: Path) -> Iterator[None]:
+    """Inside, what the system refuses is told of as `output`."""
+    try:
+        yield
+    except OSError as error:
+        told = f"`output` must be a folder that can be written to, got {folder} ({error.strerror}); choose another place"
+        raise OSError(error.errno, told) from error
 
 
 class Output:
@@ -29,7 +40,8 @@ class Output:
     def __init__(self, folder: Path, writes: bool) -> None:
         self.folder, self.writes = folder, writes
         if writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            with told_of(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
             self._log_to_file()
 
     def begin(self, same: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cgdft.learning.training.config import Config, Data, Network
-from cgdft.naming import shortened
+from cgdft.learning.training.config import Config, Data, Network, mistake
 
 Place = tuple[int | str, ...]
 #: The models of nested parts, for hints about their keys.
@@ -71,15 +69,8 @@ def _messages(path: Path, root: yaml.Node, error: ValidationError) -> Iterator[s
             place = (*place, one["loc"][-1])
         place = place or one["loc"]  # of a default
         key = (line, ".".join(map(str, place)))
-        if one["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(str(place[-1]), known := list(MODELS[place[:-1]].model_fields), 1)
-            what = "is no key; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}")
-        elif one["type"] == "missing":
-            what = "must be given, got nothing"
-        else:
-            what = one["msg"].replace("Value error, ", "").replace("Input should", "must")
-            if "got" not in what:
-                got[key] = f", got {shortened(repr(one['input']))}"
+        what, value = mistake(one, MODELS.get(place[:-1], Config).model_fields)
+        got[key] = value or got.get(key, "")
         found.setdefault(key, []).append(what)
     for (line, field), messages in sorted(found.items()):
         told = " or ".join(dict.fromkeys(messages)) + got.get((line, field), "")

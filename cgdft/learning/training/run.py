@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from cgdft.learning.training.config import Config, Network
 from cgdft.learning.training.distributed import World, world
 from cgdft.learning.training.domain import ranges, surroundings
 from cgdft.learning.training.evaluation import Evaluation
+from cgdft.learning.training.output import told_of
 from cgdft.learning.training.read_config import read_config
 from cgdft.learning.training.saving import environment_of, restored, save
 from cgdft.learning.training.trainer import Trained, Trainer
@@ -38,7 +39,10 @@ def train(config: Config | str | Path) -> Trained:
         TrainingError, OSError: as `Trainer.run`.
     """
     stated = config if isinstance(config, Config) else read_config(config)
-    with world(stated.device) as processes, alone(stated.output) if processes.writes else nullcontext():
+    with world(stated.device) as processes, ExitStack() as held:
+        if processes.writes:
+            with told_of(stated.output):
+                held.enter_context(alone(stated.output))
         return _train(stated, processes)
 
 
@@ -118,7 +122,13 @@ def _begin(config: Config, frames: FrameSet) -> tuple[Model, dict[str, float], d
             )
         return model, facts["atoms"], facts
 
-    return build(config.architecture, _environment(config.environment or Network(), frames), atoms), atoms, {}
+    environment = _environment(config.environment or Network(), frames)
+    try:
+        return build(config.architecture, environment, atoms), atoms, {}
+    except ValueError as error:
+        if environment.irreps.lmax:
+            raise
+        raise ValueError(f"`environment.lmax` must be at least 1 for {config.architecture}, got 0: {error}") from error
 
 
 def _environment(network: Network, frames: FrameSet) -> Environment:

@@ -44,6 +44,8 @@ AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
 OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
 #: Share of an epoch's frames that may fail; one of several always may.
 FAILURES = 0.01
+#: Of what `AtomParameter` says of values out of its range.
+OUT_OF_RANGE = "zero, got"
 #: The learning rate ends at this part of the first.
 LAST_RATE = 0.01
 
@@ -264,7 +266,9 @@ class Trainer:
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip))
         if not math.isfinite(norm):
             held = few([frame.name for frame in batch.frames])
-            raise TrainingError(f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}")
+            raise TrainingError(
+                f"epoch {number}: the gradient of the loss must be a number, got {norm}; frames {held}; lower `learning_rate`"
+            )
         self.stepped |= norm > 0
         self.optimiser.step()
         self.average.update(self.model)
@@ -366,7 +370,8 @@ def _placed(where: str) -> Iterator[None]:
     except Undefined:
         raise
     except ValueError as error:
-        raise TrainingError(f"{where}: {error}; if it is a value of a head, positive=True keeps it so") from error
+        advice = "; if it is a value of a head, positive=True keeps it so" if OUT_OF_RANGE in str(error) else ""
+        raise TrainingError(f"{where}: {error}{advice}") from error
 
 
 def _console() -> Any:
