@@ -11,6 +11,7 @@ import torch
 from waters import config, frames, network, trainer
 
 from cgdft import Model, Multipoles, Structure, TotalCharge
+from cgdft.derivatives.observables import Undefined
 from cgdft.functionals import Electronegativity, Hardness, Hartree, SpinHardness
 from cgdft.learning import Frame, Scalar
 from cgdft.learning.training.config import Settings
@@ -49,6 +50,18 @@ def test_a_head_without_a_bound_stops_the_training_with_names():
         steep.run()
     with pytest.raises(TrainingError, match=r"epoch \d, frames water \d.*: `eta` must be at least zero, got .*positive=True"):
         trainer(model=unbound, schedule={"implicit": 8}, weights=weights, learning_rate=1.0).run()
+
+
+def test_responses_that_bulk_does_not_have_are_left_out_where_no_weights_are_told():
+    cell = 12.0 * torch.eye(3, dtype=torch.float64)
+    told = [Frame(f.name, replace(f.structure, cell=cell[None], pbc=torch.ones(1, 3).bool()), dict(f.labels)) for f in frames()]
+    for frame in told:
+        frame.labels["polarizability"] = torch.eye(3, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="not trained: polarizability, see frame water 0: `polarizability` of bulk"):
+        trained = trainer(train=told, schedule={"implicit": 1}).run()
+    assert "loss_polarizability" not in trained.history[0]
+    with pytest.raises(Undefined, match="leave polarizability out of `weights`"):
+        trainer(train=told, weights={"energy": 1.0, "polarizability": 1.0}).run()
 
 
 def test_a_model_has_one_environment():

@@ -19,7 +19,8 @@ n is the number of atoms, m of points, k of multipoles of an atom. Multipoles of
 *definition*`_dipoles` and *definition*`_quadrupoles`, such as `MBIS_charges`; `definition` says which, by default the first
 that there is, else `multipoles`, or `charges` with `dipoles` and `quadrupoles` as `cgdft solve` writes them. A model remembers
 it: files of another definition are not compared with. A key that ends in `.T` is read transposed, as Born charges [atom, c, a]
-want. Frames in a uniform field (`field` in `info`) are left out.
+want. Frames in a uniform field (`field`, `electric_field`, `external_field` or `efield` in `info`) are left out; other
+names with "field" in them are told.
 
 The total charge of a frame is {charge} in `info`, else the sum of its initial charges; its number of unpaired
 electrons is {spin}, else the size of the sum of its initial magnetic moments. Places that disagree are refused, and so

@@ -278,6 +278,6 @@ class Config(Settings):
     @property
     def settings(self) -> Settings:
         """The part that does not know model and data."""
-        settings = Settings(**{name: getattr(self, name) for name in Settings.model_fields})
+        settings = Settings(**{name: getattr(self, name) for name in Settings.model_fields.keys() & self.model_fields_set})
         labels = () if "weights" in self.model_fields_set else learnt_from(self.architecture)
         return settings.model_copy(update={"weights": {name: WEIGHTS[name] for name in labels}}) if labels else settings

@@ -28,7 +28,7 @@ from cgdft.learning.training.config import Settings
 from cgdft.learning.training.distributed import World
 from cgdft.learning.training.evaluation import Evaluation, evaluate
 from cgdft.learning.training.output import Output
-from cgdft.learning.training.prediction import reasons
+from cgdft.learning.training.prediction import minimised, reasons
 from cgdft.learning.training.saving import described, environment_of
 from cgdft.learning.training.schedules import Way, direct, implicit, unrolled
 from cgdft.learning.training.starts import Starts
@@ -36,6 +36,7 @@ from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.learning.training.untrained import untrained
 from cgdft.model import Model
 from cgdft.naming import few
+from cgdft.solver import SolverError
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
 #: Labels that say nothing at another density than that of the minimum.
@@ -113,6 +114,8 @@ class Trainer:
             self.train, size, self.environment.cutoff, self.world, shuffle=True, seed=self.settings.seed, workers=workers
         )
         self.checked = batches(self.validation, size, self.environment.cutoff, self.world, shuffle=False, workers=workers)
+        if "weights" not in self.settings.model_fields_set:
+            self._leave_out_undefined()
         self.phases = self._phases()
         self.world.equalise(model)
         self.average = Average(model, self.settings.ema)
@@ -163,6 +166,20 @@ class Trainer:
         if self.output is not None and self.world.writes:
             self.output.draw(self.history, evaluation)
         return Trained(self.average.model, self.history, evaluation, self.best["epoch"])
+
+    def _leave_out_undefined(self) -> None:
+        """Of the labels that count where none are told, those that the model does not have of bulk among the frames."""
+        for name in [name for name, one in QUANTITIES.items() if one.order and name in self.weights]:
+            frames = (one[k] for one in (self.train, self.validation) for k in range(len(one)))
+            bulk = next((one for one in frames if name in one.labels and one.structure.pbc.all()), None)
+            try:
+                if bulk is not None:
+                    minimised(self.model, Batch.of([bulk]).beside(self.model), [name]).get(name, [0])
+            except SolverError:
+                continue
+            except Undefined as error:
+                warnings.warn(f"not trained: {name}, see frame {bulk.name}: {error}", stacklevel=4)  # type: ignore[union-attr]
+                del self.weights[name]
 
     def _phases(self) -> list[tuple[str, int]]:
         """The schedule, with ways that this model and these frames cannot be trained by replaced."""
