@@ -41,11 +41,7 @@ def frames(periodic, n=2):
 
         atoms = structure.n_atoms
         labels = {"energy": drawn(), "forces": drawn(atoms, 3), "multipoles": drawn(atoms, 4)}
-        more = (
-            {"stress": drawn(3, 3)}
-            if periodic
-            else {"dipole": drawn(3), "polarizability": torch.eye(3, dtype=torch.float64) + drawn(3, 3)}
-        )
+        more = {"stress": drawn(3, 3)} if periodic else {"dipole": drawn(3), "polarizability": torch.diag(1 + drawn(3))}
         found.append(Frame(f"{seed}", structure, labels | more))
     return found
 
