@@ -392,6 +392,8 @@ def test_a_loss_that_is_no_number_stops(tmp_path):
 def test_bad_frames():
     with pytest.raises(ValueError, match="`validation` must hold at least one frame, got none"):
         Trainer(make("qeq", network(), ATOMS), frames(1), [])
+    with pytest.raises(TypeError, match="`train` must be a FrameSet or a list of Frame objects, got MessagePassing"):
+        Trainer(make("qeq", network(), ATOMS), network(), frames(1))
     with pytest.raises(ValueError, match="2 called 'water 0'"):
         trainer(train=[*frames(1), *frames(1)])
     with pytest.raises(TrainingError, match="`weights` must be of labels that frames have, got stress"):

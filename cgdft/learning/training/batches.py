@@ -55,7 +55,10 @@ def as_set(frames: Frames, name: str) -> FrameSet | Listed:
 
     Raises:
         ValueError: none, or two of the same name.
+        TypeError: something else than frames.
     """
+    if not isinstance(frames, FrameSet | Sequence):
+        raise TypeError(f"`{name}` must be a FrameSet or a list of Frame objects, got {type(frames).__name__}")
     found = frames if isinstance(frames, FrameSet) else Listed(frames)
     if not len(found):
         raise ValueError(f"`{name}` must hold at least one frame, got none")
