@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from cgdft.density import Density
+from cgdft.density import KNOWN_WAYS, Density
 from cgdft.derivatives.counted import counted
 from cgdft.derivatives.solved import Derivatives
 from cgdft.naming import few
@@ -108,39 +108,43 @@ class Solution:
     def dipole(self) -> Float[Tensor, "n_structures 3"]:
         """D about the origin, (n_structures, 3), e bohr; of slabs and wires the components along open directions, else zero.
 
+        NaN of bulk beside other structures of a batch: its dipole depends on the choice of the cell.
+
         Raises:
-            ValueError: a structure periodic along all axes, whose dipole depends on the choice of the cell.
+            ValueError: nothing but bulk.
         """
-        self._require_open("dipole")
-        return self._derivatives.state.dipole
+        pbc = self.structure.pbc
+        self._require(~pbc.all(1), f"`dipole` is defined for structures with an open axis, got pbc {pbc.tolist()[:3]}")
+        return _where(~pbc.all(1), self._derivatives.state.dipole)
 
     @property
     def polarization(self) -> Float[Tensor, "n_structures 3"]:
         """P = D / V of cells, (n_structures, 3), e / bohr^2, itinerant: D follows charges through the walls of cells.
 
         Reference charges count where `positions` have them, images not wrapped; another image of one adds a multiple of its
-        charge times a lattice vector. Differences, as along a trajectory or of fields, are what is measured.
+        charge times a lattice vector. Differences, as along a trajectory or of fields, are what is measured. NaN of structures
+        without a periodic axis or without a volume, beside others of a batch.
 
         Raises:
-            ValueError: a structure without a periodic axis or without a volume; charges that move freely, or reference charges
-                that change with the positions.
+            ValueError: no structure with a volume; charges that move freely, or reference charges that change with the
+                positions.
         """
-        self._require_volume("polarization")
+        volume = self._volume("polarization")
         self.problem.require_known_ways("`polarization`")
         state = self._derivatives.state
         with self._derivatives.graph:
-            return self.problem.dipole(state.x) / self.structure.volume[:, None]
+            return _where(self.structure.has_stress, self.problem.dipole(state.x) / volume[:, None])
 
     @property
     def quadrupole(self) -> Float[Tensor, "n_structures 3 3"]:
-        """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2.
+        """Traceless quadrupole about the origin (Buckingham), (n_structures, 3, 3), e bohr^2; NaN of periodic ones of a batch.
 
         Raises:
-            ValueError: a periodic structure.
+            ValueError: periodic structures alone.
         """
-        if self.structure.pbc.any():
-            raise ValueError(f"`quadrupole` needs structures without periodic axes, got pbc {self.structure.pbc.tolist()[:3]}")
-        return self.density.quadrupole
+        pbc = self.structure.pbc
+        self._require(~pbc.any(1), f"`quadrupole` needs structures without periodic axes, got pbc {pbc.tolist()[:3]}")
+        return _where(~pbc.any(1), self.density.quadrupole)
 
     @property
     def energies(self) -> dict[str, Float[Tensor, " n_structures"]]:
@@ -220,11 +224,13 @@ class Solution:
     def stress(self) -> Float[Tensor, "n_structures 3 3"]:
         """(1/V) dE/d(strain), (n_structures, 3, 3), hartree / bohr^3, symmetric; V is that of the cell, vacuum included.
 
+        NaN of structures without a periodic axis or without a volume, beside others of a batch; see `virial`.
+
         Raises:
-            ValueError: a structure without a periodic axis or without a volume; see `virial`.
+            ValueError: no structure with a volume.
         """
-        self._require_volume("stress", "; `virial` is its product with the volume")
-        return self.virial() / self.structure.volume[:, None, None]
+        volume = self._volume("stress", "; `virial` is its product with the volume")
+        return _where(self.structure.has_stress, self.virial() / volume[:, None, None])
 
     # Response: derivatives of the density and of the chemical potential; NaN where the solve failed or there is none.
 
@@ -253,15 +259,17 @@ class Solution:
             return self._found(response.born_charges(), self.structure.index)
 
     def dielectric_tensor(self) -> Float[Tensor, "n_structures 3 3"]:
-        """epsilon = 1 + 4 pi alpha / V of bulk at fixed nuclei, (n_structures, 3, 3).
+        """epsilon = 1 + 4 pi alpha / V of bulk at fixed nuclei, (n_structures, 3, 3); NaN of what else is in a batch.
 
         Raises:
-            ValueError: a structure with an open axis, or what `polarizability` refuses.
+            ValueError: no bulk, or what `polarizability` refuses.
         """
-        if not self.structure.pbc.all():
-            raise ValueError(f"`dielectric_tensor` needs bulk, got pbc {self.structure.pbc.tolist()[:3]}; see `polarizability`")
-        alpha = self.polarizability()
-        return torch.eye(3).to(alpha) + 4 * torch.pi * alpha / self.structure.volume[:, None, None]
+        bulk = self.structure.pbc.all(1)
+        self._require(bulk, f"`dielectric_tensor` needs bulk, got pbc {self.structure.pbc.tolist()[:3]}; see `polarizability`")
+        known = bulk & self.problem.space.says_ways(len(self.structure))
+        self._require(known, f"`dielectric_tensor` of bulk {KNOWN_WAYS}")
+        alpha, volume = self.polarizability(), self._volume("dielectric_tensor")
+        return _where(bulk, torch.eye(3).to(alpha) + 4 * torch.pi * alpha / volume[:, None, None])
 
     def capacitance(self) -> Float[Tensor, "n_structures n_held n_held"]:
         """C_kl = dq_k/dV_l of the charges held at potentials, (n_structures, n_held, n_held), e^2 / hartree, symmetric.
@@ -338,16 +346,17 @@ class Solution:
         failed = failed if index is None else failed[index]
         return torch.where(failed.reshape(-1, *[1] * (values.ndim - 1)), torch.nan, values)
 
-    def _require_open(self, what: str) -> None:
-        if self.structure.pbc.all(1).any():
-            raise ValueError(f"`{what}` is defined for structures with an open axis, got pbc {self.structure.pbc.tolist()[:3]}")
+    def _volume(self, what: str, instead: str = "") -> Float[Tensor, " n_structures"]:
+        """Volumes of cells, of structures that `has_stress`, and one of others."""
+        with_volume, volume = self.structure.has_stress, self.structure.volume
+        told = f"got pbc {self.structure.pbc.tolist()[:3]} and volumes {volume.tolist()[:3]} bohr^3{instead}"
+        self._require(with_volume, f"`{what}` needs periodic cells with a volume, {told}")
+        return torch.where(with_volume, volume, 1.0)
 
-    def _require_volume(self, what: str, instead: str = "") -> None:
-        if not self.structure.has_stress.all():
-            raise ValueError(
-                f"`{what}` needs periodic cells with a volume, got pbc {self.structure.pbc.tolist()[:3]} and volumes "
-                f"{self.structure.volume.tolist()[:3]} bohr^3{instead}"
-            )
+    def _require(self, defined: Bool[Tensor, " n_structures"], message: str) -> None:
+        """Raise a ValueError where no structure has what is asked for."""
+        if not defined.any():
+            raise ValueError(message)
 
     def _require_charge(self) -> None:
         names = [row.name for row in self.problem.fixed]
@@ -384,6 +393,13 @@ class Solution:
 
     def __repr__(self) -> str:
         return f"Solution({self.model.name}, {self.structure!r}, {', '.join(sorted({s.name for s in self.status}))})"
+
+
+def _where(defined: Bool[Tensor, " n_structures"], values: Tensor) -> Tensor:
+    """NaN of other structures."""
+    if defined.all():
+        return values
+    return torch.where(defined.reshape(-1, *[1] * (values.ndim - 1)), values, torch.nan)
 
 
 def _few(rows: Sequence[Row]) -> str:

@@ -4,10 +4,11 @@ import warnings
 
 import pytest
 import torch
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 import cgdft
-from cgdft import Model, Multipoles, SolverError, Status, Structure
+from cgdft import Model, Multipoles, SolverError, SplitCharges, Status, Structure
+from cgdft.ansatz import Free
 from cgdft.derivatives.observables import Undefined
 from cgdft.functionals import Electronegativity, Hardness, Hartree, QEq
 from cgdft.solvers import CG, Newton
@@ -94,3 +95,37 @@ def test_bulk_without_a_dipole_leaves_the_others_theirs(name):
     torch.testing.assert_close(*slopes)
     with pytest.raises(Undefined, match=f"`{name}` of bulk needs charges that are fixed"):
         getattr(model(Structure.batch([bulk, bulk])), name)()
+
+
+def test_what_members_of_a_batch_do_not_have_is_no_number():
+    """And what others have, with their derivatives by what is learnt, as without them."""
+    water, salt = Structure.from_ase(molecule("H2O")), Structure.from_ase(bulk("NaCl", "rocksalt", a=5.64))
+    eta = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    model = Model(
+        Hartree() + Electronegativity({"H": 0.2, "O": 0.3, "Na": 0.1, "Cl": 0.3}) + Hardness(eta),
+        Multipoles(width=1.5),
+        SplitCharges(hardness=0.3),
+    )
+    both = model(Structure.batch([water, salt]))
+    for name, k, other in (
+        ("dipole", 0, salt),
+        ("quadrupole", 0, salt),
+        ("stress", 1, water),
+        ("polarization", 1, water),
+        ("dielectric_tensor", 1, water),
+    ):
+        values, alone = (_value(one, name) for one in (both, model((water, salt)[k])))
+        assert values[1 - k].isnan().all()
+        torch.testing.assert_close(values[k], alone[0])
+        slopes = [torch.autograd.grad(one.square().sum(), eta, retain_graph=True)[0] for one in (values[k], alone)]
+        torch.testing.assert_close(*slopes)
+        with pytest.raises(ValueError, match=f"`{name}` "):
+            _value(model(other), name)
+    for name in ("polarization", "dielectric_tensor"):
+        with pytest.raises(ValueError, match=f"`{name}` .*needs charges that are fixed or move along bonds"):
+            _value(model.replace(ansatz=Free())(Structure.batch([water, salt])), name)
+
+
+def _value(solution, name):
+    found = getattr(solution, name)
+    return found() if callable(found) else found
