@@ -51,7 +51,8 @@ class Status(Enum):
     DIVERGED = "diverged; reduce the mixing, or choose another solver: for functionals Newton()"
     UNBOUNDED = (
         "the energy has no minimum (negative curvature, as in a polarization catastrophe: hardness or inverse polarizability "
-        "too small for the widths and distances, in bohr); raise them or keep the self-interaction of Hartree"
+        "too small for the widths and distances, in bohr); raise them or keep the self-interaction of Hartree, and bound terms "
+        "that fall without end"
     )
     UNMET = (
         "no potential was found at which the response law has the charges asked for: it keeps its own, or they are out of its "

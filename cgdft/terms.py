@@ -222,7 +222,16 @@ class _FunctionTerm(Term):
 
     def energy(self, rho: Density) -> Tensor:
         values = {name: getattr(self, name)(rho.structure) for name in self._parameter_names}
-        energy: Tensor = self._function.__wrapped__(rho, **values)
+        try:
+            energy: Tensor = self._function.__wrapped__(rho, **values)
+        except RuntimeError as error:
+            if values and "must match the size" in str(error):
+                name, n = self._parameter_names[0], rho.structure.n_atoms
+                raise ValueError(
+                    f"`{self.name}` must combine tensors of like shapes, got {error}; its parameters are of atoms, ({n},): for "
+                    f"pairs of atoms i and j take {name}[i] and {name}[j]"
+                ) from error
+            raise
         if not isinstance(energy, Tensor):
             raise ValueError(
                 f"`{self.name}` must return a tensor of one energy for each structure, such as rho.total(...), got "

@@ -395,3 +395,15 @@ def test_terms_are_added_as_numbers_are(structures):
     assert before == after
     with pytest.raises(TypeError, match="what is added must be a cgdft.Term or Functional, got 1"):
         1 + Hartree()
+
+
+def test_a_parameter_of_atoms_that_meets_pairs_is_told(structures):
+    @cgdft.term
+    def screened(rho, length=3.0):
+        i, j = torch.triu_indices(rho.structure.n_atoms, rho.structure.n_atoms, 1)
+        r = (rho.structure.positions[i] - rho.structure.positions[j]).norm(dim=1)
+        return (rho.charges[i] * rho.charges[j] * torch.exp(-r / length)).sum()[None]
+
+    methanol = Structure.from_ase(molecule("CH3OH"))
+    with pytest.raises(ValueError, match=r"`screened` .*parameters are of atoms, \(6,\): for pairs .* take length\[i\] and"):
+        (QEq() + screened())(methanol)
