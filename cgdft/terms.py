@@ -227,10 +227,9 @@ class _FunctionTerm(Term):
         except RuntimeError as error:
             if values and "must match the size" in str(error):
                 name, n = self._parameter_names[0], rho.structure.n_atoms
-                raise ValueError(
-                    f"`{self.name}` must combine tensors of like shapes, got {error}; its parameters are of atoms, ({n},): for "
-                    f"pairs of atoms i and j take {name}[i] and {name}[j]"
-                ) from error
+                error.add_note(
+                    f"parameters of `{self.name}` are of atoms, ({n},): for pairs i and j take {name}[i] and {name}[j]"
+                )
             raise
         if not isinstance(energy, Tensor):
             raise ValueError(

@@ -405,5 +405,8 @@ def test_a_parameter_of_atoms_that_meets_pairs_is_told(structures):
         return (rho.charges[i] * rho.charges[j] * torch.exp(-r / length)).sum()[None]
 
     methanol = Structure.from_ase(molecule("CH3OH"))
-    with pytest.raises(ValueError, match=r"`screened` .*parameters are of atoms, \(6,\): for pairs .* take length\[i\] and"):
+    with pytest.raises(RuntimeError, match="must match the size") as error:
         (QEq() + screened())(methanol)
+    assert error.value.__notes__ == [
+        "parameters of `screened` are of atoms, (6,): for pairs i and j take length[i] and length[j]"
+    ]
