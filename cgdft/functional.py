@@ -40,9 +40,9 @@ class Functional(nn.Module):
     def __add__(self, other: Term | Functional) -> Functional:
         if isinstance(other, Term):
             other = Functional([other])
-        if isinstance(other, nn.Module) and hasattr(other, "__radd__") and not isinstance(other, Functional):
-            return NotImplemented  # of a model, which has the rest
         if not isinstance(other, Functional):
+            if isinstance(other, nn.Module) and hasattr(other, "__radd__"):
+                return NotImplemented  # of a model, which has the rest
             raise TypeError(f"what is added must be a cgdft.Term or Functional, got {other!r}; {MADE}")
         return Functional([*self, *other])
 

@@ -226,15 +226,19 @@ def keep(module: nn.Module, value: Tensor, name: str) -> None:
         module.register_buffer("value", value if value.is_floating_point() else value.double())
 
 
+class OutOfRange(ValueError):
+    """A value that is not positive or non-negative though it must be."""
+
+
 def check_range(value: Tensor, what: str, positive: bool, non_negative: bool) -> None:
-    """Raise a ValueError where a value is not finite, or not positive or non-negative though it must be."""
+    """Raise a ValueError where a value is not finite, `OutOfRange` where it is not positive or non-negative as it must be."""
     value = value.detach()
     if not finite(value):
         raise ValueError(f"{what} must be finite, got {value[~torch.isfinite(value)].flatten()[0]}")
     if (positive and not (value > 0).all()) or (non_negative and not (value >= 0).all()):
         wanted = "greater than" if positive else "at least"
         which = f" as number {int(value.argmin())}" if value.ndim else ""
-        raise ValueError(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
+        raise OutOfRange(f"{what} must be {wanted} zero, got {float(value.min())}{which}")
 
 
 def _elements(structure: Structure) -> tuple[list[str], Tensor]:

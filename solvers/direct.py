@@ -21,7 +21,7 @@ from cgdft.solver import (
     require_stationary,
     saddle_point_inverse,
 )
-from cgdft.solvers.factors import Factors, ModeFactors, factorise
+from cgdft.solvers.factors import Factors, factorise
 
 #: Solves with the same factors at most, each of what the last ones left.
 REFINED = 6
@@ -57,7 +57,7 @@ class Direct(Solver):
             met = norm <= 1e-9 * first + 1e3 * floor
             if (norm <= floor).all() or (step > 1 and (not factors.rough or (norm <= 1e-13 * first + 1e3 * floor).all())):
                 break
-        if factors.rough:
+        if factors.rough and isinstance(factors, Factors):
             _warn_of_lost_digits(factors)
         unbounded = factors.negative | ~met
         require_stationary(problem, x, met | factors.negative | factors.singular)
@@ -89,9 +89,9 @@ class Direct(Solver):
         return saddle_point_inverse(problem, x, solve)
 
 
-def _warn_of_lost_digits(factors: Factors | ModeFactors) -> None:
+def _warn_of_lost_digits(factors: Factors) -> None:
     """Of a Hessian so nearly singular that what is solved for has few digits, or none."""
-    condition = factors.condition() if isinstance(factors, Factors) else factors.lower.new_zeros(0)
+    condition = factors.condition()
     if (condition > LOST_DIGITS).any():
         s = int(condition.argmax())
         warnings.warn(

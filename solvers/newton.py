@@ -3,7 +3,8 @@
 At x, with g the projected gradient, the step d solves P H d = -g only as well as it pays,
 |r| <= min(1/2, sqrt(|g| / |g_0|)) |g|. Where conjugate gradients meet negative curvature, d follows it downhill. A step is
 halved until the energy falls by Armijo's rule, or, where rounding hides that, the slope does; each structure of a batch has
-its own step. A stationary point with negative curvature is left along it. Small convex problems whose Hessian is at hand are
+its own step, of 1e4 e at most, and has no minimum where its energy falls by more than 1e4 hartree an atom or a coefficient
+exceeds 1e4 e. A stationary point with negative curvature is left along it. Small convex problems whose Hessian is at hand are
 factorised instead.
 
 Source: R. S. Dembo, T. Steihaug, Math. Program. 26, 190 (1983); J. Nocedal, S. J. Wright, Numerical Optimization (2006),
@@ -149,7 +150,7 @@ def _line_search(
     step = torch.where((slope > 0)[rows.index], -step, step)
     slope = -slope.abs()
     slack, noise = (part * (1 + energy.abs()) for part in (1e-14, UNCLEAR))
-    t = torch.where(moving, (RUNAWAY / rows.largest(step).clamp(min=RUNAWAY)), 0.0)
+    t = torch.where(moving, RUNAWAY / rows.largest(step).clamp(min=RUNAWAY), 0.0)
     search = moving.clone()
     best, best_energy = x, energy
     for _ in range(50):

@@ -140,6 +140,10 @@ class FrameSet(Dataset[Frame]):
         source, place = self._at(k)
         return source.name(place)
 
+    def periodic(self) -> list[int]:
+        """Places of the frames with a periodic axis, of which none is read for it."""
+        return list(np.flatnonzero(self.facts["periodic"]).tolist())
+
     @cached_property
     def facts(self) -> NDArray[np.void]:
         """One row of `facts.ROW` for each frame; `kind` is a place in `kinds`."""

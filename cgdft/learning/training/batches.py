@@ -41,6 +41,10 @@ class Listed(Dataset[Frame]):
         """By which messages call frame k."""
         return self.frames[k].name
 
+    def periodic(self) -> list[int]:
+        """Places of the frames with a periodic axis."""
+        return [k for k, frame in enumerate(self.frames) if frame.structure.pbc.any()]
+
     @cached_property
     def hash(self) -> str:
         """As that of `FrameSet`."""

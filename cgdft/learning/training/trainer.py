@@ -18,7 +18,7 @@ from rich.progress import Progress
 from cgdft.ansatz import Fixed
 from cgdft.derivatives.observables import Undefined
 from cgdft.functionals.models.local_multipoles import SharedExcess
-from cgdft.learning.data.frames import Batch
+from cgdft.learning.data.frames import Batch, Frame
 from cgdft.learning.data.quantities import QUANTITIES
 from cgdft.learning.data.units import SHOWN
 from cgdft.learning.training.averaging import Average
@@ -36,6 +36,7 @@ from cgdft.learning.training.step import Sums, TrainingError, backward
 from cgdft.learning.training.untrained import untrained
 from cgdft.model import Model
 from cgdft.naming import few
+from cgdft.parameter import OutOfRange
 from cgdft.solver import SolverError
 
 WAYS: Mapping[str, Way] = {"direct": direct, "implicit": implicit, "unrolled": unrolled()}
@@ -45,8 +46,6 @@ AT_MINIMUM = {name for name, one in QUANTITIES.items() if one.at_minimum}
 OF_DENSITY = ("multipoles", "dipole", "quadrupole", "potential")
 #: Share of an epoch's frames that may fail; one of several always may.
 FAILURES = 0.01
-#: Of what `AtomParameter` says of values out of its range.
-OUT_OF_RANGE = "zero, got"
 #: The learning rate ends at this part of the first.
 LAST_RATE = 0.01
 
@@ -169,16 +168,21 @@ class Trainer:
 
     def _leave_out_undefined(self) -> None:
         """Of the labels that count where none are told, those that the model does not have of bulk among the frames."""
-        for name in [name for name, one in QUANTITIES.items() if one.order and name in self.weights]:
-            frames = (one[k] for one in (self.train, self.validation) for k in range(len(one)))
-            bulk = next((one for one in frames if name in one.labels and one.structure.pbc.all()), None)
+        responses = [name for name, one in QUANTITIES.items() if one.order and name in self.weights]
+        with_label: dict[str, Frame] = {}
+        for one in (self.train, self.validation):
+            for k in one.periodic():
+                if (frame := one[k]).structure.pbc.all():
+                    with_label = {**{name: frame for name in responses if name in frame.labels}, **with_label}
+                if len(with_label) == len(responses):
+                    break
+        for name, frame in with_label.items():
             try:
-                if bulk is not None:
-                    minimised(self.model, Batch.of([bulk]).beside(self.model), [name]).get(name, [0])
+                minimised(self.model, Batch.of([frame]).beside(self.model), [name]).get(name, [0])
             except SolverError:
                 continue
             except Undefined as error:
-                warnings.warn(f"not trained: {name}, see frame {bulk.name}: {error}", stacklevel=4)  # type: ignore[union-attr]
+                warnings.warn(f"not trained: {name}, see frame {frame.name}: {error}", stacklevel=4)
                 del self.weights[name]
 
     def _phases(self) -> list[tuple[str, int]]:
@@ -387,7 +391,7 @@ def _placed(where: str) -> Iterator[None]:
     except Undefined:
         raise
     except ValueError as error:
-        advice = "; if it is a value of a head, positive=True keeps it so" if OUT_OF_RANGE in str(error) else ""
+        advice = "; if it is a value of a head, positive=True keeps it so" if isinstance(error, OutOfRange) else ""
         raise TrainingError(f"{where}: {error}{advice}") from error
 
 
